@@ -1,0 +1,1 @@
+"""Payments, and the one edge to merchants, payers, providers and staff."""

@@ -1,0 +1,1 @@
+"""Intents, attempts, facts, refunds: the way a payment changes."""

@@ -1,0 +1,1 @@
+"""One adapter a provider, to its documented protocol."""

@@ -1,0 +1,306 @@
+"""What every provider adapter speaks to us: typed facts out, four outcome kinds, no guesses.
+
+An adapter knows its provider's wire protocol and nothing of intents, books or entries. It never decides what a
+fact means for money; `payments/facts.py` does. It never turns silence into "failed": see `Unknown`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+
+class Method(StrEnum):
+    """How a payer pays."""
+
+    PROMPTPAY = "promptpay"
+    CARD = "card"
+
+
+class FactKind(StrEnum):
+    """What a provider may say of a charge or a refund. Facts commute: they are folded by rank, never by arrival."""
+
+    PENDING = "pending"
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    VOIDED = "voided"
+    REFUND_PENDING = "refund_pending"
+    REFUND_SUCCEEDED = "refund_succeeded"
+    REFUND_FAILED = "refund_failed"
+
+
+class FactSource(StrEnum):
+    """By which road the fact reached us; recorded, never decisive."""
+
+    RESPONSE = "response"
+    CALLBACK = "callback"
+    INQUIRY = "inquiry"
+    STATEMENT = "statement"
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a provider said happened.
+
+    (provider, kind, provider_transaction_id) is unique in a book: the second arrival has no effect.
+
+    Attributes:
+        provider_reference: what finds the attempt or refund (`provider_references`): our bill reference, the
+            provider's charge or refund id.
+        provider_transaction_id: the provider's id of this very movement; for facts without one (`pending`,
+            `declined`, `expired`) the reference itself.
+        amount_minor: money moved, or asked for where none moved.
+        provider_fee_minor: the provider's fee and the VAT on it, where the message tells.
+        occurred_at: the provider's time of it.
+        failure_code: our word for a decline; `provider_code`: theirs.
+    """
+
+    provider: str
+    kind: FactKind
+    provider_reference: str
+    provider_transaction_id: str
+    amount_minor: int
+    currency: str
+    occurred_at: datetime
+    source: FactSource
+    provider_fee_minor: int | None = None
+    provider_fee_vat_minor: int | None = None
+    failure_code: str | None = None
+    provider_code: str | None = None
+
+
+class NextAction(msgspec.Struct, frozen=True, kw_only=True):
+    """What the payer must do now.
+
+    Attributes:
+        type: `display_qr_code` or `redirect`.
+        qr_data: EMVCo text of the QR; qr_image_url: the provider's picture of it, if any.
+        redirect_url: where the payer is to be sent.
+    """
+
+    type: str
+    qr_data: str | None = None
+    qr_image_url: str | None = None
+    redirect_url: str | None = None
+    expires_at: datetime | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider acted on the request; the facts say how far it got.
+
+    Attributes:
+        provider_references: every name under which the provider may later speak of this operation.
+    """
+
+    provider_references: tuple[str, ...]
+    facts: tuple[Fact, ...] = ()
+    next_action: NextAction | None = None
+
+
+class Declined(msgspec.Struct, frozen=True, kw_only=True):
+    """The provider said no, for certain."""
+
+    failure_code: str
+    provider_code: str
+    message: str
+    provider_references: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+class NotAttempted(msgspec.Struct, frozen=True, kw_only=True):
+    """The request certainly had no effect (refused connection, 401, 429 …): it may be tried elsewhere or again."""
+
+    reason: str
+    provider_code: str | None = None
+
+
+class Unknown(msgspec.Struct, frozen=True, kw_only=True):
+    """Nobody knows whether the provider acted: timeout, 5xx, an answer that does not parse.
+
+    Asked again under the same provider key; in the end the statement decides. Never "failed".
+    """
+
+    reason: str
+
+
+Outcome = Accepted | Declined | NotAttempted | Unknown
+
+
+class ProviderAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """A merchant book's account with a provider, credentials opened.
+
+    Attributes:
+        account_id: `pa_…`; callback_url: where the provider is told to call us, with its secret token.
+        credentials: by the provider's own names; each adapter documents its own.
+    """
+
+    account_id: str
+    book_id: int
+    provider: str
+    base_url: str
+    callback_url: str
+    livemode: bool
+    credentials: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """No secret reaches a log."""
+        return f"ProviderAccount({self.account_id}, {self.provider}, book {self.book_id})"
+
+
+class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask a provider for money.
+
+    Attributes:
+        attempt_id: ours; provider_key: derived from it, ≤ 20 of A–Z 0–9, the same on every retry.
+        created_at: when the attempt was committed, business time of the book.
+        card_token: the provider's single-use token; a card number never reaches us.
+    """
+
+    attempt_id: str
+    provider_key: str
+    method: Method
+    amount_minor: int
+    currency: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    description: str = ""
+    card_token: str | None = None
+    return_url: str | None = None
+
+
+class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask a provider to give money back.
+
+    Attributes:
+        provider_reference: the provider's charge id.
+        provider_key: derived from our refund id, the same on every retry.
+    """
+
+    refund_id: str
+    provider_key: str
+    provider_reference: str
+    amount_minor: int
+    currency: str
+    created_at: datetime
+
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider's call as it arrived."""
+
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+class ParsedCallback(msgspec.Struct, frozen=True, kw_only=True):
+    """What a callback says.
+
+    Attributes:
+        event_id: unique for the provider; a second arrival of it is a duplicate.
+        facts: what may be believed as it stands (signature checked).
+        inquire: provider references that must be asked about before anything is believed (unsigned callbacks).
+        ignored: true where the message is known and means nothing to us.
+    """
+
+    event_id: str
+    facts: tuple[Fact, ...] = ()
+    inquire: tuple[str, ...] = ()
+    ignored: bool = False
+
+
+class CallbackRejected(Exception):
+    """The callback is forged, stale or unreadable; it is quarantined and moves nothing."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        """`code` is stable: `signature_invalid`, `timestamp_outside_tolerance`, `malformed`, `unknown_status`."""
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+
+class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
+    """What the provider answered about one charge or refund.
+
+    Attributes:
+        found: false where the provider does not know the reference – not proof that it never will.
+    """
+
+    found: bool
+    facts: tuple[Fact, ...] = ()
+
+
+class StatementFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A statement as the provider gives it out, untouched.
+
+    Attributes:
+        source: registry name of its format in `reconciliation/statements`: `omise_transactions`,
+            `omise_transfers`, `thai_bill_payment`, `mt940` …
+    """
+
+    source: str
+    name: str
+    content: bytes
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What routing and validation may rely on.
+
+    Attributes:
+        expiry_seconds: default life of a charge of that method; refundable: through the provider's API.
+    """
+
+    method: Method
+    currency: str
+    amount_minor_min: int
+    amount_minor_max: int
+    refundable: bool
+    expiry_seconds: int | None
+
+
+class Provider(Protocol):
+    """One provider's adapter. Every method makes at most one logical operation and has its own time limit."""
+
+    name: str
+    capabilities: Sequence[Capabilities]
+
+    async def charge(self, account: ProviderAccount, request: ChargeRequest) -> Outcome:
+        """Ask for the money. Never raises for what a network or provider may do."""
+        ...
+
+    async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:
+        """Ask what became of a charge, by any of its references or by our provider key."""
+        ...
+
+    async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
+        """Make an unpaid charge unpayable. `Declined(not_cancelable)` where the rail has no such thing."""
+        ...
+
+    async def refund(self, account: ProviderAccount, request: RefundRequest) -> Outcome:
+        """Give money back. `Declined(refund_not_supported)` where the rail has no such thing."""
+        ...
+
+    async def inquire_refund(self, account: ProviderAccount, request: RefundRequest) -> Inquiry | Unknown:
+        """Ask what became of a refund, by our provider key."""
+        ...
+
+    def parse_callback(self, account: ProviderAccount, callback: Callback) -> ParsedCallback:
+        """Check and read a callback.
+
+        Raises:
+            CallbackRejected: forged, stale or unreadable.
+        """
+        ...
+
+    async def statements(self, account: ProviderAccount, on: date) -> Sequence[StatementFile]:
+        """Statements of one business date, raw.
+
+        Raises:
+            StatementUnavailable: not given out yet, or the provider did not answer.
+        """
+        ...
+
+
+class StatementUnavailable(Exception):
+    """The provider has no such statement yet; ask later."""

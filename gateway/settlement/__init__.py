@@ -1,0 +1,1 @@
+"""From available money to a payout that the bank statement proves."""

@@ -1,0 +1,1 @@
+"""Double-entry books: the only record of who has what."""

@@ -1,0 +1,1 @@
+"""Every entry that this business can make, one function an event."""

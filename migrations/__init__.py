@@ -1,0 +1,1 @@
+"""Schema, one step after another; run by the owner role only."""

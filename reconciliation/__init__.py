@@ -1,0 +1,1 @@
+"""What others say happened, held against our books."""

@@ -1,0 +1,1 @@
+"""Statement formats: one file each, none knows another."""

@@ -1,0 +1,1 @@
+"""Figures that tie to the ledger; read-only."""

@@ -1,0 +1,1 @@
+"""Architecture, rules and races, on real servers."""
