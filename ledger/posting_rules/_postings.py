@@ -1,0 +1,27 @@
+"""Small words shared by the rules: which account, and no posting for a zero."""
+
+from collections.abc import Iterable
+from datetime import date
+
+from ledger.chart_of_accounts import HOUSE, AccountKind
+from ledger.journal import AccountRef, Posting
+
+
+def account(kind: AccountKind, currency: str, owner: str = HOUSE) -> AccountRef:
+    """The account of that kind, owner and currency."""
+    return AccountRef(kind=kind, owner=owner, currency=currency)
+
+
+def posting(
+    *, debit: AccountRef, credit: AccountRef, amount_minor: int, available_on: date | None = None
+) -> Iterable[Posting]:
+    """The posting, or nothing where the amount is zero."""
+    assert amount_minor >= 0, "a rule never turns a posting round by its sign"
+    if amount_minor:
+        yield Posting(debit=debit, credit=credit, amount_minor=amount_minor, available_on=available_on)
+
+
+def merchant_money(merchant: str, currency: str, pending_until: date | None) -> AccountRef:
+    """Where a merchant's money is: pending with a date on which it becomes available, else available."""
+    kind = AccountKind.MERCHANT_AVAILABLE if pending_until is None else AccountKind.MERCHANT_PENDING
+    return account(kind, currency, merchant)

@@ -1,0 +1,168 @@
+"""Payments: money that a provider says it received from a payer.
+
+An authorisation is a fact, not an entry. Every rule here records; none can be refused by a balance.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from uuid import UUID
+
+from ledger.chart_of_accounts import AccountKind
+from ledger.journal import Draw, EntryKind, ExternalReference, JournalEntry, Posting
+from ledger.posting_rules._postings import account, posting
+from ledger.posting_rules.fees_and_tax import Fee
+
+PAYMENT_FEES = "payment"
+"""Owner of the fee income account for fees on payments."""
+
+
+def payment_captured(
+    *,
+    key: UUID,
+    provider: str,
+    merchant: str,
+    amount_minor: int,
+    currency: str,
+    fee: Fee,
+    available_on: date,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """A payment was captured: the provider owes us the gross, we owe the merchant the gross less fee and VAT.
+
+    | debit | credit | amount |
+    |---|---|---|
+    | provider_receivable | merchant_pending | gross |
+    | merchant_pending | fee_income | fee |
+    | merchant_pending | output_vat | VAT on the fee |
+
+    Refunds and disputes draw on this entry, up to the gross.
+    """
+    receivable = account(AccountKind.PROVIDER_RECEIVABLE, currency, provider)
+    pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
+    gross = posting(debit=receivable, credit=pending, amount_minor=amount_minor, available_on=available_on)
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.PAYMENT_CAPTURED,
+        effective_on=effective_on,
+        postings=(*gross, *_fee(merchant, currency, fee, available_on)),
+        references=references,
+        drawable_minor=amount_minor,
+        metadata=metadata,
+        caller=caller,
+    )
+
+
+def payer_money_held(
+    *,
+    key: UUID,
+    provider: str,
+    intent: str,
+    amount_minor: int,
+    currency: str,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """Money came that is not the merchant's: paid twice, too much, too little, or after expiry.
+
+    Dr provider_receivable, Cr payer_refundable of that intent. Accepting or returning it draws on this entry.
+    """
+    held = posting(
+        debit=account(AccountKind.PROVIDER_RECEIVABLE, currency, provider),
+        credit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
+        amount_minor=amount_minor,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.PAYER_MONEY_HELD,
+        effective_on=effective_on,
+        postings=tuple(held),
+        references=references,
+        drawable_minor=amount_minor,
+        metadata=metadata,
+        caller=caller,
+    )
+
+
+def payer_money_accepted(
+    *,
+    key: UUID,
+    held_key: UUID,
+    merchant: str,
+    intent: str,
+    amount_minor: int,
+    currency: str,
+    fee: Fee,
+    available_on: date,
+    effective_on: date,
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """The merchant takes held money as payment: Dr payer_refundable, Cr merchant_pending; the fee is then due."""
+    taken = posting(
+        debit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
+        credit=account(AccountKind.MERCHANT_PENDING, currency, merchant),
+        amount_minor=amount_minor,
+        available_on=available_on,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.PAYER_MONEY_ACCEPTED,
+        effective_on=effective_on,
+        postings=(*taken, *_fee(merchant, currency, fee, available_on)),
+        draw=Draw(original_key=held_key, amount_minor=amount_minor),
+        drawable_minor=amount_minor,
+        metadata=metadata,
+        caller=caller,
+    )
+
+
+def payer_money_returned(
+    *,
+    key: UUID,
+    held_key: UUID,
+    intent: str,
+    bank: str,
+    amount_minor: int,
+    currency: str,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """Held money went back to the payer from our bank account: Dr payer_refundable, Cr bank."""
+    back = posting(
+        debit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
+        credit=account(AccountKind.BANK, currency, bank),
+        amount_minor=amount_minor,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.PAYER_MONEY_RETURNED,
+        effective_on=effective_on,
+        postings=tuple(back),
+        references=references,
+        draw=Draw(original_key=held_key, amount_minor=amount_minor),
+        metadata=metadata,
+        caller=caller,
+    )
+
+
+def _fee(merchant: str, currency: str, fee: Fee, available_on: date) -> Iterable[Posting]:
+    pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
+    yield from posting(
+        debit=pending,
+        credit=account(AccountKind.FEE_INCOME, currency, PAYMENT_FEES),
+        amount_minor=fee.amount_minor,
+        available_on=available_on,
+    )
+    yield from posting(
+        debit=pending,
+        credit=account(AccountKind.OUTPUT_VAT, currency),
+        amount_minor=fee.vat_minor,
+        available_on=available_on,
+    )
