@@ -48,8 +48,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     (provider, kind, provider_transaction_id) is unique in a book: the second arrival has no effect.
 
     Attributes:
-        provider_reference: what finds the attempt or refund (`provider_references`): our bill reference, the
-            provider's charge or refund id.
+        provider_reference: what finds the attempt or refund (`provider_references`): our provider key wherever
+            the provider hands it back (bill reference, metadata) – it is known before the provider is called, so
+            no fact can come too early for it – else the provider's charge or refund id.
         provider_transaction_id: the provider's id of this very movement; for facts without one (`pending`,
             `declined`, `expired`) the reference itself.
         amount_minor: money moved, or asked for where none moved.
@@ -188,11 +189,23 @@ class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider's call as it arrived."""
+    """A provider's call as it arrived.
+
+    Attributes:
+        headers: names in any case; only those that the adapter names in `callback_headers` are kept.
+        received_at: real time, also for test books: it is what signature tolerances are measured against.
+    """
 
     headers: Mapping[str, str]
     body: bytes
     received_at: datetime
+
+
+class CallbackReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What the provider wants to read once its callback is stored; always with HTTP 200."""
+
+    content_type: str = "application/json"
+    body: bytes = b"{}"
 
 
 class ParsedCallback(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,12 +215,14 @@ class ParsedCallback(msgspec.Struct, frozen=True, kw_only=True):
         event_id: unique for the provider; a second arrival of it is a duplicate.
         facts: what may be believed as it stands (signature checked).
         inquire: provider references that must be asked about before anything is believed (unsigned callbacks).
+        inquire_about: the moment to ask about, where the provider keeps its answers by day; None = of no matter.
         ignored: true where the message is known and means nothing to us.
     """
 
     event_id: str
     facts: tuple[Fact, ...] = ()
     inquire: tuple[str, ...] = ()
+    inquire_about: datetime | None = None
     ignored: bool = False
 
 
@@ -264,13 +279,22 @@ class Provider(Protocol):
 
     name: str
     capabilities: Sequence[Capabilities]
+    callback_headers: Sequence[str]
+    """Lower-case names of the callback headers that the adapter reads (its signature); all others are dropped."""
 
     async def charge(self, account: ProviderAccount, request: ChargeRequest) -> Outcome:
         """Ask for the money. Never raises for what a network or provider may do."""
         ...
 
     async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:
-        """Ask what became of a charge, by any of its references or by our provider key."""
+        """Ask what became of a charge, by any of its references or by our provider key.
+
+        Args:
+            account: whose charge it is.
+            reference: any of its references.
+            created_at: when the attempt was made. Providers that answer by day (SCB) are asked about that day and
+                on to the end of the charge's life; to ask about a later payment, pass that payment's moment.
+        """
         ...
 
     async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
@@ -291,6 +315,10 @@ class Provider(Protocol):
         Raises:
             CallbackRejected: forged, stale or unreadable.
         """
+        ...
+
+    def callback_reply(self, callback: Callback, confirm_id: str) -> CallbackReply:
+        """What to answer once the callback is stored under `confirm_id`. Never raises, whatever the body."""
         ...
 
     async def statements(self, account: ProviderAccount, on: date) -> Sequence[StatementFile]:
