@@ -1,0 +1,56 @@
+"""The ticker: APScheduler says when to look, the rows in `gateway.jobs` say what is due.
+
+Every process may run one; `enqueue` makes a second tick harmless. Business dates come from each book's own
+clock, so a test book whose clock was moved gets the days that it skipped.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import text as sql
+
+from gateway import jobs
+from gateway.foundation.clock import BookClock, business_date_of, real_now
+from gateway.foundation.database import Database
+from ledger.business_days import thai_banks
+
+_BOOKS: Final = sql("""
+    SELECT book.book_id, clock.offset_seconds, book.created_at, latest.closed
+    FROM ledger.books AS book
+    JOIN gateway.book_clocks AS clock USING (book_id)
+    LEFT JOIN LATERAL (
+        SELECT max(period) AS closed FROM gateway.jobs AS job
+        WHERE job.book_id = book.book_id AND job.step = :close_day) AS latest ON true
+""")
+
+
+class Scheduler:
+    """Enqueues the daily jobs of every book, each tick."""
+
+    def __init__(self, database: Database, *, tick_seconds: float) -> None:
+        """`tick_seconds`: how often to look; real time."""
+        self._database = database
+        self._ticker = AsyncIOScheduler(timezone="UTC")
+        self._ticker.add_job(
+            self.tick, "interval", seconds=tick_seconds, max_instances=1, coalesce=True, misfire_grace_time=None
+        )
+
+    def start(self) -> None:
+        """Start ticking on the running event loop."""
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Stop ticking; a tick under way finishes by itself."""
+        self._ticker.shutdown(wait=False)
+
+    async def tick(self) -> int:
+        """Enqueue what became due; returns how many jobs are new."""
+        now, calendar, added = real_now(), thai_banks(), 0
+        async with self._database.transaction() as connection:
+            for book in (await connection.execute(_BOOKS, {"close_day": int(jobs.Step.CLOSE_DAY)})).all():
+                today = BookClock(timedelta(seconds=book.offset_seconds)).today()
+                since = business_date_of(book.created_at)
+                due = jobs.due_on(today, since=since, after=book.closed, calendar=calendar)
+                added += await jobs.enqueue(connection, book.book_id, due, at=now)
+        return added
