@@ -1,0 +1,1 @@
+"""What auditors take with them: the whole book, checkable without us."""

@@ -1,0 +1,1 @@
+"""What finance reads: figures that tie to the ledger."""
