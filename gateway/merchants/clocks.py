@@ -1,0 +1,62 @@
+"""Clocks of books: real time for live books, real time plus a forward-only offset for test books.
+
+Only test books have a row in `book_clocks`; its absence *is* the rule that live time cannot be moved.
+"""
+
+import math
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.clock import BookClock, real_now
+from gateway.merchants.tables import book_clocks
+
+AHEAD_DAYS_MAX: Final = 3660
+"""A test book may run ten years ahead; further, dates of its own making begin to overflow."""
+
+
+class ClockRefusal(StrEnum):
+    """Why a clock was not moved."""
+
+    BOOK_HAS_REAL_TIME = "book_has_real_time"
+    CLOCK_ONLY_MOVES_FORWARD = "clock_only_moves_forward"
+    CLOCK_TOO_FAR_AHEAD = "clock_too_far_ahead"
+
+
+async def open_clock(connection: AsyncConnection, book_id: int) -> None:
+    """Give a new test book its clock, at real time."""
+    await connection.execute(insert(book_clocks).values(book_id=book_id, offset_seconds=0, updated_at=real_now()))
+
+
+async def clock_of(connection: AsyncConnection, book_id: int) -> BookClock:
+    """The book's clock; real time for a book that has no row (live)."""
+    row = (
+        await connection.execute(select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id))
+    ).scalar_one_or_none()
+    return BookClock(timedelta(seconds=row or 0))
+
+
+async def advance(connection: AsyncConnection, book_id: int, to: datetime) -> BookClock | ClockRefusal:
+    """Move a test book's clock forward so that it shows at least `to` (whole seconds, rounded up).
+
+    Locks the clock's row until the caller's transaction ends.
+    """
+    statement = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id).with_for_update()
+    current_seconds = (await connection.execute(statement)).scalar_one_or_none()
+    if current_seconds is None:
+        return ClockRefusal.BOOK_HAS_REAL_TIME
+    wanted = to - real_now()
+    if wanted < timedelta(seconds=current_seconds):
+        return ClockRefusal.CLOCK_ONLY_MOVES_FORWARD
+    if wanted > timedelta(days=AHEAD_DAYS_MAX):
+        return ClockRefusal.CLOCK_TOO_FAR_AHEAD
+    offset_seconds = math.ceil(wanted / timedelta(seconds=1))
+    await connection.execute(
+        update(book_clocks)
+        .where(book_clocks.c.book_id == book_id)
+        .values(offset_seconds=offset_seconds, updated_at=real_now())
+    )
+    return BookClock(timedelta(seconds=offset_seconds))

@@ -1,0 +1,62 @@
+"""What a merchant pays for a payment, by method. A changed plan is a new version; old ones stay to be read."""
+
+from typing import Final
+
+import msgspec
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.clock import real_now
+from gateway.merchants.tables import fee_plans
+from gateway.providers.base import Method
+
+
+class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms for one method.
+
+    Attributes:
+        rate_ppm: share of the amount, parts per million, before VAT; fixed_minor: added to each payment.
+        settlement_days: n of T+n, in business days.
+        version: which of the merchant's plans for this method it is, from 1; 0 until stored.
+    """
+
+    method: Method
+    rate_ppm: int
+    fixed_minor: int = 0
+    settlement_days: int = 1
+    version: int = 0
+
+
+DEFAULT_PLANS: Final = (
+    FeePlan(method=Method.CARD, rate_ppm=36_500),
+    FeePlan(method=Method.PROMPTPAY, rate_ppm=16_500),
+)
+"""The list price: card 3.65 %, PromptPay 1.65 %, available the next business day."""
+
+
+async def set_plan(connection: AsyncConnection, account_id: str, plan: FeePlan) -> FeePlan:
+    """Put a plan in force as the method's next version.
+
+    Two writers at once collide on the primary key, so no version is ever overwritten.
+    """
+    c = fee_plans.c
+    latest = select(func.coalesce(func.max(c.version), 0)).where(c.account_id == account_id, c.method == plan.method)
+    version = (await connection.execute(latest)).scalar_one() + 1
+    stored = msgspec.structs.replace(plan, version=version)
+    await connection.execute(
+        insert(fee_plans).values(account_id=account_id, created_at=real_now(), **msgspec.structs.asdict(stored))
+    )
+    return stored
+
+
+async def plan_for(connection: AsyncConnection, account_id: str, method: Method) -> FeePlan | None:
+    """The plan in force, or None where the merchant may not take this method."""
+    c = fee_plans.c
+    statement = (
+        select(c.method, c.rate_ppm, c.fixed_minor, c.settlement_days, c.version)
+        .where(c.account_id == account_id, c.method == method)
+        .order_by(c.version.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    return None if row is None else msgspec.convert(dict(row), FeePlan)
