@@ -1,0 +1,99 @@
+"""Connections to PostgreSQL: one engine for statements, one pool for posting. Locks are taken by callers.
+
+Both pools log in as the app role. A posting session never waits long for a lock and never idles in a transaction
+with the book locked: `lock_timeout` 2 s, `idle_in_transaction_session_timeout` 5 s. Transactions are READ COMMITTED
+and are opened and committed by the use case, before any reply is built.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, Self
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+POOL_SIZE: Final = 10
+CONNECT_TIMEOUT_SECONDS: Final = 10
+SESSION_SETTINGS: Final = {
+    "application_name": "quickkub",
+    "timezone": "UTC",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "5s",
+}
+
+
+class Database:
+    """The connections of one process to one database; open with `Database.open`, end with `close`."""
+
+    def __init__(self, dsn: str, engine: AsyncEngine, ledger_pool: asyncpg.Pool) -> None:
+        self._dsn = dsn
+        self.engine = engine
+        self.ledger_pool = ledger_pool
+
+    @classmethod
+    async def open(cls, dsn: str, *, pool_size: int = POOL_SIZE) -> Self:
+        """Open both pools. The posting pool connects now, so a wrong address shows here.
+
+        Args:
+            dsn: `postgresql://…` of the app role, as asyncpg reads it (a socket folder goes into `?host=`).
+            pool_size: most connections of each of the two pools.
+        """
+
+        async def connect(*_: object, **__: object) -> asyncpg.Connection:
+            return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=SESSION_SETTINGS)
+
+        ledger_pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=pool_size,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            server_settings=SESSION_SETTINGS,
+        )
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+        )
+        return cls(dsn, engine, ledger_pool)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction: committed at the end, rolled back on any error."""
+        async with self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for reading: each statement sees what is committed, no snapshot stays open.
+
+        Nothing written through it is kept, because a transaction that only looks has no reason to commit.
+        """
+        async with self.engine.connect() as connection:
+            yield connection
+
+    def dsn_for(self, book_id: int) -> str:
+        """The address of the database that holds a book: one today, the shard map's answer when books move."""
+        assert book_id > 0
+        return self._dsn
+
+    async def close(self) -> None:
+        """Close every connection, letting none linger in a transaction."""
+        await self.engine.dispose()
+        await self.ledger_pool.close()
+
+
+def driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """The asyncpg connection under a SQLAlchemy one, inside the same transaction: for `post_entries`.
+
+    SQLAlchemy sends BEGIN with the first statement, so at least one must have run; posting outside the caller's
+    transaction would be our bug.
+    """
+    sync_connection = connection.sync_connection
+    assert sync_connection is not None
+    inner = sync_connection.connection.driver_connection
+    assert isinstance(inner, asyncpg.Connection)
+    assert inner.is_in_transaction(), "run a statement of the transaction before taking its driver connection"
+    return inner

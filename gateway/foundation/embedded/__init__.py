@@ -1,0 +1,229 @@
+"""Embedded PostgreSQL and Valkey: real servers from wheels, under our own life cycle, for whoever sets nothing.
+
+Every process that needs the servers enters `servers(home)`: the first one starts them, the others join, the last one
+out stops them. Who uses them is counted by a file lock, which the kernel takes back from whoever is killed; so a
+crash of ours leaves servers that the next start joins, and a crash of theirs is noticed and repaired by any user.
+Both servers listen on unix sockets in a folder that only their user may enter, and PostgreSQL asks for passwords.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from gateway.foundation.embedded import postgres, valkey
+from gateway.foundation.embedded.errors import EmbeddedUnavailable
+from gateway.foundation.embedded.home import Home
+from gateway.foundation.embedded.roles import database_statements, role_statements
+from gateway.foundation.settings import role_names
+
+__all__ = ["EmbeddedUnavailable", "Endpoints", "ensure_port_free", "servers", "start", "status", "stop"]
+
+DATABASE: Final = "quickkub"
+SUPERVISION_SECONDS: Final = 1.0
+AfterCreate = Callable[[asyncpg.Connection], Awaitable[None]]
+"""Runs once as superuser in the new database, before its first migration."""
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """How the running servers are reached; every address holds a password."""
+
+    database_url: str
+    database_owner_url: str
+    sandbox_database_url: str
+    auditor_url: str
+    superuser_url: str
+    redis_url: str
+    master_key: bytes
+    sandbox_control_key: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs of a home: process ids, None for what does not run."""
+
+    postgres: int | None
+    valkey: int | None
+    detached: bool
+
+
+@asynccontextmanager
+async def servers(
+    folder: Path, *, durable: bool = True, after_create: AfterCreate | None = None
+) -> AsyncIterator[Endpoints]:
+    """The servers of a home folder, for as long as the block lasts: started or joined, and kept alive meanwhile.
+
+    Args:
+        folder: the home; made if it is not there.
+        durable: False only for throw-away databases of tests.
+        after_create: superuser's work in a new database; may be called again after a crash.
+
+    Raises:
+        EmbeddedUnavailable: they cannot run here; the message says why and what to do.
+    """
+    home = Home(folder)
+    membership = await asyncio.to_thread(_enter, home, durable=durable, after_create=after_create)
+    supervision = asyncio.create_task(_supervise(home, durable=durable))
+    try:
+        yield _endpoints(home)
+    finally:
+        supervision.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await supervision
+        await asyncio.shield(asyncio.to_thread(_leave, home, membership))
+
+
+def start(folder: Path, *, durable: bool = True, after_create: AfterCreate | None = None) -> Endpoints:
+    """Start the servers and leave them running, until `stop`. Starting what runs changes nothing.
+
+    Raises:
+        EmbeddedUnavailable: they cannot run here; the message says why and what to do.
+    """
+    home = Home(folder)
+    home.prepare()
+    home.detached_mark.touch(mode=0o600)
+    _leave(home, _enter(home, durable=durable, after_create=after_create))
+    return _endpoints(home)
+
+
+def stop(folder: Path) -> None:
+    """Stop the servers, also those that others still use. Stopping what does not run changes nothing."""
+    home = Home(folder)
+    if not home.folder.is_dir():
+        return
+    with home.starting():
+        home.detached_mark.unlink(missing_ok=True)
+        valkey.stop(home)
+        postgres.stop(home)
+
+
+def status(folder: Path) -> Status:
+    """What runs of this home."""
+    home = Home(folder)
+    return Status(
+        postgres=postgres.process_id(home), valkey=valkey.process_id(home), detached=home.detached_mark.exists()
+    )
+
+
+def ensure_port_free(host: str, port: int, *, variable: str) -> None:
+    """Return when nobody listens there.
+
+    Args:
+        variable: the setting that names another port, for the message.
+
+    Raises:
+        EmbeddedUnavailable: the port is taken, or the address is not of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EmbeddedUnavailable(
+                f"port {port} on {host} cannot be used ({error.strerror}): "
+                f"stop what listens there, or set {variable} to another port"
+            ) from error
+
+
+def _enter(home: Home, *, durable: bool, after_create: AfterCreate | None) -> int:
+    home.prepare()
+    with home.starting():
+        membership = home.join()
+        try:
+            _ensure_running(home, durable=durable)
+            if not home.created_mark.exists():
+                asyncio.run(_create_database(home, after_create))
+                home.created_mark.touch(mode=0o600)
+        except BaseException:
+            home.leave(membership)
+            raise
+    return membership
+
+
+def _leave(home: Home, membership: int) -> None:
+    with home.starting():
+        if home.leave(membership) and not home.detached_mark.exists():
+            valkey.stop(home)
+            postgres.stop(home)
+
+
+def _ensure_running(home: Home, *, durable: bool) -> None:
+    postgres.ensure_running(home, durable=durable)
+    valkey.ensure_running(home)
+
+
+async def _supervise(home: Home, *, durable: bool) -> None:
+    """Start again what was killed. Every user of the servers watches; the start lock lets one of them act."""
+    while True:
+        await asyncio.sleep(SUPERVISION_SECONDS)
+        if await asyncio.to_thread(_healthy, home):
+            continue
+        _log.warning("an embedded server has died and is started again")
+        try:
+            await asyncio.to_thread(_restart, home, durable=durable)
+        except EmbeddedUnavailable as error:
+            _log.error("%s", error)
+
+
+def _healthy(home: Home) -> bool:
+    return postgres.is_running(home) and valkey.is_running(home)
+
+
+def _restart(home: Home, *, durable: bool) -> None:
+    with home.starting():
+        _ensure_running(home, durable=durable)
+
+
+async def _create_database(home: Home, after_create: AfterCreate | None) -> None:
+    """Make roles and database; after a crash in between, make what is missing."""
+    names, passwords = role_names(), home.secrets()
+    connection = await asyncpg.connect(_superuser_url(home, "postgres"))
+    try:
+        for statement in role_statements(names):
+            await connection.execute(statement)
+        for role, name in names.items():
+            # ALTER ROLE takes no parameters; the password is our own hexadecimal text.
+            await connection.execute(f"ALTER ROLE {name} PASSWORD '{getattr(passwords, role)}'")
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
+            await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {names['owner']}")
+        for statement in database_statements(names, database=DATABASE):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+    if after_create is not None:
+        connection = await asyncpg.connect(_superuser_url(home, DATABASE))
+        try:
+            await after_create(connection)
+        finally:
+            await connection.close()
+
+
+def _endpoints(home: Home) -> Endpoints:
+    names, passwords = role_names(), home.secrets()
+
+    def login(role: str) -> str:
+        return postgres.url(home, user=names[role], password=getattr(passwords, role), database=DATABASE)
+
+    return Endpoints(
+        database_url=login("app"),
+        database_owner_url=login("owner"),
+        sandbox_database_url=login("sandbox"),
+        auditor_url=login("auditor"),
+        superuser_url=_superuser_url(home, DATABASE),
+        redis_url=valkey.url(home),
+        master_key=home.master_key(),
+        sandbox_control_key=passwords.sandbox_control_key,
+    )
+
+
+def _superuser_url(home: Home, database: str) -> str:
+    return postgres.url(home, user=postgres.SUPERUSER, password=home.secrets().superuser, database=database)

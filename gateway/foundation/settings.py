@@ -1,0 +1,144 @@
+"""Settings: read once from the environment, then passed on as one frozen value.
+
+Without any setting QuickKub runs on the embedded servers. Addresses of your own servers are `DATABASE_URL` (login
+of the app role), `DATABASE_OWNER_URL` (migrations only, never given to serve or work), `SANDBOX_DATABASE_URL`,
+`AUDITOR_DATABASE_URL` and `REDIS_URL`; the key over all keys is `MASTER_KEY` (64 hexadecimal digits). Everything
+else is `QUICKKUB_<NAME OF THE FIELD>`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self, get_type_hints
+
+import msgspec
+
+PREFIX: Final = "QUICKKUB_"
+UNPREFIXED: Final = frozenset(
+    {
+        "database_url",
+        "database_owner_url",
+        "sandbox_database_url",
+        "auditor_database_url",
+        "redis_url",
+        "master_key",
+        "sandbox_control_key",
+    }
+)
+"""Fields whose variable has no prefix, because hosting platforms set them under these names."""
+MASTER_KEY_BYTES: Final = 32
+ROLES: Final = ("owner", "app", "auditor", "sandbox")
+
+
+class SettingsInvalid(Exception):
+    """A setting cannot be read; the message names the variable and what it should be."""
+
+    code = "settings_invalid"
+    retryable = False
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What this process was told.
+
+    Attributes:
+        home: folder of the embedded servers and their keys.
+        database_url: login of the app role; None = embedded.
+        database_owner_url: login of the owner role, for migrations; None = embedded.
+        sandbox_database_url: login of the sandbox role; None = embedded.
+        auditor_database_url: login of the auditor role, for exports; None = embedded.
+        redis_url: Redis 7+ or Valkey; None = embedded.
+        sandbox_url: where the sandbox is reached; by default its host and port.
+        public_url: where the world reaches the API; by default its host and port.
+        master_key: the key over all data keys, 32 bytes; None = the embedded one.
+        sandbox_control_key: bearer of the sandbox's control interface; None = the embedded one.
+        sandbox_enabled: test-mode keys may talk to the sandbox; in production only when switched on.
+        allow_loopback_webhooks: webhook endpoints may be on this machine; in production only when switched on.
+    """
+
+    home: Path = Path(".quickkub")
+    database_url: str | None = None
+    database_owner_url: str | None = None
+    sandbox_database_url: str | None = None
+    auditor_database_url: str | None = None
+    redis_url: str | None = None
+    master_key: bytes | None = None
+    environment: Literal["development", "production"] = "development"
+    api_host: str = "127.0.0.1"
+    api_port: int = 8080
+    sandbox_host: str = "127.0.0.1"
+    sandbox_port: int = 8090
+    sandbox_url: str = ""
+    sandbox_control_key: str | None = None
+    sandbox_enabled: bool = True
+    public_url: str = ""
+    web_workers: int = 2
+    allow_loopback_webhooks: bool = True
+    provider_timeout_seconds: float = 10
+    janitor_first_delay_seconds: float = 10
+    janitor_poll_seconds: float = 1
+    inbox_poll_seconds: float = 0.2
+    delivery_poll_seconds: float = 0.2
+    refund_sweep_seconds: float = 30
+    idempotency_lease_seconds: float = 90
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The settings that the variables say; an empty variable counts as absent.
+
+        Raises:
+            SettingsInvalid: a value cannot be read, or production lacks what it must have.
+        """
+        values: dict[str, Any] = {}
+        for field, kind in get_type_hints(cls).items():
+            text = environ.get(_variable(field), "").strip()
+            if text:
+                values[field] = _read(_variable(field), kind, text)
+        production = values.get("environment") == "production"
+        for switch in ("sandbox_enabled", "allow_loopback_webhooks"):
+            values.setdefault(switch, not production)
+        host, port = values.get("sandbox_host", cls.sandbox_host), values.get("sandbox_port", cls.sandbox_port)
+        values.setdefault("sandbox_url", f"http://{host}:{port}")
+        host, port = values.get("api_host", cls.api_host), values.get("api_port", cls.api_port)
+        values.setdefault("public_url", f"http://{host}:{port}")
+        return cls(**values)
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables from which another process of ours reads these same settings."""
+        variables: dict[str, str] = {}
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            if value is None:
+                continue
+            variables[_variable(field)] = value.hex() if isinstance(value, bytes) else str(value)
+        return variables
+
+
+def role_names(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The database roles by their part: `{"owner": "quickkub_owner", …}`; `QUICKKUB_ROLE_OWNER` and so on rename."""
+    names = {role: environ.get(f"{PREFIX}ROLE_{role.upper()}", "").strip() or f"quickkub_{role}" for role in ROLES}
+    for name in names.values():
+        if not (name.isascii() and name.replace("_", "").isalnum() and name == name.lower()):
+            raise SettingsInvalid(f"role name {name!r} must be lower-case letters, digits and underscores")
+    return names
+
+
+def _variable(field: str) -> str:
+    return field.upper() if field in UNPREFIXED else PREFIX + field.upper()
+
+
+def _read(variable: str, kind: Any, text: str) -> Any:
+    try:
+        if kind == bytes | None:
+            key = bytes.fromhex(text)
+            if len(key) != MASTER_KEY_BYTES:
+                raise SettingsInvalid(f"{variable} must be {2 * MASTER_KEY_BYTES} hexadecimal digits")
+            return key
+        if kind is Path:
+            return Path(text)
+        if kind is bool:
+            text = text.lower()
+        return msgspec.convert(text, kind, strict=False)
+    except (ValueError, msgspec.ValidationError) as error:
+        # The value itself stays out of the message: it may be a secret.
+        expected = "hexadecimal digits" if kind == bytes | None else str(error)
+        raise SettingsInvalid(f"{variable} cannot be read: {expected}") from None
