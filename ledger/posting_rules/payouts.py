@@ -20,12 +20,14 @@ def payout_requested(
     currency: str,
     fee: Fee,
     effective_on: date,
+    references: tuple[ExternalReference, ...] = (),
     metadata: bytes,
     caller: str,
 ) -> JournalEntry:
     """A payout is reserved: Dr merchant_available, Cr payouts_in_transit (and fee with VAT). Authorising.
 
-    Refused with `below_floor` where the merchant has less than payout, fee and VAT.
+    Refused with `below_floor` where the merchant has less than payout, fee and VAT. The references are what the bank
+    statement will call the payout.
     """
     available = account(AccountKind.MERCHANT_AVAILABLE, currency, merchant)
     return JournalEntry(
@@ -45,6 +47,7 @@ def payout_requested(
             ),
             *posting(debit=available, credit=account(AccountKind.OUTPUT_VAT, currency), amount_minor=fee.vat_minor),
         ),
+        references=references,
         drawable_minor=amount_minor,
         metadata=metadata,
         caller=caller,
