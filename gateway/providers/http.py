@@ -1,0 +1,181 @@
+"""The one HTTP client of the adapters: one connection pool for each base URL, and an honest word for each failure.
+
+What certainly never reached the provider (name not resolved, connection refused, TLS not agreed, no connection free)
+is `NotAttempted`; everything that may have reached it (time-out, connection lost, 5xx, more bytes than anyone needs)
+is `Unknown`. Nothing is retried and no redirect is followed. Logs and metrics name the operation and never hold a
+query, a header or a body.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import msgspec
+
+from gateway.providers.base import NotAttempted, ProviderAccount, Unknown
+
+CONNECTIONS_MAX: Final = 50
+IDLE_CONNECTIONS_MAX: Final = 10
+IDLE_SECONDS_MAX: Final = 5
+"""Short, because a provider that closes an idle connection while we send on it leaves us with an unknown outcome."""
+CONNECT_SECONDS_MAX: Final = 5
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A day's statement of a large biller fits; a body without end does not."""
+
+_SERVER_ERROR: Final = 500
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+Observe = Callable[[str, str, str, float], None]
+"""Told of every call: provider, operation, outcome (`2xx`, `4xx`, `not_attempted`, `unknown` …), seconds."""
+
+_log = logging.getLogger(__name__)
+# httpx logs each URL with its query, which may hold a payer's reference.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer below 500, whatever it says. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class AnswerTooLong(Exception):
+    """The body is longer than `ANSWER_BYTES_MAX`."""
+
+
+def unobserved(provider: str, operation: str, outcome: str, seconds: float) -> None:
+    """Observes nothing."""
+
+
+class ProviderHttp:
+    """Sends requests for all adapters; `close` it at the end, or use it as a context.
+
+    Args:
+        timeout_seconds: for a whole call, from the wait for a connection to the last byte.
+        sandbox_url: where our sandbox lives; a live account never calls it.
+        observe: told of every call.
+    """
+
+    def __init__(
+        self, *, timeout_seconds: float, sandbox_url: str | None = None, observe: Observe = unobserved
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._sandbox_url = sandbox_url
+        self._observe = observe
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def send(
+        self,
+        account: ProviderAccount,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer | NotAttempted | Unknown:
+        """Send one request and read the whole answer.
+
+        Args:
+            account: gives the base URL, which may have a path of its own.
+            operation: word for logs and metrics.
+            method: HTTP method.
+            path: below the base URL, ids already quoted.
+            headers: credentials and content type.
+            parameters: of the query.
+            body: raw bytes.
+        """
+        if account.livemode and self._sandbox_url and account.base_url.startswith(self._sandbox_url):
+            return NotAttempted(reason="a live account does not call the sandbox")
+        request = self._client(account.base_url).build_request(
+            method, account.base_url + path, headers=dict(headers), params=dict(parameters or {}), content=body
+        )
+        started = time.monotonic()
+        result = await self._answer(account.base_url, request)
+        outcome = f"{result.status // 100}xx" if isinstance(result, Answer) else _word(result)
+        seconds = time.monotonic() - started
+        self._observe(account.provider, operation, outcome, seconds)
+        _log.info(
+            "provider call",
+            extra={
+                "provider": account.provider,
+                "provider_account": account.account_id,
+                "operation": operation,
+                "outcome": outcome,
+                "reason": None if isinstance(result, Answer) else result.reason,
+                "milliseconds": round(seconds * 1000),
+            },
+        )
+        return result
+
+    async def close(self) -> None:
+        """Close every connection."""
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            await client.aclose()
+
+    async def _answer(self, base_url: str, request: httpx.Request) -> Answer | NotAttempted | Unknown:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._client(base_url).send(request, stream=True)
+                try:
+                    body = await _read(response)
+                finally:
+                    await response.aclose()
+        except _NEVER_SENT as error:
+            return NotAttempted(reason=_reason(error))
+        except (httpx.HTTPError, TimeoutError, AnswerTooLong) as error:
+            return Unknown(reason=_reason(error))
+        if response.status_code >= _SERVER_ERROR:
+            return Unknown(reason=f"http_{response.status_code}")
+        return Answer(status=response.status_code, headers=response.headers, body=body)
+
+    def _client(self, base_url: str) -> httpx.AsyncClient:
+        if base_url not in self._clients:
+            # Shorter than the whole call's limit, so that a call that could not begin is known not to have begun.
+            begin_seconds = min(CONNECT_SECONDS_MAX, self._timeout_seconds / 3)
+            self._clients[base_url] = httpx.AsyncClient(
+                timeout=httpx.Timeout(self._timeout_seconds, connect=begin_seconds, pool=begin_seconds),
+                limits=httpx.Limits(
+                    max_connections=CONNECTIONS_MAX,
+                    max_keepalive_connections=IDLE_CONNECTIONS_MAX,
+                    keepalive_expiry=IDLE_SECONDS_MAX,
+                ),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        return self._clients[base_url]
+
+
+async def _read(response: httpx.Response) -> bytes:
+    parts, length = [], 0
+    async for part in response.aiter_bytes():
+        length += len(part)
+        if length > ANSWER_BYTES_MAX:
+            raise AnswerTooLong
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _word(result: NotAttempted | Unknown) -> str:
+    return "not_attempted" if isinstance(result, NotAttempted) else "unknown"
+
+
+def _reason(error: Exception) -> str:
+    # The class says enough; the message may hold the URL.
+    return type(error).__name__

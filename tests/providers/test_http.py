@@ -1,0 +1,154 @@
+"""Every way a call can fail, against real sockets: what never left is not attempted, all else is unknown."""
+
+import asyncio
+import logging
+import socket
+
+import pytest
+
+from gateway.providers import http
+from gateway.providers.base import NotAttempted, Unknown
+from gateway.providers.http import Answer, ProviderHttp
+from tests.providers.stub import Raw, Reply, Request, account_at, listening, serving
+
+
+async def _call(url: str, *, timeout_seconds: float = 2, livemode: bool = False, sandbox_url: str | None = None):
+    async with ProviderHttp(timeout_seconds=timeout_seconds, sandbox_url=sandbox_url) as client:
+        return await client.send(
+            account_at(url, livemode=livemode), "charge", "POST", "/charges", headers={"x": "y"}, body=b"{}"
+        )
+
+
+async def _call_replied(reply: Reply, **options):
+    async def handler(request: Request) -> Reply:
+        return reply
+
+    async with serving(handler) as stub:
+        return await _call(stub.url, **options)
+
+
+async def test_answer_is_given_back_whole():
+    answer = await _call_replied((201, b'{"a":1}', {"X-Kind": "v"}))
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.headers["x-kind"], answer.body) == (201, "v", b'{"a":1}')
+
+
+async def test_refused_connection_is_not_attempted():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert await _call(f"http://127.0.0.1:{port}") == NotAttempted(reason="ConnectError")
+
+
+async def test_unknown_name_is_not_attempted():
+    assert await _call("http://no-such-host.invalid") == NotAttempted(reason="ConnectError")
+
+
+async def test_tls_that_is_not_agreed_is_not_attempted():
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"this is no TLS\r\n")
+        await writer.drain()
+
+    async with listening(plain) as url:
+        assert await _call(url.replace("http:", "https:")) == NotAttempted(reason="ConnectError")
+
+
+async def test_full_pool_is_not_attempted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 1)
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: Request) -> Reply:
+        arrived.set()
+        await release.wait()
+        return 200, {}
+
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=0.6) as client:
+        account = account_at(stub.url)
+        first = asyncio.create_task(client.send(account, "charge", "GET", "/", headers={}))
+        await arrived.wait()
+        assert await client.send(account, "charge", "GET", "/", headers={}) == NotAttempted(reason="PoolTimeout")
+        release.set()
+        assert isinstance(await first, Answer)
+        assert len(stub.requests) == 1
+
+
+async def test_silence_is_unknown():
+    async def handler(request: Request) -> Reply:
+        await asyncio.sleep(30)
+        return 200, {}
+
+    async with serving(handler) as stub:
+        result = await _call(stub.url, timeout_seconds=0.1)
+        assert isinstance(result, Unknown)
+        assert len(stub.requests) == 1
+
+
+async def test_answer_that_drips_for_ever_is_unknown():
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with listening(drip) as url:
+        assert await _call(url, timeout_seconds=0.2) == Unknown(reason="TimeoutError")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", b"\x16\x03garbage\r\n\r\n"]
+)
+async def test_connection_lost_after_sending_is_unknown(data: bytes):
+    assert isinstance(await _call_replied(Raw(data)), Unknown)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_server_error_is_unknown(status: int):
+    assert await _call_replied((status, b"oops")) == Unknown(reason=f"http_{status}")
+
+
+async def test_endless_body_is_unknown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(http, "ANSWER_BYTES_MAX", 10)
+    assert await _call_replied((200, b"x" * 11)) == Unknown(reason="AnswerTooLong")
+
+
+async def test_redirect_is_an_answer_and_is_not_followed():
+    answer = await _call_replied((302, b"", {"location": "http://127.0.0.1:1/"}))
+    assert isinstance(answer, Answer)
+    assert answer.status == 302
+
+
+async def test_live_account_does_not_call_the_sandbox():
+    async def handler(request: Request) -> Reply:
+        return 200, {}
+
+    async with serving(handler) as stub:
+        result = await _call(stub.url + "/scb", livemode=True, sandbox_url=stub.url)
+        assert result == NotAttempted(reason="a live account does not call the sandbox")
+        assert stub.requests == []
+
+
+async def test_logs_and_observer_hold_no_secret(caplog: pytest.LogCaptureFixture):
+    observed: list[tuple[str, str, str]] = []
+
+    async def handler(request: Request) -> Reply:
+        return 404, {"answer": "secret-in-answer"}
+
+    with caplog.at_level(logging.DEBUG, logger="gateway"), caplog.at_level(logging.INFO, logger="httpx.x"):
+        async with (
+            serving(handler) as stub,
+            ProviderHttp(timeout_seconds=2, observe=lambda *call: observed.append(call[:3])) as client,
+        ):
+            await client.send(
+                account_at(stub.url),
+                "inquiry",
+                "POST",
+                "/p",
+                headers={"authorization": "secret-in-header"},
+                parameters={"ref": "secret-in-query"},
+                body=b"secret-in-body",
+            )
+    assert observed == [("scb", "inquiry", "4xx")]
+    lines = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records if record.name != "asyncio"]
+    assert any("inquiry" in line for line in lines)
+    assert not [line for line in lines if "secret" in line.replace("invented-secret", "")]
