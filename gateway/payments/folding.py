@@ -1,0 +1,220 @@
+"""What the facts of a payment add up to: one pure function, indifferent to the order in which facts arrived.
+
+Facts are ranked, never dated by arrival: money outranks its absence, an end outranks a beginning. Whether money came
+in time is decided by when the payer paid and by our own terms (deadline, cancelling), never by what we knew when the
+message reached us. The rules of money:
+
+- the first sufficient receipt in time pays the amount due; what it brings beyond that is held for the payer;
+- every other receipt – short, a second one, after the deadline, after cancelling, in another currency – is held whole;
+- a receipt that was booked stays as it was booked, because entries are never rewritten.
+
+So status, qualifiers and both sums follow from the set of facts alone. Only *which* of two sufficient receipts is the
+payment depends on which was booked first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
+from gateway.providers.base import FactKind
+
+_RANK: Final = {status: rank for rank, status in enumerate(AttemptStatus)}
+
+_STATUS_OF_FACT: Final[Mapping[FactKind, AttemptStatus]] = {
+    FactKind.PENDING: AttemptStatus.PENDING,
+    FactKind.AUTHORIZED: AttemptStatus.AUTHORIZED,
+    FactKind.DECLINED: AttemptStatus.DECLINED,
+    FactKind.EXPIRED: AttemptStatus.EXPIRED,
+    FactKind.VOIDED: AttemptStatus.VOIDED,
+}
+
+_STATUS_WHILE_UNPAID: Final[Mapping[AttemptStatus, IntentStatus]] = {
+    AttemptStatus.SUBMITTED: IntentStatus.REQUIRES_CONFIRMATION,
+    AttemptStatus.UNKNOWN: IntentStatus.PROCESSING,
+    AttemptStatus.AUTHORIZED: IntentStatus.REQUIRES_CAPTURE,
+    AttemptStatus.NOT_ATTEMPTED: IntentStatus.REQUIRES_PAYMENT_METHOD,
+    AttemptStatus.DECLINED: IntentStatus.REQUIRES_PAYMENT_METHOD,
+    AttemptStatus.EXPIRED: IntentStatus.EXPIRED,
+    AttemptStatus.VOIDED: IntentStatus.CANCELED,
+}
+
+_ENDS_WITHOUT_MONEY: Final = frozenset({AttemptStatus.DECLINED, AttemptStatus.EXPIRED, AttemptStatus.VOIDED})
+
+CHARGE_FACTS: Final = frozenset({*_STATUS_OF_FACT, FactKind.CAPTURED})
+"""What can be said of an attempt; everything else is about a refund."""
+
+
+class Booking(msgspec.Struct, frozen=True):
+    """How a receipt stands in the books: the merchant's part and the part held for the payer."""
+
+    captured_minor: int = 0
+    held_minor: int = 0
+
+
+class KnownFact(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact as folding needs it.
+
+    Attributes:
+        key: whatever tells it from every other fact of the payment; ties in time are broken by it.
+        booking: how it was booked before, None for a fact that is new.
+    """
+
+    key: str
+    kind: FactKind
+    amount_minor: int
+    currency: str
+    occurred_at: datetime
+    booking: Booking | None = None
+
+
+class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt and all that is known of it.
+
+    Attributes:
+        outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown or pending.
+        shows_action: whether there is something for the payer to do.
+    """
+
+    outcome: AttemptStatus
+    shows_action: bool
+    expires_at: datetime | None
+    facts: tuple[KnownFact, ...]
+
+
+class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the merchant asked for. `cancel_requested_at`: money paid after it is not wanted."""
+
+    amount_minor: int
+    currency: str
+    cancel_requested_at: datetime | None
+
+
+class Folded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the facts add up to.
+
+    Attributes:
+        attempts: status of each attempt, in the order given.
+        bookings: of every receipt, by key; of old ones as they were.
+        captured_minor, held_minor: sums in the intent's currency.
+    """
+
+    status: IntentStatus
+    qualifiers: frozenset[Qualifier]
+    attempts: tuple[AttemptStatus, ...]
+    bookings: Mapping[str, Booking]
+    captured_minor: int
+    held_minor: int
+
+
+class _Receipt(msgspec.Struct, frozen=True):
+    fact: KnownFact
+    in_time: bool
+
+
+def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
+    """What the facts of all attempts (oldest first, at least one) add up to."""
+    receipts = sorted(
+        (receipt for attempt in attempts for receipt in _receipts(terms, attempt)),
+        key=lambda receipt: (receipt.fact.occurred_at, receipt.fact.key),
+    )
+    bookings = _book(terms, receipts)
+    ours = [receipt for receipt in receipts if receipt.fact.currency == terms.currency]
+    captured_minor = sum(bookings[receipt.fact.key].captured_minor for receipt in ours)
+    held_minor = sum(bookings[receipt.fact.key].held_minor for receipt in ours)
+    statuses = tuple(_attempt_status(attempt, bookings) for attempt in attempts)
+    if len(ours) < len(receipts) or any(_contradicts_itself(terms, attempt) for attempt in attempts):
+        status = IntentStatus.CONFLICTED
+    elif captured_minor:
+        status = IntentStatus.SUCCEEDED
+    else:
+        status = _unpaid_status(terms, attempts[-1], statuses[-1])
+    return Folded(
+        status=status,
+        qualifiers=frozenset(_qualifiers(ours, captured_minor, held_minor)),
+        attempts=statuses,
+        bookings=bookings,
+        captured_minor=captured_minor,
+        held_minor=held_minor,
+    )
+
+
+def fold_refund(outcome: RefundStatus, kinds: Iterable[FactKind]) -> RefundStatus:
+    """What the facts of a refund add up to; `outcome` is what our own calls came to."""
+    said = frozenset(kinds)
+    if {FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED} <= said:
+        return RefundStatus.CONFLICTED
+    if FactKind.REFUND_SUCCEEDED in said:
+        return RefundStatus.SUCCEEDED
+    if FactKind.REFUND_FAILED in said:
+        return RefundStatus.FAILED
+    return RefundStatus.PENDING if FactKind.REFUND_PENDING in said else outcome
+
+
+def higher(one: AttemptStatus, other: AttemptStatus) -> AttemptStatus:
+    """The one of higher rank."""
+    return max(one, other, key=_RANK.__getitem__)
+
+
+def _receipts(terms: IntentTerms, attempt: AttemptTerms) -> Iterable[_Receipt]:
+    limits = [limit for limit in (attempt.expires_at, terms.cancel_requested_at) if limit is not None]
+    for fact in attempt.facts:
+        if fact.kind is FactKind.CAPTURED:
+            yield _Receipt(fact, in_time=all(fact.occurred_at <= limit for limit in limits))
+
+
+def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking]:
+    bookings = {receipt.fact.key: receipt.fact.booking for receipt in receipts if receipt.fact.booking is not None}
+    is_paid = any(booking.captured_minor for booking in bookings.values())
+    for receipt in receipts:
+        fact = receipt.fact
+        if fact.key in bookings:
+            continue
+        pays = receipt.in_time and fact.currency == terms.currency and fact.amount_minor >= terms.amount_minor
+        if pays and not is_paid:
+            is_paid = True
+            bookings[fact.key] = Booking(terms.amount_minor, fact.amount_minor - terms.amount_minor)
+        else:
+            bookings[fact.key] = Booking(0, fact.amount_minor)
+    return bookings
+
+
+def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> AttemptStatus:
+    """The highest rank that anything says; money that is only held leaves the attempt open for the rest."""
+    status = attempt.outcome
+    for fact in attempt.facts:
+        if fact.kind is FactKind.CAPTURED:
+            paid = bookings[fact.key].captured_minor > 0
+            status = higher(status, AttemptStatus.CAPTURED if paid else AttemptStatus.PENDING)
+        else:
+            status = higher(status, _STATUS_OF_FACT[fact.kind])
+    return status
+
+
+def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
+    """Money came and the provider also says that it refused it, or that it voided a payment made in time."""
+    receipts = list(_receipts(terms, attempt))
+    kinds = {fact.kind for fact in attempt.facts}
+    refused = FactKind.DECLINED in kinds and bool(receipts)
+    paid = any(receipt.in_time and receipt.fact.amount_minor >= terms.amount_minor for receipt in receipts)
+    return refused or (paid and FactKind.VOIDED in kinds)
+
+
+def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptStatus) -> IntentStatus:
+    is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome is AttemptStatus.NOT_ATTEMPTED
+    if terms.cancel_requested_at is not None and is_over:
+        return IntentStatus.CANCELED
+    if status is AttemptStatus.PENDING:
+        return IntentStatus.REQUIRES_ACTION if attempt.shows_action else IntentStatus.PROCESSING
+    return _STATUS_WHILE_UNPAID[status]
+
+
+def _qualifiers(receipts: Sequence[_Receipt], captured_minor: int, held_minor: int) -> Iterable[Qualifier]:
+    if captured_minor and held_minor:
+        yield Qualifier.OVERPAID
+    if not captured_minor and any(receipt.in_time for receipt in receipts):
+        yield Qualifier.PARTIALLY_PAID
+    if not all(receipt.in_time for receipt in receipts):
+        yield Qualifier.PAID_LATE

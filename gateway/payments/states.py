@@ -1,0 +1,122 @@
+"""The states of intents, attempts and refunds, and which moves between them are legal.
+
+The same moves stand in `gateway.legal_moves`; the writer joins every move against that table and a test compares
+the two, so neither can drift.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class IntentStatus(StrEnum):
+    """Where a payment stands for its merchant."""
+
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    REQUIRES_CAPTURE = "requires_capture"
+    SUCCEEDED = "succeeded"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+    CONFLICTED = "conflicted"
+
+
+class Qualifier(StrEnum):
+    """What else is true of the money that came. Qualified money is held for the payer, never the merchant's."""
+
+    PARTIALLY_PAID = "partially_paid"
+    OVERPAID = "overpaid"
+    PAID_LATE = "paid_late"
+
+
+class AttemptStatus(StrEnum):
+    """Where one try at one provider stands; in order of rank, the later of two wins."""
+
+    SUBMITTED = "submitted"
+    NOT_ATTEMPTED = "not_attempted"
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+    AUTHORIZED = "authorized"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    VOIDED = "voided"
+    CAPTURED = "captured"
+
+
+class RefundStatus(StrEnum):
+    """Where a refund stands inside; merchants see all before the end as `pending`.
+
+    Attributes:
+        REQUESTED: row committed, the ledger not asked yet or its answer not recorded.
+        RESERVED: the money is set aside and the provider certainly was not reached.
+        SUBMITTED: the provider is being called.
+        CONFLICTED: the provider said both succeeded and failed; a person must look.
+    """
+
+    REQUESTED = "requested"
+    RESERVED = "reserved"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CONFLICTED = "conflicted"
+
+
+OPEN_ATTEMPTS: Final = frozenset(
+    {AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN, AttemptStatus.PENDING, AttemptStatus.AUTHORIZED}
+)
+"""Attempts that may still bring money: an intent has at most one, and the janitor asks about it."""
+
+RESERVED_REFUNDS: Final = frozenset(
+    {RefundStatus.RESERVED, RefundStatus.SUBMITTED, RefundStatus.UNKNOWN, RefundStatus.PENDING}
+)
+"""Refunds whose money is set aside and whose end is open."""
+
+_I, _R = IntentStatus, RefundStatus
+
+_ANY_END: Final = frozenset({_I.REQUIRES_PAYMENT_METHOD, _I.SUCCEEDED, _I.CANCELED, _I.EXPIRED, _I.CONFLICTED})
+
+INTENT_MOVES: Final[dict[IntentStatus, frozenset[IntentStatus]]] = {
+    # To the paid states where a provider that we thought out of reach had the request after all.
+    _I.REQUIRES_PAYMENT_METHOD: frozenset(IntentStatus) - {_I.REQUIRES_PAYMENT_METHOD},
+    _I.REQUIRES_CONFIRMATION: _ANY_END | {_I.REQUIRES_ACTION, _I.PROCESSING, _I.REQUIRES_CAPTURE},
+    _I.REQUIRES_ACTION: _ANY_END | {_I.PROCESSING, _I.REQUIRES_CAPTURE},
+    # To `requires_action` when the same request, sent again under the same key, tells the payer what to do after all.
+    _I.PROCESSING: _ANY_END | {_I.REQUIRES_ACTION, _I.REQUIRES_CAPTURE},
+    _I.REQUIRES_CAPTURE: _ANY_END,
+    # Money paid in time and reported late: expiry and cancelling ask the provider first, but an answer can be behind.
+    _I.EXPIRED: frozenset({_I.SUCCEEDED, _I.CANCELED, _I.CONFLICTED}),
+    _I.CANCELED: frozenset({_I.SUCCEEDED, _I.CONFLICTED}),
+    _I.SUCCEEDED: frozenset({_I.CONFLICTED}),
+    _I.CONFLICTED: frozenset(),
+}
+"""Every status an intent may go to. Out of `conflicted` only a person leads."""
+
+ATTEMPT_MOVES: Final[dict[AttemptStatus, frozenset[AttemptStatus]]] = {
+    status: frozenset(list(AttemptStatus)[rank + 1 :]) for rank, status in enumerate(AttemptStatus)
+}
+"""An attempt only rises in rank."""
+
+REFUND_MOVES: Final[dict[RefundStatus, frozenset[RefundStatus]]] = {
+    _R.REQUESTED: frozenset({_R.SUBMITTED, _R.FAILED}),
+    _R.RESERVED: frozenset({_R.SUBMITTED, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
+    _R.SUBMITTED: frozenset({_R.RESERVED, _R.UNKNOWN, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
+    _R.UNKNOWN: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
+    _R.PENDING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
+    _R.SUCCEEDED: frozenset({_R.CONFLICTED}),
+    _R.FAILED: frozenset({_R.CONFLICTED}),
+    _R.CONFLICTED: frozenset(),
+}
+"""Every status a refund may go to."""
+
+
+def legal_moves() -> frozenset[tuple[str, str, str]]:
+    """All legal moves as (object, from, to): the content of `gateway.legal_moves`."""
+    return frozenset(
+        (subject, before.value, after.value)
+        for subject, moves in (("intent", INTENT_MOVES), ("attempt", ATTEMPT_MOVES), ("refund", REFUND_MOVES))
+        for before, afters in moves.items()
+        for after in afters
+    )
