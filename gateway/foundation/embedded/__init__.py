@@ -9,7 +9,9 @@ Both servers listen on unix sockets in a folder that only their user may enter, 
 import asyncio
 import contextlib
 import logging
+import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ __all__ = ["EmbeddedUnavailable", "Endpoints", "ensure_port_free", "servers", "s
 
 DATABASE: Final = "quickkub"
 SUPERVISION_SECONDS: Final = 1.0
+PORT_POLL_SECONDS: Final = 0.1
 AfterCreate = Callable[[asyncpg.Connection], Awaitable[None]]
 """Runs once as superuser in the new database, before its first migration."""
 
@@ -113,25 +116,30 @@ def status(folder: Path) -> Status:
     )
 
 
-def ensure_port_free(host: str, port: int, *, variable: str) -> None:
+def ensure_port_free(host: str, port: int, *, variable: str, patience_seconds: float = 0) -> None:
     """Return when nobody listens there.
 
     Args:
         variable: the setting that names another port, for the message.
+        patience_seconds: how long to wait for whoever listens there now; blocks the thread.
 
     Raises:
         EmbeddedUnavailable: the port is taken, or the address is not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    deadline = time.monotonic() + patience_seconds
+    while True:
         try:
-            probe.bind((host, port))
+            socket.create_server((host, port), family=family).close()
         except OSError as error:
-            raise EmbeddedUnavailable(
-                f"port {port} on {host} cannot be used ({error.strerror}): "
-                f"stop what listens there, or set {variable} to another port"
-            ) from error
+            if time.monotonic() > deadline:
+                raise EmbeddedUnavailable(
+                    f"port {port} on {host} cannot be used ({os.strerror(error.errno or 0)}): "
+                    f"stop what listens there, or set {variable} to another port"
+                ) from error
+            time.sleep(PORT_POLL_SECONDS)
+        else:
+            return
 
 
 def _enter(home: Home, *, durable: bool, after_create: AfterCreate | None) -> int:

@@ -54,7 +54,7 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
 
     def start(self, command: list[str], *, folder: Path, log: Path) -> ServerProcess:
         """Start a server in its own session, so that Ctrl-C at our terminal does not reach it before us."""
-        with log.open("ab") as output:
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             process = ServerProcess(
                 [*self.prefix, *command],
                 cwd=folder,

@@ -1,0 +1,1 @@
+"""Commands of `quickkub`, one group a file; `gateway/cli.py` puts them together."""

@@ -1,0 +1,84 @@
+"""`quickkub database`: schema and roles."""
+
+import asyncio
+
+import asyncpg
+import rich_click as click
+
+from gateway.foundation.embedded.resolution import resolved
+from gateway.foundation.embedded.roles import script_for_administrator
+from gateway.foundation.settings import Settings, SettingsInvalid, role_names
+from migrations import upgrade
+
+
+@click.group()
+def database() -> None:
+    """Schema, roles and state of the database."""
+
+
+@database.command()
+def migrate() -> None:
+    """Run every migration that has not run yet (as the owner role)."""
+    asyncio.run(_migrate())
+
+
+@database.command()
+@click.option("--name", default="quickkub", show_default=True, help="Name of the database.")
+def roles(name: str) -> None:
+    """Print the SQL that makes roles and database, for the administrator of your own server."""
+    print(script_for_administrator(role_names(), database=name), end="")
+
+
+@database.command()
+def check() -> None:
+    """Say whether the database can be used by this version; exit code 1 if not."""
+    findings = asyncio.run(_check())
+    for passed, text in findings:
+        print(f"{'ok  ' if passed else 'FAIL'}  {text}")
+    if not all(passed for passed, _ in findings):
+        raise SystemExit(1)
+
+
+async def _migrate() -> None:
+    async with resolved(Settings.from_environment()) as settings:
+        if settings.database_owner_url is None:
+            raise SettingsInvalid("DATABASE_OWNER_URL must be set: migrations run as the owner role")
+        before = await upgrade.current(settings.database_owner_url)
+        await upgrade.upgrade(settings.database_owner_url)
+        after = await upgrade.current(settings.database_owner_url)
+    print(f"schema at {after}" + ("" if before == after else f", was {before or 'empty'}"))
+
+
+async def _check() -> list[tuple[bool, str]]:
+    async with resolved(Settings.from_environment()) as settings:
+        assert settings.database_url is not None
+        connection = await asyncpg.connect(settings.database_url)
+        try:
+            return [
+                _version_finding(connection.get_server_version().major),
+                await _role_finding(connection),
+                await _schema_finding(settings.database_url),
+            ]
+        finally:
+            await connection.close()
+
+
+def _version_finding(major: int) -> tuple[bool, str]:
+    oldest = 15
+    return major >= oldest, f"PostgreSQL {major} ({oldest} is the oldest supported)"
+
+
+async def _role_finding(connection: asyncpg.Connection) -> tuple[bool, str]:
+    """The app must not be able to get past the guards of the ledger."""
+    row = await connection.fetchrow(
+        "SELECT rolname, rolsuper, pg_has_role(rolname, $1, 'MEMBER') AS owns FROM pg_roles"
+        " WHERE rolname = current_user",
+        role_names()["owner"],
+    )
+    assert row is not None
+    return not row["rolsuper"] and not row["owns"], f"login {row['rolname']} is neither superuser nor owner"
+
+
+async def _schema_finding(dsn: str) -> tuple[bool, str]:
+    found, wanted = await upgrade.current(dsn), upgrade.heads()
+    return [found] == wanted, f"schema at {found or 'nothing'}, this version wants {', '.join(wanted)}"

@@ -1,0 +1,107 @@
+"""Metrics of every process, scraped at `/metrics`.
+
+Durations are seconds; amounts are whole minor units. Labels are closed lists, never ids, so that the number of
+series stays small. Several web workers of one machine share their counts through `PROMETHEUS_MULTIPROC_DIR`.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_REMOTE: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# The API.
+HTTP_REQUEST_SECONDS: Final = Histogram(
+    "quickkub_http_request_seconds", "Time to answer a request.", ["route", "method", "status"], buckets=_FAST
+)
+API_KEY_AUTH_FAILURES: Final = Counter(
+    "quickkub_api_key_auth_failures_total", "Requests refused for their key.", ["reason"]
+)
+IDEMPOTENCY: Final = Counter(
+    "quickkub_idempotency_total", "Idempotency keys seen: new, replay, conflict, mismatch.", ["result"]
+)
+RATE_LIMITED: Final = Counter("quickkub_rate_limited_total", "Requests refused for their rate, per kind.", ["kind"])
+RATE_LIMIT_LOCAL: Final = Counter(
+    "quickkub_rate_limit_local_total", "Requests counted in this process only, because Valkey did not answer."
+)
+
+# Payments and their providers.
+PAYMENT_INTENTS: Final = Counter(
+    "quickkub_payment_intents_total", "Payment intents that reached a status.", ["method", "provider", "status"]
+)
+PROVIDER_CALL_SECONDS: Final = Histogram(
+    "quickkub_provider_call_seconds", "Time of a call to a provider.", ["provider", "op", "outcome"], buckets=_REMOTE
+)
+ATTEMPTS_UNKNOWN: Final = Gauge(
+    "quickkub_attempts_unknown",
+    "Attempts whose outcome nobody knows yet.",
+    ["provider"],
+    multiprocess_mode="mostrecent",
+)
+ATTEMPT_UNKNOWN_OLDEST_SECONDS: Final = Gauge(
+    "quickkub_attempt_unknown_oldest_seconds",
+    "Age of the oldest attempt of unknown outcome.",
+    multiprocess_mode="mostrecent",
+)
+JANITOR_RUNS: Final = Counter(
+    "quickkub_janitor_runs_total", "Inquiries of the janitor, by what they found.", ["result"]
+)
+
+# Messages in and out.
+INBOX_DUPLICATES: Final = Counter(
+    "quickkub_inbox_duplicates_total", "Callbacks that had been stored before.", ["provider"]
+)
+INBOX_REJECTED: Final = Counter(
+    "quickkub_inbox_rejected_total", "Callbacks put aside: forged, unreadable or contradicted.", ["provider"]
+)
+WEBHOOK_DELIVERY_SECONDS: Final = Histogram(
+    "quickkub_webhook_delivery_seconds", "Time of a webhook delivery.", ["outcome"], buckets=_REMOTE
+)
+WEBHOOK_ENDPOINTS_DISABLED: Final = Counter(
+    "quickkub_webhook_endpoints_disabled_total", "Endpoints switched off for failing too long."
+)
+OUTBOX_LAG_SECONDS: Final = Gauge(
+    "quickkub_outbox_lag_seconds",
+    "Age of the oldest event that is due and not delivered.",
+    multiprocess_mode="mostrecent",
+)
+
+# The books.
+LEDGER_POST_SECONDS: Final = Histogram(
+    "quickkub_ledger_post_seconds", "Time to post a batch, lock to commit.", buckets=_FAST
+)
+LEDGER_POSTINGS: Final = Counter("quickkub_ledger_entries_total", "Entries by result.", ["result"])
+LEDGER_IMBALANCE: Final = Gauge(
+    "quickkub_ledger_imbalance_minor",
+    "Debits less credits of the last verification; anything but zero is an alarm.",
+    ["currency"],
+    multiprocess_mode="mostrecent",
+)
+RECON_UNMATCHED: Final = Gauge(
+    "quickkub_recon_unmatched", "Open breaks of the last run, per source.", ["source"], multiprocess_mode="mostrecent"
+)
+PAYOUTS_IN_TRANSIT_MINOR: Final = Gauge(
+    "quickkub_payouts_in_transit_minor", "Money on its way to merchants.", multiprocess_mode="mostrecent"
+)
+UNIDENTIFIED_RECEIPTS_MINOR: Final = Gauge(
+    "quickkub_unidentified_receipts_minor",
+    "Payer money that belongs to no payment yet.",
+    multiprocess_mode="mostrecent",
+)
+
+# The house itself.
+DB_POOL_WAIT_SECONDS: Final = Histogram(
+    "quickkub_db_pool_wait_seconds", "Time to get a connection.", ["pool"], buckets=_FAST
+)
+OLDEST_SNAPSHOT_SECONDS: Final = Gauge(
+    "quickkub_oldest_snapshot_seconds",
+    "Age of the oldest open snapshot; a long one slows posting down.",
+    multiprocess_mode="mostrecent",
+)
+JOB_LAST_SUCCESS_TIMESTAMP: Final = Gauge(
+    "quickkub_job_last_success_timestamp", "When a job last ended well.", ["job"], multiprocess_mode="max"
+)
+WORKER_LOOP_FAILURES: Final = Counter(
+    "quickkub_worker_loop_failures_total", "Rounds of a worker loop that raised.", ["loop"]
+)
