@@ -1,0 +1,76 @@
+"""One connection of the app role, ids that count, and a seal that can be looked through."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+
+import asyncpg
+import pytest
+
+from reconciliation.importing import ImportResult, RawFile, import_statement
+from tests.conftest import ClonedDatabase
+from tests.reconciliation.files import utc
+
+BOOK = 7
+RECEIVED_AT = utc("2026-11-24T02:30:00")
+
+Import = Callable[[str, bytes], Awaitable[ImportResult]]
+
+
+class Ids:
+    """`stf_1`, `stl_2` …"""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def __call__(self, prefix: str) -> str:
+        self.last += 1
+        return f"{prefix}_{self.last:06d}"
+
+
+def seal(plaintext: bytes, context: str) -> bytes:
+    return b"sealed:" + context.encode() + b":" + plaintext[::-1]
+
+
+@pytest.fixture
+async def connection(database: ClonedDatabase) -> AsyncIterator[asyncpg.Connection]:
+    found = await asyncpg.connect(database.app_dsn)
+    try:
+        yield found
+    finally:
+        await found.close()
+
+
+@pytest.fixture
+def ids() -> Ids:
+    return Ids()
+
+
+@pytest.fixture
+def bring(connection: asyncpg.Connection, ids: Ids) -> Import:
+    async def bring_in(source: str, content: bytes) -> ImportResult:
+        return await import_statement(
+            connection,
+            book_id=BOOK,
+            file=RawFile(source=source, name=f"{source}.txt", content=content),
+            received_at=RECEIVED_AT,
+            new_id=ids,
+            seal=seal,
+        )
+
+    return bring_in
+
+
+@pytest.fixture
+def counts(connection: asyncpg.Connection) -> Callable[[], Awaitable[dict[str, int]]]:
+    return partial(row_counts, connection)
+
+
+async def row_counts(connection: asyncpg.Connection) -> dict[str, int]:
+    """How many rows each table of the schema holds."""
+    tables = await connection.fetch(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'reconciliation' ORDER BY tablename"
+    )
+    return {
+        row["tablename"]: await connection.fetchval(f"SELECT count(*) FROM reconciliation.{row['tablename']}")
+        for row in tables
+    }
