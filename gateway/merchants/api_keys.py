@@ -151,9 +151,11 @@ async def revoke(connection: AsyncConnection, key_id: str) -> bool:
 async def list_keys(connection: AsyncConnection, account_id: str) -> list[KeySummary]:
     """Every key that the account ever had, oldest first."""
     columns = [api_keys.c[name] for name in KeySummary.__struct_fields__]
-    statement = select(*columns).where(api_keys.c.account_id == account_id).order_by(api_keys.c.key_id)
+    statement = (
+        select(*columns).where(api_keys.c.account_id == account_id).order_by(api_keys.c.created_at, api_keys.c.key_id)
+    )
     rows = (await connection.execute(statement)).mappings()
-    return [msgspec.convert(dict(row), KeySummary) for row in rows]
+    return [KeySummary(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]
 
 
 async def authenticate(connection: AsyncConnection, vault: Vault, presented: str) -> Principal | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
@@ -39,12 +39,9 @@ async def clock_of(connection: AsyncConnection, book_id: int) -> BookClock:
     return BookClock(timedelta(seconds=row or 0))
 
 
-async def advance(connection: AsyncConnection, book_id: int, to: datetime) -> BookClock | ClockRefusal:
-    """Move a test book's clock forward so that it shows at least `to` (whole seconds, rounded up).
-
-    Locks the clock's row until the caller's transaction ends.
-    """
-    statement = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id).with_for_update()
+async def ahead(connection: AsyncConnection, book_id: int, to: datetime) -> BookClock | ClockRefusal:
+    """The clock that would show at least `to` (whole seconds, rounded up), if the book's may be moved there."""
+    statement = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id)
     current_seconds = (await connection.execute(statement)).scalar_one_or_none()
     if current_seconds is None:
         return ClockRefusal.BOOK_HAS_REAL_TIME
@@ -53,10 +50,22 @@ async def advance(connection: AsyncConnection, book_id: int, to: datetime) -> Bo
         return ClockRefusal.CLOCK_ONLY_MOVES_FORWARD
     if wanted > timedelta(days=AHEAD_DAYS_MAX):
         return ClockRefusal.CLOCK_TOO_FAR_AHEAD
-    offset_seconds = math.ceil(wanted / timedelta(seconds=1))
-    await connection.execute(
+    return BookClock(timedelta(seconds=math.ceil(wanted / timedelta(seconds=1))))
+
+
+async def set_clock(connection: AsyncConnection, book_id: int, clock: BookClock) -> BookClock:
+    """Move a test book's clock, unless somebody moved it further meanwhile; returns where it is now."""
+    offset_seconds = clock.offset // timedelta(seconds=1)
+    statement = (
         update(book_clocks)
         .where(book_clocks.c.book_id == book_id)
-        .values(offset_seconds=offset_seconds, updated_at=real_now())
+        .values(offset_seconds=func.greatest(book_clocks.c.offset_seconds, offset_seconds), updated_at=real_now())
+        .returning(book_clocks.c.offset_seconds)
     )
-    return BookClock(timedelta(seconds=offset_seconds))
+    return BookClock(timedelta(seconds=(await connection.execute(statement)).scalar_one()))
+
+
+async def advance(connection: AsyncConnection, book_id: int, to: datetime) -> BookClock | ClockRefusal:
+    """Move a test book's clock forward so that it shows at least `to`. The sandbox has to be told as well."""
+    clock = await ahead(connection, book_id, to)
+    return clock if isinstance(clock, ClockRefusal) else await set_clock(connection, book_id, clock)
