@@ -21,6 +21,13 @@ class LedgerBusy(LedgerError):
     retryable = True
 
 
+class LedgerUnavailable(LedgerError):
+    """The database cannot be reached or broke off before COMMIT was sent; nothing was posted."""
+
+    code = "ledger_unavailable"
+    retryable = True
+
+
 class OutcomeUnknown(LedgerError):
     """The connection was lost while committing: ask by the entry's key before anything else."""
 
@@ -28,10 +35,29 @@ class OutcomeUnknown(LedgerError):
     retryable = True
 
 
+class MonthMissing(LedgerError):
+    """The books have no room for this month yet; the job that makes months ahead has not run."""
+
+    code = "ledger_month_missing"
+    retryable = True
+
+
+class EntryMalformed(LedgerError):
+    """The entry cannot be stored as it is (text with a NUL character, an owner or currency beyond the rules)."""
+
+    code = "ledger_entry_malformed"
+
+
 class BookNotFound(LedgerError):
     """There is no such book."""
 
     code = "ledger_book_not_found"
+
+
+class BookConflict(LedgerError):
+    """The book is open under another code or mode."""
+
+    code = "ledger_book_conflict"
 
 
 class InvariantBroken(LedgerError):

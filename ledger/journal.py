@@ -118,6 +118,7 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
         sequence: gapless number within the book.
         replayed: an earlier call posted it; this is that entry.
         floor_breached: a recording entry took an account below its floor: alert.
+        freeze_breached: a recording entry moved a frozen account: alert.
     """
 
     key: UUID
@@ -125,6 +126,7 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     recorded_at: datetime
     replayed: bool = False
     floor_breached: bool = False
+    freeze_breached: bool = False
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):

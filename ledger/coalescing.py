@@ -1,0 +1,116 @@
+"""Coalescing: many callers, one flush.
+
+Concurrent callers hand in one item each and await its own result; what gathers while a flush is in flight goes out
+with the next one. There is no timer: the flush in flight is the timer, so a single caller waits for nobody.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from ledger.errors import LedgerBusy
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def may_be_poison(error: Exception) -> bool:
+    """Whether the error could be one item's fault, so that the others deserve another try without it.
+
+    Infrastructure (a lost connection, a time-out, whatever calls itself retryable) is nobody's item's fault.
+    """
+    return not (isinstance(error, OSError | TimeoutError) or getattr(error, "retryable", False))
+
+
+class Coalescer(Generic[T, R]):
+    """Gathers items and flushes them in order, one flush in flight, at most `max_batch` items each.
+
+    Args:
+        flush: takes items, gives one result for each, in the same order. All or nothing: when it raises, no item
+            of that call may have taken effect (or repeating it must be harmless).
+        max_batch: most items of one flush.
+        queue_limit: most items that may wait; one more is refused with `LedgerBusy`.
+        poison: tells errors that one item may have caused. Such a batch is halved until the item stands alone and
+            its own submitter gets the error; any other error goes to everybody in the batch.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[T]], Awaitable[Sequence[R]]],
+        *,
+        max_batch: int,
+        queue_limit: int,
+        poison: Callable[[Exception], bool] = may_be_poison,
+    ) -> None:
+        self._flush = flush
+        self._max_batch = max_batch
+        self._queue_limit = queue_limit
+        self._poison = poison
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, item: T) -> R:
+        """The item's result, after the flush that it went out with.
+
+        A caller that is cancelled while its item is in flight does not know whether it took effect.
+
+        Raises:
+            LedgerBusy: too many items are waiting, or the coalescer is closed; the item was not taken.
+        """
+        if self._closed or len(self._waiting) >= self._queue_limit:
+            raise LedgerBusy
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._run())
+        return await future
+
+    async def close(self) -> None:
+        """Take nothing more and return when everything taken has its result."""
+        self._closed = True
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+                await self._settle([pair for pair in batch if not pair[1].done()])
+        finally:
+            self._flusher = None
+
+    async def _settle(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        """Flush until every item has its result or its error; halves wait on a stack, earlier half on top."""
+        halves = [batch] if batch else []
+        try:
+            while halves:
+                part = halves[-1]
+                outcome = await self._try(part)
+                halves.pop()
+                if isinstance(outcome, Exception):
+                    if len(part) > 1 and self._poison(outcome):
+                        middle = len(part) // 2
+                        halves += [part[middle:], part[:middle]]
+                        continue
+                    _give_all(part, outcome)
+                else:
+                    for (_, future), result in zip(part, outcome, strict=True):
+                        if not future.done():
+                            future.set_result(result)
+        finally:  # nobody may wait for ever: what has no result here was broken off with the flusher
+            for _, future in (pair for half in halves for pair in half):
+                future.cancel()
+
+    async def _try(self, part: list[tuple[T, asyncio.Future[R]]]) -> Sequence[R] | Exception:
+        try:
+            return await self._flush([item for item, _ in part])
+        except Exception as error:  # noqa: BLE001 – it belongs to the submitters, who are all waiting for it
+            return error
+
+
+def _give_all(part: list[tuple[T, asyncio.Future[R]]], error: Exception) -> None:
+    for _, future in part:
+        if not future.done():
+            future.set_exception(error)

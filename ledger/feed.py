@@ -1,0 +1,188 @@
+"""Committed entries in order, with a cursor that cannot skip: order of sequence is order of commit."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from ledger.balances import columns_of
+from ledger.encoding import account_ref
+from ledger.journal import AccountRef, EntryKind, ExternalReference
+from ledger.posting import Connection
+from ledger.queries import QUERIES
+
+
+class RecordedPosting(msgspec.Struct, frozen=True, kw_only=True):
+    """A posting as the books hold it.
+
+    Attributes:
+        line: number within the entry, from 1.
+        debit_balance_after: the debit account's balance after this posting, on its normal side.
+        credit_balance_after: the credit account's balance after this posting, on its normal side.
+    """
+
+    sequence: int
+    line: int
+    debit: AccountRef
+    credit: AccountRef
+    amount_minor: int
+    available_on: date | None
+    debit_balance_after: int
+    credit_balance_after: int
+
+
+class RecordedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as the books hold it.
+
+    Attributes:
+        draws_on: sequence of the entry that this one draws on.
+        drawn_minor: > 0 drew on it, < 0 gave a draw back.
+        drawable_minor: how much later entries may draw on this one.
+    """
+
+    sequence: int
+    key: UUID
+    kind: EntryKind
+    effective_on: date
+    recorded_at: datetime
+    postings: tuple[RecordedPosting, ...]
+    references: tuple[ExternalReference, ...]
+    metadata: bytes
+    caller: str
+    draws_on: int | None
+    drawn_minor: int | None
+    drawable_minor: int | None
+    block_number: int
+
+
+class PendingDay(NamedTuple):
+    """What is still pending of a merchant's money that becomes available on a day. Never zero."""
+
+    owner: str
+    currency: str
+    available_on: date
+    amount_minor: int
+
+
+async def head(connection: Connection, book_id: int) -> int:
+    """The last sequence of the book; 0 when nothing was posted or there is no such book."""
+    return await connection.fetchval(QUERIES["head"], book_id) or 0
+
+
+async def read_entries(connection: Connection, book_id: int, *, after: int, limit: int) -> list[RecordedEntry]:
+    """The next entries after a sequence, oldest first. Follow with `after` = the last sequence got."""
+    return await _whole(connection, book_id, await connection.fetch(QUERIES["entries_after"], book_id, after, limit))
+
+
+async def entry_by_key(connection: Connection, book_id: int, key: UUID) -> RecordedEntry | None:
+    """The entry posted under a key."""
+    found = await _whole(connection, book_id, await connection.fetch(QUERIES["entry_by_key"], book_id, key))
+    return found[0] if found else None
+
+
+async def entry_by_sequence(connection: Connection, book_id: int, sequence: int) -> RecordedEntry | None:
+    """The entry with a sequence."""
+    found = await entries_at(connection, book_id, [sequence])
+    return found[0] if found else None
+
+
+async def entries_at(connection: Connection, book_id: int, sequences: Sequence[int]) -> list[RecordedEntry]:
+    """The entries with these sequences, oldest first."""
+    return await _whole(connection, book_id, await connection.fetch(QUERIES["entries_at"], book_id, list(sequences)))
+
+
+async def entries_by_reference(
+    connection: Connection, book_id: int, scheme: str, values: Sequence[str]
+) -> dict[str, list[RecordedEntry]]:
+    """The entries that carry each of these references, oldest first; values without any are absent."""
+    rows = await connection.fetch(QUERIES["sequences_by_reference"], book_id, scheme, list(values))
+    found = await entries_at(connection, book_id, sorted({row["sequence"] for row in rows}))
+    entries = {entry.sequence: entry for entry in found}
+    by_value: dict[str, list[RecordedEntry]] = defaultdict(list)
+    for row in rows:
+        by_value[row["value"]].append(entries[row["sequence"]])
+    return dict(by_value)
+
+
+async def account_postings(
+    connection: Connection,
+    book_id: int,
+    accounts: Sequence[AccountRef],
+    *,
+    before: int | None = None,
+    after: int | None = None,
+    limit: int,
+) -> list[RecordedPosting]:
+    """Postings that touch any of the accounts, newest first.
+
+    Args:
+        connection: any snapshot.
+        book_id: the book.
+        accounts: those never used add nothing.
+        before: only entries before this sequence (the next page: the last sequence got).
+        after: only entries after this sequence.
+        limit: how many at least, if there are; an entry's postings are never cut in two, so it may be a few more.
+    """
+    ids = await connection.fetch(QUERIES["account_ids"], book_id, *columns_of(accounts))
+    rows = await connection.fetch(
+        QUERIES["account_postings"], book_id, [row["account_id"] for row in ids], before, after, limit
+    )
+    return [_posting(row) for row in rows]
+
+
+async def pending_by_day(connection: Connection, book_id: int, *, through: date) -> list[PendingDay]:
+    """What is still pending and due by a day, for each merchant, currency and day; oldest day first."""
+    rows = await connection.fetch(QUERIES["pending_by_day"], book_id, through)
+    return [PendingDay(row["owner"], row["currency"], row["available_on"], row["amount_minor"]) for row in rows]
+
+
+async def _whole(connection: Connection, book_id: int, rows: Sequence[Any]) -> list[RecordedEntry]:
+    """Entries with their postings and references, in two more statements however many entries."""
+    if not rows:
+        return []
+    sequences = [row["sequence"] for row in rows]
+    times = [row["recorded_at"] for row in rows]
+    postings = _by_sequence(await connection.fetch(QUERIES["postings_of"], book_id, sequences, min(times), max(times)))
+    references = _by_sequence(await connection.fetch(QUERIES["references_of"], book_id, sequences))
+    return [_entry(row, postings[row["sequence"]], references[row["sequence"]]) for row in rows]
+
+
+def _by_sequence(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
+    grouped: defaultdict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        grouped[row["sequence"]].append(row)
+    return grouped
+
+
+def _entry(row: Any, postings: Sequence[Any], references: Sequence[Any]) -> RecordedEntry:
+    return RecordedEntry(
+        sequence=row["sequence"],
+        key=UUID(bytes=row["key"].bytes),
+        kind=EntryKind(row["kind"]),
+        effective_on=row["effective_on"],
+        recorded_at=row["recorded_at"],
+        postings=tuple(map(_posting, postings)),
+        references=tuple(ExternalReference(each["scheme"], each["value"]) for each in references),
+        metadata=row["metadata"],
+        caller=row["caller"],
+        draws_on=row["draws_on"],
+        drawn_minor=row["drawn_minor"],
+        drawable_minor=row["drawable_minor"],
+        block_number=row["block_number"],
+    )
+
+
+def _posting(row: Any) -> RecordedPosting:
+    return RecordedPosting(
+        sequence=row["sequence"],
+        line=row["line"],
+        debit=account_ref(row["debit_kind"], row["debit_owner"], row["currency"]),
+        credit=account_ref(row["credit_kind"], row["credit_owner"], row["currency"]),
+        amount_minor=row["amount_minor"],
+        available_on=row["available_on"],
+        debit_balance_after=row["debit_balance_after"],
+        credit_balance_after=row["credit_balance_after"],
+    )

@@ -1,0 +1,33 @@
+-- Makes the partitions of entries, postings and blocks for the month of a date (UTC) and guards them.
+-- One of the ways past the append-only guards; each use is in ledger_acts. A month that is there: nothing.
+CREATE FUNCTION ledger.create_month_v1(p_month date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    first_day constant date := date_trunc('month', p_month::timestamp)::date;
+    starts_at constant timestamptz := first_day::timestamp AT TIME ZONE 'UTC';
+    ends_at constant timestamptz := (first_day + interval '1 month') AT TIME ZONE 'UTC';
+    parent text;
+    partition text;
+BEGIN
+    IF first_day NOT BETWEEN current_date - interval '3 months' AND current_date + interval '24 months' THEN
+        RAISE EXCEPTION 'month % is not near', first_day USING ERRCODE = 'QK003';
+    END IF;
+    PERFORM set_config('quickkub.ledger_change', 'create_month_v1', true);
+    LOCK TABLE ledger.ledger_acts IN SHARE ROW EXCLUSIVE MODE;
+    IF to_regclass(format('ledger.%I', 'entries_' || to_char(first_day, 'YYYY_MM'))) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    FOREACH parent IN ARRAY ARRAY['entries', 'postings', 'blocks'] LOOP
+        partition := parent || '_' || to_char(first_day, 'YYYY_MM');
+        EXECUTE format('CREATE TABLE ledger.%I PARTITION OF ledger.%I FOR VALUES FROM (%L) TO (%L)',
+                       partition, parent, starts_at, ends_at);
+        -- Row triggers are cloned from the parent; TRUNCATE triggers are not.
+        PERFORM ledger.guard_truncate_v1(partition);
+    END LOOP;
+    INSERT INTO ledger.ledger_acts (act_id, acted_at, act, actor, subject, reason)
+    VALUES (gen_random_uuid(), clock_timestamp(), 'create_month', session_user, to_char(first_day, 'YYYY-MM'),
+            'months are made ahead of the clock');
+    RETURN true;
+END
+$function$

@@ -1,0 +1,131 @@
+-- Read-only statements of the ledger. $1 is always the book. Rows never change, so `sequence <= cut` is stable.
+
+-- name: head
+SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
+
+-- name: lock_opening
+-- One opener of books at a time, until its transaction ends. The next statement sees what the last one opened.
+SELECT pg_advisory_xact_lock(7453010364987428);
+
+-- name: next_book_id
+-- Test books count from 1000.
+SELECT greatest(max(b.book_id) + 1, 1000) FROM ledger.books AS b;
+
+-- name: balances
+SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence
+FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
+JOIN ledger.account_kinds AS k ON k.kind = a.kind;
+
+-- name: all_balances
+SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence
+FROM ledger.accounts AS a
+JOIN ledger.account_kinds AS k ON k.kind = a.kind
+WHERE a.book_id = $1
+ORDER BY k.code, a.owner, a.currency;
+
+-- name: trial_balance
+-- Turnover of every account by effective date: before $2, from $2 through $3; of entries up to sequence $4.
+SELECT a.kind, a.owner, a.currency, k.code, k.normal_side,
+       t.debits_before, t.credits_before, t.debits, t.credits
+FROM (
+    SELECT m.account_id,
+           coalesce(sum(m.debit) FILTER (WHERE m.effective_on < $2), 0)::numeric AS debits_before,
+           coalesce(sum(m.credit) FILTER (WHERE m.effective_on < $2), 0)::numeric AS credits_before,
+           coalesce(sum(m.debit) FILTER (WHERE m.effective_on >= $2 OR $2 IS NULL), 0)::numeric AS debits,
+           coalesce(sum(m.credit) FILTER (WHERE m.effective_on >= $2 OR $2 IS NULL), 0)::numeric AS credits
+    FROM (
+        SELECT e.effective_on, x.account_id, x.debit, x.credit
+        FROM ledger.entries AS e
+        JOIN ledger.postings AS p
+            ON p.book_id = e.book_id AND p.sequence = e.sequence AND p.recorded_at = e.recorded_at
+        CROSS JOIN LATERAL (VALUES (p.debit_account, p.amount_minor, 0::bigint),
+                                   (p.credit_account, 0::bigint, p.amount_minor)) AS x(account_id, debit, credit)
+        WHERE e.book_id = $1 AND p.book_id = $1 AND ($3::date IS NULL OR e.effective_on <= $3)
+            AND ($4::bigint IS NULL OR e.sequence <= $4)
+    ) AS m
+    GROUP BY m.account_id
+) AS t
+JOIN ledger.accounts AS a ON a.book_id = $1 AND a.account_id = t.account_id
+JOIN ledger.account_kinds AS k ON k.kind = a.kind
+ORDER BY k.code, a.owner, a.currency;
+
+-- name: entries_after
+SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3;
+
+-- name: entries_at
+SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence = ANY($2::bigint[]) ORDER BY e.sequence;
+
+-- name: entry_by_key
+SELECT e.*
+FROM ledger.idempotency_keys AS q
+JOIN ledger.entries AS e ON e.book_id = q.book_id AND e.sequence = q.sequence AND e.recorded_at = q.recorded_at
+WHERE q.book_id = $1 AND q.key = $2;
+
+-- name: postings_of
+-- Postings of the entries $2 (ascending), recorded from $3 through $4, with the accounts that they name.
+SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after, p.credit_balance_after,
+       d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
+       c.kind AS credit_kind, c.owner AS credit_owner
+FROM ledger.postings AS p
+JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account
+JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account
+WHERE p.book_id = $1 AND p.sequence = ANY($2::bigint[]) AND p.recorded_at BETWEEN $3 AND $4
+ORDER BY p.sequence, p.line;
+
+-- name: references_of
+SELECT r.sequence, r.scheme, r.value
+FROM ledger.entry_references AS r WHERE r.book_id = $1 AND r.sequence = ANY($2::bigint[])
+ORDER BY r.sequence, r.scheme, r.value;
+
+-- name: sequences_by_reference
+SELECT r.value, r.sequence
+FROM ledger.entry_references AS r WHERE r.book_id = $1 AND r.scheme = $2 AND r.value = ANY($3::text[])
+ORDER BY r.value, r.sequence;
+
+-- name: account_ids
+SELECT a.account_id
+FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency;
+
+-- name: account_postings
+-- Newest first: each index gives its own newest $5, the union keeps the newest of all; entries are never cut in two.
+SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after, p.credit_balance_after,
+       d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
+       c.kind AS credit_kind, c.owner AS credit_owner
+FROM (
+    SELECT x.* FROM (
+    SELECT x.* FROM unnest($2::bigint[]) AS u(account_id) CROSS JOIN LATERAL (
+        SELECT y.* FROM ledger.postings AS y
+        WHERE y.book_id = $1 AND y.debit_account = u.account_id
+            AND y.sequence < coalesce($3::bigint, 9223372036854775807) AND y.sequence > coalesce($4::bigint, 0)
+        ORDER BY y.sequence DESC FETCH FIRST $5 ROWS WITH TIES) AS x
+    UNION
+    SELECT x.* FROM unnest($2::bigint[]) AS u(account_id) CROSS JOIN LATERAL (
+        SELECT y.* FROM ledger.postings AS y
+        WHERE y.book_id = $1 AND y.credit_account = u.account_id
+            AND y.sequence < coalesce($3::bigint, 9223372036854775807) AND y.sequence > coalesce($4::bigint, 0)
+        ORDER BY y.sequence DESC FETCH FIRST $5 ROWS WITH TIES) AS x
+    ) AS x
+    ORDER BY x.sequence DESC FETCH FIRST $5 ROWS WITH TIES
+) AS p
+JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account
+JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account
+ORDER BY p.sequence DESC, p.line DESC;
+
+-- name: pending_by_day
+SELECT t.owner, t.currency, t.available_on, sum(t.amount)::bigint AS amount_minor
+FROM (
+    SELECT d.owner, d.currency, p.available_on, -p.amount_minor AS amount
+    FROM ledger.postings AS p
+    JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account AND d.kind = 30
+    WHERE p.book_id = $1 AND p.available_on <= $2
+    UNION ALL
+    SELECT c.owner, c.currency, p.available_on, p.amount_minor
+    FROM ledger.postings AS p
+    JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account AND c.kind = 30
+    WHERE p.book_id = $1 AND p.available_on <= $2
+) AS t
+GROUP BY t.owner, t.currency, t.available_on
+HAVING sum(t.amount) <> 0
+ORDER BY t.available_on, t.owner, t.currency;
