@@ -1,0 +1,271 @@
+"""Omise: cards by their single-use token, PromptPay by source, refunds of cards.
+
+Credentials: `public_key`, `secret_key`, `webhook_secret` (base64). Our provider key travels in the metadata of every
+charge and refund, so what a time-out left behind is found by search, and facts name that key. Callbacks are signed;
+the charge is fetched anew all the same, because an event is written in another API version than ours.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from gateway.providers import omise_wire
+from gateway.providers.base import (
+    Accepted,
+    Callback,
+    CallbackRejected,
+    CallbackReply,
+    Capabilities,
+    ChargeRequest,
+    Declined,
+    Fact,
+    FactKind,
+    FactSource,
+    Inquiry,
+    Method,
+    NextAction,
+    Outcome,
+    ParsedCallback,
+    ProviderAccount,
+    RefundRequest,
+    StatementFile,
+    Unknown,
+)
+from gateway.providers.http import Answer, ProviderHttp
+from gateway.providers.omise_client import PAGE_LENGTH, OmiseClient, is_charge_id, read, reason_of
+from gateway.providers.omise_wire import Charge, Misunderstood
+
+PROMPTPAY_EXPIRY_SECONDS: Final = 60 * 60
+"""The acquirer's limit of a QR; Omise alone would let it live for a day."""
+AMOUNT_MINOR_MIN: Final = 20_00
+AMOUNT_MINOR_MAX: Final = 150_000_00
+"""Published for PromptPay; ASSUMED for cards, where the contract decides."""
+CHARGE_REFUSALS: Final = {
+    "bad_request": "invalid_request",
+    "invalid_charge": "invalid_request",
+    "invalid_amount": "invalid_request",
+    "invalid_card": "invalid_card",
+    "used_token": "card_token_used",
+    "not_found": "card_token_not_found",
+}
+EXPIRE_REFUSALS: Final = {"invalid_charge": "not_cancelable", "expired_charge": "not_cancelable"}
+REFUND_REFUSALS: Final = {
+    "failed_refund": "refund_refused",
+    "invalid_charge": "refund_refused",
+    "invalid_amount": "invalid_request",
+    "bad_request": "invalid_request",
+    "not_found": "charge_not_found",
+}
+
+
+class Omise:
+    """The adapter. One instance serves all accounts."""
+
+    name = omise_wire.NAME
+    capabilities: Sequence[Capabilities] = (
+        Capabilities(
+            method=Method.CARD,
+            currency="THB",
+            amount_minor_min=AMOUNT_MINOR_MIN,
+            amount_minor_max=AMOUNT_MINOR_MAX,
+            refundable=True,
+            expiry_seconds=None,
+        ),
+        Capabilities(
+            method=Method.PROMPTPAY,
+            currency="THB",
+            amount_minor_min=AMOUNT_MINOR_MIN,
+            amount_minor_max=AMOUNT_MINOR_MAX,
+            refundable=False,
+            expiry_seconds=PROMPTPAY_EXPIRY_SECONDS,
+        ),
+    )
+    callback_headers: Sequence[str] = (omise_wire.SIGNATURE_HEADER, omise_wire.TIMESTAMP_HEADER)
+
+    def __init__(self, http: ProviderHttp) -> None:
+        self._client = OmiseClient(http)
+
+    async def charge(self, account: ProviderAccount, request: ChargeRequest) -> Outcome:
+        """Charge a card at once, or make a PromptPay source for a payer to scan."""
+        answer = await self._client.send(account, "charge", "POST", "/charges", body=_charge_body(request))
+        charge = read(answer, Charge, CHARGE_REFUSALS)
+        if isinstance(charge, Declined) and charge.provider_code == "used_token":
+            # The token may have been used by this very attempt, in a call whose answer was lost.
+            earlier = await self.inquire(account, request.provider_key, request.created_at)
+            if isinstance(earlier, Unknown):
+                return earlier
+            if earlier.found:
+                return Accepted(provider_references=(request.provider_key,), facts=earlier.facts)
+        if isinstance(charge, Charge):
+            return _outcome(charge, request.provider_key)
+        return charge
+
+    async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:  # noqa: ARG002 - Omise does not keep its charges by day
+        """A charge and its refunds, by charge id or by provider key; by key there may be several."""
+        ids = await self._client.charge_ids(account, reference)
+        if not isinstance(ids, tuple):
+            return Unknown(reason=ids.reason)
+        facts: list[Fact] = []
+        for charge_id in ids:
+            answer = await self._client.send(account, "inquiry", "GET", f"/charges/{charge_id}")
+            if isinstance(answer, Answer) and answer.status == HTTPStatus.NOT_FOUND:
+                continue
+            charge = read(answer, Charge, {})
+            if not isinstance(charge, Charge):
+                return Unknown(reason=reason_of(charge))
+            try:
+                facts += omise_wire.charge_facts(charge, FactSource.INQUIRY)
+            except Misunderstood as error:
+                return Unknown(reason=str(error))
+        return Inquiry(found=bool(facts), facts=tuple(facts))
+
+    async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
+        """Expire a charge that waits for its payer; Omise refuses where the payer was faster, or for cards."""
+        charge_id = await self._client.one_charge_id(account, reference)
+        if not isinstance(charge_id, str):
+            return charge_id
+        answer = await self._client.send(account, "cancel", "POST", f"/charges/{charge_id}/expire")
+        charge = read(answer, Charge, EXPIRE_REFUSALS)
+        return _outcome(charge, reference) if isinstance(charge, Charge) else charge
+
+    async def refund(self, account: ProviderAccount, request: RefundRequest) -> Outcome:
+        """Refund a card, in full or in part."""
+        charge_id = await self._client.one_charge_id(account, request.provider_reference)
+        if not isinstance(charge_id, str):
+            return charge_id
+        body = {
+            "amount": request.amount_minor,
+            "metadata": {"refund_id": request.refund_id, omise_wire.KEY_IN_METADATA: request.provider_key},
+        }
+        answer = await self._client.send(account, "refund", "POST", f"/charges/{charge_id}/refunds", body=body)
+        refund = read(answer, omise_wire.Refund, REFUND_REFUSALS)
+        if not isinstance(refund, omise_wire.Refund):
+            return refund
+        try:
+            fact = omise_wire.refund_fact(refund, FactSource.RESPONSE)
+        except Misunderstood as error:
+            return Unknown(reason=str(error))
+        references = (request.provider_key, refund.id)
+        if fact.kind is FactKind.REFUND_FAILED:
+            return Declined(
+                failure_code="refund_failed",
+                provider_code=refund.status,
+                message="Omise could not refund the charge",
+                provider_references=references,
+                facts=(fact,),
+            )
+        return Accepted(provider_references=references, facts=(fact,))
+
+    async def inquire_refund(self, account: ProviderAccount, request: RefundRequest) -> Inquiry | Unknown:
+        """The refund with our provider key, among those of its charge."""
+        charge_id = await self._client.one_charge_id(account, request.provider_reference)
+        if not isinstance(charge_id, str):
+            return Unknown(reason=reason_of(charge_id))
+        parameters = {"limit": str(PAGE_LENGTH)}
+        answer = await self._client.send(
+            account, "inquiry", "GET", f"/charges/{charge_id}/refunds", parameters=parameters
+        )
+        refunds = read(answer, omise_wire.Refunds, {})
+        if not isinstance(refunds, omise_wire.Refunds):
+            return Unknown(reason=reason_of(refunds))
+        ours = [
+            refund for refund in refunds.data if omise_wire.provider_key_in(refund.metadata) == request.provider_key
+        ]
+        try:
+            facts = tuple(omise_wire.refund_fact(refund, FactSource.INQUIRY) for refund in ours)
+        except Misunderstood as error:
+            return Unknown(reason=str(error))
+        return Inquiry(found=bool(facts), facts=facts)
+
+    def parse_callback(self, account: ProviderAccount, callback: Callback) -> ParsedCallback:
+        """Check the signature and name the charge that is to be fetched. Events of other objects mean nothing to us.
+
+        Raises:
+            CallbackRejected: forged, stale, unreadable or of the other mode.
+        """
+        secret = account.credentials["webhook_secret"]
+        omise_wire.check_signature(secret, callback.headers, callback.body, callback.received_at)
+        try:
+            event = msgspec.json.decode(callback.body, type=omise_wire.Event)
+            if event.livemode != account.livemode:
+                raise CallbackRejected("malformed", "the event is of the other mode")
+            family = event.key.partition(".")[0]
+            if family not in {"charge", "refund"}:
+                return ParsedCallback(event_id=event.id, ignored=True)
+            subject = msgspec.json.decode(event.data, type=omise_wire.Subject)
+        except msgspec.DecodeError as error:
+            raise CallbackRejected("malformed", str(error)) from None
+        charge_id = subject.id if family == "charge" else subject.charge
+        if charge_id is None or not is_charge_id(charge_id):
+            raise CallbackRejected("malformed", f"{event.key} names no charge")
+        return ParsedCallback(event_id=event.id, inquire=(charge_id,))
+
+    def callback_reply(self, callback: Callback, confirm_id: str) -> CallbackReply:  # noqa: ARG002 - any 200 will do
+        """Omise reads only the status."""
+        return CallbackReply()
+
+    async def statements(self, account: ProviderAccount, on: date) -> Sequence[StatementFile]:
+        """Transactions and transfers made on a day (Asia/Bangkok), all pages of each as one JSON list.
+
+        Raises:
+            StatementUnavailable: a page is missing or the list changed while it was read.
+        """
+        return [
+            StatementFile(
+                source=f"omise_{kind}",
+                name=f"omise-{kind}-{on:%Y%m%d}.json",
+                content=await self._client.whole_list(account, f"/{kind}", on),
+            )
+            for kind in ("transactions", "transfers")
+        ]
+
+
+def _charge_body(request: ChargeRequest) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "amount": request.amount_minor,
+        "currency": request.currency.lower(),
+        "capture": True,
+        "description": request.description,
+        "metadata": {"attempt_id": request.attempt_id, omise_wire.KEY_IN_METADATA: request.provider_key},
+    }
+    if request.return_url is not None:
+        body["return_uri"] = request.return_url
+    if request.method is Method.CARD:
+        return {**body, "card": request.card_token}
+    body["source"] = {"type": "promptpay"}
+    if request.expires_at is not None:
+        body["expires_at"] = request.expires_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return body
+
+
+def _outcome(charge: Charge, reference: str) -> Outcome:
+    """What a charge object in a response means; a declined card comes with HTTP 200."""
+    try:
+        facts = omise_wire.charge_facts(charge, FactSource.RESPONSE)
+    except Misunderstood as error:
+        return Unknown(reason=str(error))
+    references = (reference, charge.id) if reference != charge.id else (charge.id,)
+    if facts[0].kind is FactKind.DECLINED:
+        return Declined(
+            failure_code=omise_wire.our_failure_code(charge.failure_code),
+            provider_code=charge.failure_code or "",
+            message=charge.failure_message or "",
+            provider_references=references,
+            facts=facts,
+        )
+    return Accepted(provider_references=references, facts=facts, next_action=_next_action(charge, facts[0].kind))
+
+
+def _next_action(charge: Charge, kind: FactKind) -> NextAction | None:
+    if kind is not FactKind.PENDING:
+        return None
+    if charge.source is not None and charge.source.scannable_code is not None:
+        return NextAction(
+            type="display_qr_code",
+            qr_image_url=charge.source.scannable_code.image.download_uri,
+            expires_at=charge.expires_at,
+        )
+    return NextAction(type="redirect", redirect_url=charge.authorize_uri) if charge.authorize_uri else None

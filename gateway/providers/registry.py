@@ -1,0 +1,71 @@
+"""The adapters of a process by name, on one shared HTTP client."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from gateway.foundation.metrics import PROVIDER_CALL_SECONDS
+from gateway.providers.bank import Bank
+from gateway.providers.base import Provider
+from gateway.providers.http import ProviderHttp
+from gateway.providers.omise import Omise
+from gateway.providers.scb import Scb
+
+CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
+    adapter.name: frozenset(adapter.callback_headers) for adapter in (Scb, Omise)
+}
+"""Which headers of a callback are kept, by provider: enough to check its signature later, and nothing else."""
+
+
+class UnknownProvider(LookupError):
+    """No adapter has that name."""
+
+    code = "unknown_provider"
+    retryable = False
+
+
+class Providers:
+    """All adapters; `close` at the end, or use it as a context.
+
+    Attributes:
+        bank: the operator's own bank, which takes payment files and no charges.
+    """
+
+    def __init__(self, *, timeout_seconds: float, sandbox_url: str | None = None) -> None:
+        """`sandbox_url`: an address that live accounts must never call."""
+        self._http = ProviderHttp(timeout_seconds=timeout_seconds, sandbox_url=sandbox_url, observe=_observe)
+        self._adapters: dict[str, Provider] = {
+            adapter.name: adapter for adapter in (Scb(self._http), Omise(self._http))
+        }
+        self.bank = Bank(self._http)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def named(self, name: str) -> Provider:
+        """The adapter of that name.
+
+        Raises:
+            UnknownProvider: there is none.
+        """
+        adapter = self._adapters.get(name)
+        if adapter is None:
+            raise UnknownProvider(name)
+        return adapter
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all that take charges."""
+        return tuple(self._adapters)
+
+    async def close(self) -> None:
+        """Close every connection to every provider."""
+        await self._http.close()
+
+
+def _observe(provider: str, operation: str, outcome: str, seconds: float) -> None:
+    PROVIDER_CALL_SECONDS.labels(provider=provider, op=operation, outcome=outcome).observe(seconds)

@@ -1,0 +1,36 @@
+import pytest
+from prometheus_client import REGISTRY
+
+from gateway.providers.registry import CALLBACK_HEADERS, Providers, UnknownProvider
+from tests.providers.stub import Reply, Request, account_at, serving
+
+
+async def test_every_adapter_is_found_by_its_name():
+    async with Providers(timeout_seconds=1) as providers:
+        assert providers.names() == ("scb", "omise")
+        assert [providers.named(name).name for name in providers.names()] == ["scb", "omise"]
+        assert providers.bank.name == "bank"
+
+
+async def test_unknown_name_is_an_error():
+    async with Providers(timeout_seconds=1) as providers:
+        with pytest.raises(UnknownProvider):
+            providers.named("kbank")
+
+
+def test_kept_headers_are_those_of_signatures():
+    assert {
+        "scb": frozenset(),
+        "omise": frozenset({"omise-signature", "omise-signature-timestamp"}),
+    } == CALLBACK_HEADERS
+
+
+async def test_calls_are_measured():
+    async def handler(request: Request) -> Reply:
+        return 404, b""
+
+    labels = {"provider": "bank", "op": "payout", "outcome": "4xx"}
+    before = REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) or 0
+    async with serving(handler) as stub, Providers(timeout_seconds=1) as providers:
+        await providers.bank.submit_payment_file(account_at(stub.url, "bank"), "pf_1", b"")
+    assert REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) == before + 1
