@@ -2,20 +2,20 @@ from datetime import date
 
 import pytest
 
-from gateway.providers.bank import Bank, FileTaken
-from gateway.providers.base import Declined, NotAttempted, StatementUnavailable, Unknown
+from gateway.providers.bank import Bank
+from gateway.providers.base import Accepted, Declined, NotAttempted, StatementUnavailable, Unknown
 from gateway.providers.http import ProviderHttp
 from tests.providers.stub import Raw, Reply, Request, account_at, serving
 
 FILE = "<Document>…</Document>".encode()
 
 
-async def _run(reply: Reply, operation: str, *arguments):
+async def _run(reply: Reply, operation: str, *arguments, **options):
     async def handler(request: Request) -> Reply:
         return reply
 
     async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
-        return await getattr(Bank(http), operation)(account_at(stub.url, "bank"), *arguments), stub
+        return await getattr(Bank(http), operation)(account_at(stub.url, "bank"), *arguments, **options), stub
 
 
 async def test_statement_is_the_file_untouched():
@@ -34,22 +34,22 @@ async def test_statement_that_is_not_there_is_unavailable(reply: Reply):
         await _run(reply, "statements", date(2026, 1, 1))
 
 
-@pytest.mark.parametrize(("status", "duplicate"), [("accepted", False), ("duplicate", True)])
-async def test_file_that_the_bank_has_is_taken(status: str, duplicate: bool):
-    reply = (200, {"file_reference": "pf_1", "status": status})
-    result, stub = await _run(reply, "submit_payment_file", "pf_1", FILE)
-    assert result == FileTaken(file_reference="pf_1", duplicate=duplicate)
+async def test_file_that_the_bank_has_is_taken():
+    reply = (200, {"file_reference": "F1", "status": "accepted"})
+    result, stub = await _run(reply, "submit_payment_file", message_id="M1", content=FILE)
+    assert result == Accepted(provider_references=("M1", "F1"))
     (request,) = stub.requests
     assert (request.method, request.path, request.body) == ("POST", "/v1/payment-files", FILE)
-    assert request.headers["x-file-reference"] == "pf_1"
+    assert (request.headers["x-account-number"], request.headers["x-message-id"]) == ("9990000001", "M1")
 
 
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        ((422, {"file_reference": "pf_1", "status": "rejected", "reason": "cut off"}), Declined),
-        ((200, {"file_reference": "pf_2", "status": "accepted"}), Unknown),
-        ((200, {"file_reference": "pf_1", "status": "odd"}), Unknown),
+        ((400, {"code": "file_rejected", "message": "cut off"}), Declined),
+        ((409, {"code": "duplicate_message_id", "message": "another file"}), Declined),
+        ((400, {"code": "odd", "message": ""}), Unknown),
+        ((200, {"file_reference": "F1", "status": "odd"}), Unknown),
         ((200, b"garbage"), Unknown),
         ((500, b""), Unknown),
         (Raw(), Unknown),
@@ -57,5 +57,5 @@ async def test_file_that_the_bank_has_is_taken(status: str, duplicate: bool):
     ],
 )
 async def test_every_answer_to_a_file_has_its_outcome(reply: Reply, kind: type):
-    result, _ = await _run(reply, "submit_payment_file", "pf_1", FILE)
+    result, _ = await _run(reply, "submit_payment_file", message_id="M1", content=FILE)
     assert type(result) is kind

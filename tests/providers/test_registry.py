@@ -32,5 +32,5 @@ async def test_calls_are_measured():
     labels = {"provider": "bank", "op": "payout", "outcome": "4xx"}
     before = REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) or 0
     async with serving(handler) as stub, Providers(timeout_seconds=1) as providers:
-        await providers.bank.submit_payment_file(account_at(stub.url, "bank"), "pf_1", b"")
+        await providers.bank.submit_payment_file(account_at(stub.url, "bank"), message_id="M1", content=b"")
     assert REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) == before + 1
