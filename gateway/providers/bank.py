@@ -31,7 +31,8 @@ ACCOUNT_HEADER: Final = "x-account-number"
 MESSAGE_HEADER: Final = "x-message-id"
 """So that the bank knows a repeated file before it opens it."""
 TAKEN: Final = "accepted"
-REFUSALS: Final = {"file_rejected": "file_rejected", "duplicate_message_id": "message_id_reused"}
+REFUSED: Final = "file_rejected"
+"""The only certain no. `duplicate_message_id` is none: the bank has paid, or will pay, from some file under that id."""
 NOT_LET_IN: Final = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -92,13 +93,13 @@ def _result(answer: Answer, message_id: str) -> Outcome:
             receipt = msgspec.json.decode(answer.body, type=_Receipt)
             if receipt.status != TAKEN:
                 return Unknown(reason=f"status {receipt.status!r}")
-            return Accepted(provider_references=(message_id, receipt.file_reference))
+            return Accepted(provider_references=(receipt.file_reference, message_id))
         refusal = msgspec.json.decode(answer.body, type=_Refusal)
     except msgspec.DecodeError as error:
         return Unknown(reason=f"http_{answer.status} not understood: {error}")
-    if refusal.code not in REFUSALS:
+    if refusal.code != REFUSED:
         return Unknown(reason=f"http_{answer.status} {refusal.code}")
-    return Declined(failure_code=REFUSALS[refusal.code], provider_code=refusal.code, message=refusal.message)
+    return Declined(failure_code="file_rejected", provider_code=refusal.code, message=refusal.message)
 
 
 def _headers(account: ProviderAccount) -> dict[str, str]:

@@ -37,7 +37,7 @@ async def test_statement_that_is_not_there_is_unavailable(reply: Reply):
 async def test_file_that_the_bank_has_is_taken():
     reply = (200, {"file_reference": "F1", "status": "accepted"})
     result, stub = await _run(reply, "submit_payment_file", message_id="M1", content=FILE)
-    assert result == Accepted(provider_references=("M1", "F1"))
+    assert result == Accepted(provider_references=("F1", "M1"))
     (request,) = stub.requests
     assert (request.method, request.path, request.body) == ("POST", "/v1/payment-files", FILE)
     assert (request.headers["x-account-number"], request.headers["x-message-id"]) == ("9990000001", "M1")
@@ -47,7 +47,7 @@ async def test_file_that_the_bank_has_is_taken():
     ("reply", "kind"),
     [
         ((400, {"code": "file_rejected", "message": "cut off"}), Declined),
-        ((409, {"code": "duplicate_message_id", "message": "another file"}), Declined),
+        ((409, {"code": "duplicate_message_id", "message": "another file"}), Unknown),
         ((400, {"code": "odd", "message": ""}), Unknown),
         ((200, {"file_reference": "F1", "status": "odd"}), Unknown),
         ((200, b"garbage"), Unknown),
