@@ -16,6 +16,8 @@ COMMANDS: Final = {
     "sandbox": "gateway.commands.processes:sandbox",
     "servers": "gateway.commands.servers:servers",
     "database": "gateway.commands.database:database",
+    "merchants": "gateway.commands.merchants:merchants",
+    "operators": "gateway.commands.operators:operators",
 }
 """Command → `module:attribute`."""
 

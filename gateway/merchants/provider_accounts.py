@@ -18,8 +18,10 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
+from gateway.foundation.logs import get_logger
 from gateway.merchants.tables import provider_accounts
 from gateway.providers.base import ProviderAccount
+from gateway.sandbox.client import SandboxRefused, SandboxUnreachable
 
 TEST_PROVIDERS: Final = ("scb", "omise", "bank")
 """Providers that every test book has an account with, each at its own base path of the sandbox."""
@@ -38,18 +40,11 @@ _COLUMNS: Final = (
 )
 
 
-class SandboxUnreachable(Exception):
-    """The sandbox did not take the account; it will be told again."""
-
-    code = "sandbox_unreachable"
-    retryable = True
-
-
 class SandboxRegistry(Protocol):
     """The part of the sandbox's control interface that registers accounts (`gateway/sandbox/client.py`)."""
 
     async def register_account(
-        self, *, world: str, provider: str, credentials: dict[str, str], callback_url: str
+        self, *, world: str, provider: str, credentials: dict[str, str], callback_url: str | None
     ) -> None:
         """Tell the sandbox of an account; telling it again changes nothing or updates the addresses."""
         ...
@@ -162,14 +157,16 @@ async def register_pending(
     One transaction for each account, none open while the sandbox is called.
 
     Returns:
-        how many were registered; it stops at the first that the sandbox did not take.
+        how many were registered. It ends when the sandbox does not answer; an account that the sandbox refuses is
+        logged and left for the next time.
     """
     async with database.transaction() as connection:
         await _follow_addresses(connection, sandbox_url=sandbox_url, public_url=public_url)
         c = provider_accounts.c
         statement = _select().where(c.registered_at.is_(None), c.livemode.is_(False)).order_by(c.created_at)
         pending = [_opened(vault, row) for row in await connection.execute(statement)]
-    for registered, account in enumerate(pending):
+    registered = 0
+    for account in pending:
         try:
             await sandbox.register_account(
                 world=str(account.book_id),
@@ -178,14 +175,18 @@ async def register_pending(
                 callback_url=account.callback_url,
             )
         except SandboxUnreachable:
-            return registered
+            break
+        except SandboxRefused as refusal:
+            get_logger(__name__).error("the sandbox refuses %s: %s", account, refusal)
+            continue
         async with database.transaction() as connection:
             await connection.execute(
                 update(provider_accounts)
                 .where(provider_accounts.c.provider_account_id == account.account_id)
                 .values(registered_at=real_now())
             )
-    return len(pending)
+        registered += 1
+    return registered
 
 
 async def _follow_addresses(connection: AsyncConnection, *, sandbox_url: str, public_url: str) -> None:

@@ -5,7 +5,8 @@ import base64
 from sqlalchemy import text
 
 from gateway.merchants import provider_accounts
-from gateway.merchants.provider_accounts import SandboxUnreachable, by_callback_token, for_book, register_pending
+from gateway.merchants.provider_accounts import by_callback_token, for_book, register_pending
+from gateway.sandbox.client import SandboxUnreachable
 from tests.merchants.conftest import PUBLIC_URL, SANDBOX_URL, new_account
 
 
@@ -18,7 +19,7 @@ class MemorySandbox:
 
     async def register_account(self, *, world, provider, credentials, callback_url):
         if self.answers == 0:
-            raise SandboxUnreachable
+            raise SandboxUnreachable("nobody there")
         self.answers -= 1
         self.told.append((world, provider, credentials, callback_url))
 

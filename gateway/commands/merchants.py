@@ -1,0 +1,153 @@
+"""`quickkub merchants`: accounts and their keys."""
+
+import asyncio
+import getpass
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import msgspec
+import rich_click as click
+
+from gateway.foundation.clock import real_now
+from gateway.foundation.database import Database
+from gateway.foundation.embedded.resolution import resolved
+from gateway.foundation.encryption import Vault
+from gateway.foundation.settings import Settings, SettingsInvalid
+from gateway.merchants import accounts, api_keys
+from gateway.merchants.operators import record_act
+from gateway.sandbox.client import SandboxControl
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """What a command on this machine works with."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+
+
+@asynccontextmanager
+async def open_desk() -> AsyncIterator[Desk]:
+    """Settings, database and vault for one command."""
+    async with resolved(Settings.from_environment()) as settings:
+        if settings.database_url is None or settings.master_key is None:
+            raise SettingsInvalid("DATABASE_URL and MASTER_KEY must both be set, or neither for the embedded servers")
+        database = await Database.open(settings.database_url, pool_size=2)
+        try:
+            yield Desk(settings, database, Vault(settings.master_key))
+        finally:
+            await database.close()
+
+
+def actor() -> str:
+    """Who runs this command, for the record of acts."""
+    return f"cli:{getpass.getuser()}"
+
+
+@click.group()
+def merchants() -> None:
+    """Merchant accounts and their API keys."""
+
+
+@merchants.command()
+@click.option("--name", required=True, help="The merchant's name; encrypted at rest.")
+@click.option("--email", required=True, help="Where the merchant is reached; encrypted at rest.")
+@click.option("--reason", default="opened on the command line", show_default=True, help="Why, for the record.")
+def create(name: str, email: str, reason: str) -> None:
+    """Open an account with its test book, a test key and a live key. The keys are shown this once."""
+    created = asyncio.run(_create(name, email, reason))
+    print(f"account    {created.account_id}")
+    print(f"test book  {created.test_book_id}")
+    print(f"test key   {created.test_key.secret}")
+    print(f"live key   {created.live_key.secret}")
+
+
+@merchants.command(name="list")
+def list_() -> None:
+    """Every account: id, test book, name."""
+    for account in asyncio.run(_list()):
+        print(f"{account.account_id}  book {account.test_book_id:<6} {account.name or '(data key destroyed)'}")
+
+
+@merchants.group()
+def keys() -> None:
+    """API keys of merchants."""
+
+
+@keys.command(name="list")
+@click.argument("account_id")
+def list_keys(account_id: str) -> None:
+    """Every key that an account ever had; never the key itself."""
+    for key in asyncio.run(_list_keys(account_id)):
+        ended = "revoked" if key.revoked_at else f"until {key.expires_at or 'revoked'}"
+        print(f"{key.key_id}  {key.prefix}…{key.last_four}  {ended}  {', '.join(key.scopes)}")
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option("--hours", default=24, show_default=True, help="How long the old key goes on working.")
+@click.option("--reason", required=True, help="Why, for the record.")
+def roll(key_id: str, hours: int, reason: str) -> None:
+    """Make a new key with the same scopes; the old one dies later."""
+    new = asyncio.run(_roll(key_id, timedelta(hours=hours), reason))
+    if new is None:
+        raise click.ClickException(f"{key_id} is not a merchant's key in force")
+    print(f"key        {new.key_id}")
+    print(f"secret     {new.secret}")
+
+
+@keys.command()
+@click.argument("key_id")
+@click.option("--reason", required=True, help="Why, for the record.")
+def revoke(key_id: str, reason: str) -> None:
+    """End a key at once."""
+    if not asyncio.run(_revoke(key_id, reason)):
+        raise click.ClickException(f"{key_id} is not a key in force")
+    print(f"revoked    {key_id}")
+
+
+async def _create(name: str, email: str, reason: str) -> accounts.CreatedAccount:
+    async with AsyncExitStack() as stack:
+        desk = await stack.enter_async_context(open_desk())
+        settings, sandbox = desk.settings, None
+        if settings.sandbox_enabled and settings.sandbox_control_key is not None:
+            control = SandboxControl(settings.sandbox_url, settings.sandbox_control_key)
+            sandbox = await stack.enter_async_context(control)
+        return await accounts.create_account(
+            desk.database,
+            desk.vault,
+            name=name,
+            email=email,
+            actor=actor(),
+            reason=reason,
+            sandbox_url=settings.sandbox_url,
+            public_url=settings.public_url,
+            sandbox=sandbox,
+        )
+
+
+async def _list() -> list[accounts.Account]:
+    async with open_desk() as desk, desk.database.read() as connection:
+        return await accounts.list_accounts(connection, desk.vault)
+
+
+async def _list_keys(account_id: str) -> list[api_keys.KeySummary]:
+    async with open_desk() as desk, desk.database.read() as connection:
+        return await api_keys.list_keys(connection, account_id)
+
+
+async def _roll(key_id: str, overlap: timedelta, reason: str) -> api_keys.NewKey | None:
+    async with open_desk() as desk, desk.database.transaction() as connection:
+        new = await api_keys.roll(connection, desk.vault, key_id, old_expires_at=real_now() + overlap)
+        if new is not None:
+            await record_act(connection, actor=actor(), act="api_key.rolled", subject=key_id, reason=reason)
+        return new
+
+
+async def _revoke(key_id: str, reason: str) -> bool:
+    async with open_desk() as desk, desk.database.transaction() as connection:
+        revoked = await api_keys.revoke(connection, key_id)
+        if revoked:
+            await record_act(connection, actor=actor(), act="api_key.revoked", subject=key_id, reason=reason)
+        return revoked
