@@ -1,0 +1,151 @@
+"""Every "no" of the API: one table from stable code to status, one shape on the wire (RFC 9457).
+
+Clients decide by `code` and `retryable`, people read `detail`. Provider outcomes keep their difference: declined is
+402, certainly not attempted is 502, and an unknown outcome is no problem at all but an object in `processing`.
+"""
+
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from litestar import Response
+
+RETRY_SOON_SECONDS: Final = 1
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with one part of the request; `param` is its path, `items[0].amount`."""
+
+    param: str
+    code: str
+    detail: str
+
+
+class ProblemReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of every error answer, `application/problem+json`.
+
+    Attributes:
+        type: the address of the page about this code; doc_url: the same, under the name other gateways use.
+        instance: the path that was asked for.
+        retryable: whether the same request may succeed later, unchanged.
+        first_request_id: of the request that used this idempotency key first, where that is the matter.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    retryable: bool
+    doc_url: str
+    param: str | None = None
+    decline_code: str | None = None
+    payment_intent: str | None = None
+    first_request_id: str | None = None
+    errors: tuple[FieldError, ...] = ()
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What holds for every problem of a code."""
+
+    status: HTTPStatus
+    title: str
+    retryable: bool = False
+
+
+_S = HTTPStatus
+PROBLEMS: Final[dict[str, Kind]] = {
+    # The request itself.
+    "body_malformed": Kind(_S.BAD_REQUEST, "The body is not JSON"),
+    "body_missing": Kind(_S.BAD_REQUEST, "The body is missing"),
+    "parameter_missing": Kind(_S.BAD_REQUEST, "A parameter is missing"),
+    "parameter_unknown": Kind(_S.BAD_REQUEST, "There is no such parameter"),
+    "parameter_invalid": Kind(_S.BAD_REQUEST, "A parameter cannot be read"),
+    "amount_invalid": Kind(_S.BAD_REQUEST, "Amounts are whole minor units above zero"),
+    "currency_invalid": Kind(_S.BAD_REQUEST, "The currency is not one that can be used here"),
+    "cursor_invalid": Kind(_S.BAD_REQUEST, "The cursor names nothing in this list"),
+    "cursors_exclusive": Kind(_S.BAD_REQUEST, "Only one of the two cursors may be given"),
+    "idempotency_key_missing": Kind(_S.BAD_REQUEST, "Requests that move money need an Idempotency-Key"),
+    "idempotency_key_invalid": Kind(_S.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 visible characters"),
+    "request_invalid": Kind(_S.BAD_REQUEST, "The request cannot be read"),
+    "body_too_large": Kind(_S.REQUEST_ENTITY_TOO_LARGE, "The body is too large"),
+    "content_type_unsupported": Kind(_S.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
+    # Who asks, and how often.
+    "authentication_required": Kind(_S.UNAUTHORIZED, "An API key is required"),
+    "key_invalid": Kind(_S.UNAUTHORIZED, "The API key opens nothing"),
+    "scope_missing": Kind(_S.FORBIDDEN, "The API key may not do this"),
+    "test_mode_only": Kind(_S.FORBIDDEN, "Only test keys may do this"),
+    "rate_limited": Kind(_S.TOO_MANY_REQUESTS, "Too many requests", retryable=True),
+    # What is asked for.
+    "not_found": Kind(_S.NOT_FOUND, "There is no such object"),
+    "route_not_found": Kind(_S.NOT_FOUND, "There is no such address"),
+    "method_not_allowed": Kind(_S.METHOD_NOT_ALLOWED, "The address does not take this method"),
+    "idempotency_in_progress": Kind(_S.CONFLICT, "The first request with this key is still at work", retryable=True),
+    "idempotency_key_reused": Kind(_S.UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request"),
+    # What others and the machinery say.
+    "provider_not_attempted": Kind(_S.BAD_GATEWAY, "The provider was not reached; nothing happened", retryable=True),
+    "sandbox_unreachable": Kind(_S.BAD_GATEWAY, "The sandbox was not reached; nothing happened", retryable=True),
+    "busy": Kind(_S.SERVICE_UNAVAILABLE, "Too much is waiting; try again shortly", retryable=True),
+    "temporarily_unavailable": Kind(_S.SERVICE_UNAVAILABLE, "A part of the service does not answer", retryable=True),
+    "internal_error": Kind(_S.INTERNAL_SERVER_ERROR, "We made a mistake", retryable=True),
+}
+
+
+class Problem(Exception):
+    """An error answer on its way out. `code` is one of `PROBLEMS`."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        param: str | None = None,
+        errors: tuple[FieldError, ...] = (),
+        retry_after_seconds: int | None = None,
+        headers: dict[str, str] | None = None,
+        decline_code: str | None = None,
+        payment_intent: str | None = None,
+        first_request_id: str | None = None,
+    ) -> None:
+        """`detail` is for people; by default the title says it all."""
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.kind = PROBLEMS[code]
+        self.detail = detail or f"{self.kind.title}."
+        self.param = param
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.decline_code = decline_code
+        self.payment_intent = payment_intent
+        self.first_request_id = first_request_id
+        if retry_after_seconds is not None:
+            self.headers["Retry-After"] = str(retry_after_seconds)
+
+
+def reply_of(problem: Problem, *, instance: str, request_id: str, public_url: str) -> Response[bytes]:
+    """The answer that a problem becomes."""
+    address = f"{public_url}/problems/{problem.code}"
+    body = ProblemReply(
+        type=address,
+        title=problem.kind.title,
+        status=problem.kind.status.value,
+        detail=problem.detail,
+        instance=instance,
+        code=problem.code,
+        request_id=request_id,
+        retryable=problem.kind.retryable,
+        doc_url=address,
+        param=problem.param,
+        decline_code=problem.decline_code,
+        payment_intent=problem.payment_intent,
+        first_request_id=problem.first_request_id,
+        errors=problem.errors,
+    )
+    return Response(
+        msgspec.json.encode(body),
+        status_code=problem.kind.status.value,
+        media_type="application/problem+json",
+        headers={"QuickKub-Should-Retry": str(problem.kind.retryable).lower(), **problem.headers},
+    )

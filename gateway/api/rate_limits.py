@@ -1,0 +1,95 @@
+"""Token buckets for each key and each address, kept in Valkey so that all web workers count together.
+
+The bucket is read, refilled and drawn from in one script, so two requests never spend the same token. When Valkey
+does not answer, each process counts for itself for a moment and a metric says so: limits get looser, nobody is
+refused for it and no request waits twice.
+"""
+
+import math
+from datetime import datetime, timedelta
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from gateway.api.problems import Problem
+from gateway.foundation.clock import real_now
+from gateway.foundation.logs import get_logger
+from gateway.foundation.metrics import RATE_LIMIT_LOCAL, RATE_LIMITED
+from gateway.merchants.principals import RateLimit
+
+ADDRESS_LIMIT: Final = RateLimit(per_second=300, burst=1500)
+"""For one address, before anybody is authenticated. Above what one merchant's servers need, below a flood."""
+
+_MILLI: Final = 1000
+_LOCAL_BUCKETS_MAX: Final = 10_000
+_VALKEY_PAUSE: Final = timedelta(seconds=1)
+
+_TAKE: Final = """
+local per_second, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local bucket = redis.call('HMGET', KEYS[1], 'milli_tokens', 'at')
+local tokens, at = tonumber(bucket[1]) or burst * 1000, tonumber(bucket[2]) or now
+tokens = math.min(burst * 1000, tokens + math.max(0, now - at) * per_second)
+local wait = 0
+if tokens >= 1000 then tokens = tokens - 1000 else wait = math.ceil((1000 - tokens) / per_second) end
+redis.call('HSET', KEYS[1], 'milli_tokens', tokens, 'at', now)
+redis.call('PEXPIRE', KEYS[1], math.ceil(burst * 1000 / per_second) + 1000)
+return wait
+"""
+"""Takes one token; returns 0, or the milliseconds until there is one. Time is the server's, so hosts may differ."""
+
+
+class RateLimiter:
+    """Counts requests; shared by all requests of a process.
+
+    Args:
+        redis: Valkey, or None to count in this process only.
+    """
+
+    def __init__(self, redis: Redis | None) -> None:
+        self._take = None if redis is None else redis.register_script(_TAKE)
+        self._local = LocalBuckets()
+        self._silent_until: datetime | None = None
+
+    async def take(self, kind: str, name: str, limit: RateLimit) -> None:
+        """Draw one token from the bucket of `name`; `kind` is `key` or `address`.
+
+        Raises:
+            Problem: `rate_limited`, with Retry-After.
+        """
+        wait_milliseconds = await self._wait(f"quickkub:rate:{kind}:{name}", limit)
+        if wait_milliseconds > 0:
+            RATE_LIMITED.labels(kind).inc()
+            raise Problem("rate_limited", retry_after_seconds=math.ceil(wait_milliseconds / _MILLI))
+
+    async def _wait(self, bucket: str, limit: RateLimit) -> int:
+        now = real_now()
+        if self._take is not None and (self._silent_until is None or now >= self._silent_until):
+            try:
+                return int(await self._take(keys=[bucket], args=[limit.per_second, limit.burst]))
+            except (RedisError, OSError) as error:
+                self._silent_until = now + _VALKEY_PAUSE
+                get_logger(__name__).warning("Valkey does not answer; limits are counted here: %s", error)
+        RATE_LIMIT_LOCAL.inc()
+        return self._local.take(bucket, limit, now)
+
+
+class LocalBuckets:
+    """The same buckets in this process. At most 10,000; then they start afresh rather than grow."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, tuple[int, datetime]] = {}
+
+    def take(self, bucket: str, limit: RateLimit, now: datetime) -> int:
+        """Draw one token; 0, or the milliseconds until there is one."""
+        if len(self._buckets) >= _LOCAL_BUCKETS_MAX:
+            self._buckets.clear()
+        full = limit.burst * _MILLI
+        milli_tokens, at = self._buckets.get(bucket, (full, now))
+        passed = max(0, (now - at) // timedelta(milliseconds=1))
+        milli_tokens = min(full, milli_tokens + passed * limit.per_second)
+        wait = 0 if milli_tokens >= _MILLI else math.ceil((_MILLI - milli_tokens) / limit.per_second)
+        self._buckets[bucket] = (milli_tokens if wait else milli_tokens - _MILLI, now)
+        return wait

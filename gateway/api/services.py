@@ -1,0 +1,47 @@
+"""What the API needs of the rest of the house; `bootstrap` builds it, requests find it in the application's state."""
+
+from typing import Any, Protocol
+
+from litestar.connection import ASGIConnection
+from redis.asyncio import Redis
+
+from gateway.api.rate_limits import RateLimiter
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.foundation.settings import Settings
+
+
+class Services(Protocol):
+    """The built services, by the names that controllers use."""
+
+    @property
+    def settings(self) -> Settings:
+        """What this process was told."""
+        ...
+
+    @property
+    def database(self) -> Database:
+        """The gateway's database."""
+        ...
+
+    @property
+    def vault(self) -> Vault:
+        """Seals and opens what is encrypted at rest."""
+        ...
+
+    @property
+    def redis(self) -> Redis | None:
+        """Valkey; None where there is none, and limits are counted in this process."""
+        ...
+
+
+def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
+    """The services of the application that answers this request."""
+    services: Services = connection.app.state.services
+    return services
+
+
+def rate_limiter_of(connection: ASGIConnection[Any, Any, Any, Any]) -> RateLimiter:
+    """The rate limiter of the application that answers this request."""
+    limiter: RateLimiter = connection.app.state.rate_limiter
+    return limiter

@@ -1,0 +1,56 @@
+"""Bodies are read strictly: each mistake has its code and names the parameter."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from gateway.api.bodies import decode
+from gateway.api.problems import Problem
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    note: str = ""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    amount: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    currency: str
+    part: Part = Part()
+
+
+def test_a_correct_body_becomes_its_struct():
+    assert decode(b'{"currency": "thb", "amount": 100}', Order) == Order(amount=100, currency="thb")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b'{"amount":1.5,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":1.0,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":"100","currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":true,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":null,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":0,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":-100,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":9223372036854775808,"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":1' + b"0" * 400 + b',"currency":"thb"}', "amount_invalid", "amount"),
+        (b'{"amount":100,"currency":764}', "currency_invalid", "currency"),
+        (b'{"amount":100}', "parameter_missing", "currency"),
+        (b'{"amount":100,"currency":"thb","ammount":100}', "parameter_unknown", "ammount"),
+        (b'{"amount":100,"currency":"thb","part":{"note":1}}', "parameter_invalid", "part.note"),
+        (b'{"amount":100,"currency":"thb","part":{"x":1}}', "parameter_unknown", "part.x"),
+        (b'{"amount":100,"currency":"t\\u0000b"}', "parameter_invalid", None),
+        (b"[]", "parameter_invalid", None),
+        (b"{", "body_malformed", None),
+        (b'{"amount":NaN,"currency":"thb"}', "body_malformed", None),
+        (b"\xff", "body_malformed", None),
+        (b'{"amount":100,"currency":"\xff"}', "body_malformed", None),
+        (b'{"amount":100,"currency":"\\ud800"}', "body_malformed", None),
+    ],
+)
+def test_each_mistake_has_its_code_and_names_its_parameter(body, code, param):
+    with pytest.raises(Problem) as caught:
+        decode(body, Order)
+    assert (caught.value.code, caught.value.param) == (code, param)
+    assert caught.value.kind.status == 400
