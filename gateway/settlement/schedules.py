@@ -1,0 +1,34 @@
+"""When money is settled and how much of it is paid out. Pure; the calendar and the dates are handed in."""
+
+from datetime import date
+from typing import Final
+
+from ledger.business_days import BusinessCalendar
+from ledger.posting_rules.fees_and_tax import NO_FEE, Fee
+
+PAYOUT_FEE: Final[Fee] = NO_FEE
+"""What we charge for a payout. Nothing by today's price list."""
+
+
+def available_on(captured_on: date, settlement_days: int, calendar: BusinessCalendar) -> date:
+    """T+n: the business date on which money captured on `captured_on` becomes available."""
+    return calendar.add(captured_on, settlement_days)
+
+
+def execution_date(business_date: date, today: date, calendar: BusinessCalendar) -> date:
+    """When the bank is to debit us: the business date settled, or the next on which banks work.
+
+    A run that catches up is late, and no bank executes in the past: then it is today, or the next such day.
+    """
+    return calendar.next_on_or_after(max(business_date, today))
+
+
+def payout_minor(available_minor: int, minimum_minor: int | None) -> int:
+    """What to pay out of what is available: all of it, or nothing.
+
+    Nothing below the minimum, nothing of zero or less – that is carried on and netted first – and nothing where the
+    merchant has named no bank account (`minimum_minor` is None).
+    """
+    if minimum_minor is None or available_minor < max(minimum_minor, 1):
+        return 0
+    return available_minor
