@@ -152,16 +152,21 @@ def _enter(home: Home, *, durable: bool, after_create: AfterCreate | None) -> in
                 asyncio.run(_create_database(home, after_create))
                 home.created_mark.touch(mode=0o600)
         except BaseException:
-            home.leave(membership)
+            _leave_locked(home, membership)
             raise
     return membership
 
 
 def _leave(home: Home, membership: int) -> None:
     with home.starting():
-        if home.leave(membership) and not home.detached_mark.exists():
-            valkey.stop(home)
-            postgres.stop(home)
+        _leave_locked(home, membership)
+
+
+def _leave_locked(home: Home, membership: int) -> None:
+    """Leave, and stop the servers as the last one out. The start lock is held."""
+    if home.leave(membership) and not home.detached_mark.exists():
+        valkey.stop(home)
+        postgres.stop(home)
 
 
 def _ensure_running(home: Home, *, durable: bool) -> None:

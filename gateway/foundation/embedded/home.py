@@ -69,8 +69,9 @@ class Home:
         user = launcher()
         try:
             _private_folder(self.folder, os.geteuid())
-            if user.changes_user:
-                STATE_FOLDER.mkdir(parents=True, exist_ok=True)
+            if user.changes_user and not self.servers_folder.parent.is_dir():
+                self.servers_folder.parent.mkdir(parents=True)
+                self.servers_folder.parent.chmod(0o755)
             owner = os.geteuid() if user.user_id is None else user.user_id
             for folder in (self.servers_folder, self.valkey_folder, self.socket_folder):
                 _private_folder(folder, owner)

@@ -66,7 +66,7 @@ def ensure_running(home: Home, *, durable: bool = True) -> None:
     log = _log(home)
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.old"))
-    program = str(_programs(home) / "postgres")
+    program = str(binaries.postgres_programs(home.binaries_folder) / "postgres")
     process = processes.launcher().start([program, "-D", str(data)], folder=data, log=log)
     _wait_ready(home, process.pid)
 
@@ -113,7 +113,7 @@ def _create(home: Home) -> None:
                 os.chown(path, user.user_id or 0, -1)
         result = user.run(
             [
-                str(_programs(home) / "initdb"),
+                str(binaries.postgres_programs(home.binaries_folder) / "initdb"),
                 f"--pgdata={aside}",
                 f"--username={SUPERUSER}",
                 f"--pwfile={password_file}",
@@ -189,22 +189,6 @@ def _reason(home: Home, text: str) -> EmbeddedUnavailable:
         )
     last = next((line for line in reversed(text.splitlines()) if "FATAL" in line or "error" in line), text.strip())
     return EmbeddedUnavailable(f"PostgreSQL did not start ({last}): see {_log(home)}")
-
-
-def _programs(home: Home) -> Path:
-    """The folder of the programs; copied to where the other user can read them when servers run as another user."""
-    installed = binaries.postgres_folder()
-    if home.binaries_folder is None:
-        return installed / "bin"
-    copy = home.binaries_folder / f"postgres-{installed.stat().st_mtime_ns}"
-    if not copy.exists():
-        aside = Path(tempfile.mkdtemp(dir=home.binaries_folder.parent))
-        shutil.copytree(installed, aside / "pginstall", symlinks=True)
-        aside.chmod(0o755)
-        copy.parent.mkdir(exist_ok=True)
-        (aside / "pginstall").rename(copy)
-        aside.rmdir()
-    return copy / "bin"
 
 
 def _recorded_process(data: Path) -> int | None:

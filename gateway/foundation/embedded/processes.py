@@ -20,7 +20,6 @@ import msgspec
 from gateway.foundation.embedded.errors import EmbeddedUnavailable
 
 UNPRIVILEGED_USER: Final = "nobody"
-NAMESPACE_UID: Final = 1000
 STATE_FOLDER: Final = Path("/var/lib/quickkub")
 _POLL_SECONDS: Final = 0.02
 _started: Final[dict[int, "ServerProcess"]] = {}
@@ -92,24 +91,50 @@ class Launcher(msgspec.Struct, frozen=True, kw_only=True):
 def launcher() -> Launcher:
     """How this user starts servers: as itself; as root in a user namespace, else as `nobody`.
 
+    A user id without an account, as containers have them, needs the namespace too: initdb asks for its user's name.
+
     Raises:
-        EmbeddedUnavailable: root, the kernel allows no user namespace, and there is no `nobody`.
+        EmbeddedUnavailable: none of these is possible here.
     """
-    if os.geteuid() != 0:
+    root, account = os.geteuid() == 0, _account(os.geteuid())
+    if not root and account is not None:
         return Launcher()
-    unshare, true = shutil.which("unshare"), shutil.which("true")
-    if unshare and true:
-        prefix = (unshare, "--user", f"--map-user={NAMESPACE_UID}")
-        if subprocess.run([*prefix, true], capture_output=True, check=False).returncode == 0:  # noqa: S603 -- as above
-            return Launcher(prefix=prefix)
-    try:
-        account = pwd.getpwnam(UNPRIVILEGED_USER)
-    except KeyError:
+    in_namespace = _namespace_prefix()
+    if in_namespace is not None:
+        return Launcher(prefix=in_namespace)
+    if not root:
+        raise EmbeddedUnavailable(
+            f"user id {os.geteuid()} has no account and this kernel allows no user namespace: "
+            "start QuickKub as a user with an account, or set DATABASE_URL"
+        )
+    nobody = next((entry for entry in pwd.getpwall() if entry.pw_name == UNPRIVILEGED_USER), None)
+    if nobody is None:
         raise EmbeddedUnavailable(
             "PostgreSQL does not run as root, this kernel allows no user namespace and there is no user "
             f"{UNPRIVILEGED_USER!r}: start QuickKub as a plain user, or set DATABASE_URL"
-        ) from None
-    return Launcher(user_id=account.pw_uid, group_id=account.pw_gid)
+        )
+    return Launcher(user_id=nobody.pw_uid, group_id=nobody.pw_gid)
+
+
+def _account(user_id: int) -> str | None:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return None
+
+
+def _namespace_prefix() -> tuple[str, ...] | None:
+    """The words that run a command as somebody with an account who is not root; None where the kernel refuses.
+
+    Outside the namespace it stays our own user id, so files keep their owner and a 0700 home stays open to it.
+    """
+    unshare, true = shutil.which("unshare"), shutil.which("true")
+    somebody = min((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0), default=None)
+    if unshare is None or true is None or somebody is None:
+        return None
+    prefix = (unshare, "--user", f"--map-user={somebody}")
+    tried = subprocess.run([*prefix, true], capture_output=True, check=False)  # noqa: S603 -- fixed words
+    return prefix if tried.returncode == 0 else None
 
 
 def is_alive(process_id: int) -> bool:

@@ -1,7 +1,6 @@
 """The embedded Valkey: sessions, rate limits, live-page push. It keeps nothing on disk: nothing in it counts."""
 
 import contextlib
-import shutil
 import signal
 import socket
 import time
@@ -41,7 +40,15 @@ def ensure_running(home: Home) -> None:
     _socket(home).unlink(missing_ok=True)
     log = home.servers_folder / "valkey.log"
     log.unlink(missing_ok=True)
-    command = [str(_program(home)), "--unixsocket", str(_socket(home)), "--dir", str(home.valkey_folder), *_OPTIONS]
+    program = binaries.valkey_server(home.binaries_folder)
+    command = [
+        str(program),
+        "--unixsocket",
+        str(_socket(home)),
+        "--dir",
+        str(home.valkey_folder),
+        *_OPTIONS,
+    ]
     process = processes.launcher().start(command, folder=home.valkey_folder, log=log)
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while not is_running(home):
@@ -81,18 +88,3 @@ def url(home: Home) -> str:
 
 def _socket(home: Home) -> Path:
     return home.socket_folder / "valkey.sock"
-
-
-def _program(home: Home) -> Path:
-    """The program; copied to where the other user can read it when servers run as another user."""
-    installed = binaries.valkey_server()
-    if home.binaries_folder is None:
-        return installed
-    copy = home.binaries_folder / f"valkey-{installed.stat().st_mtime_ns}"
-    if not copy.exists():
-        home.binaries_folder.mkdir(exist_ok=True)
-        aside = copy.with_suffix(".new")
-        shutil.copy2(installed, aside)
-        aside.chmod(0o755)
-        aside.rename(copy)
-    return copy
