@@ -1,0 +1,99 @@
+"""The sandbox's application: one database pool, one sender of callbacks, one controller for each side."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from gateway.foundation.clock import real_now
+from gateway.foundation.logs import get_logger
+from gateway.foundation.settings import Settings, SettingsInvalid
+from gateway.sandbox.bank import BankController
+from gateway.sandbox.control import Control
+from gateway.sandbox.omise import OmiseAccount, OmiseCharges, OmiseVault
+from gateway.sandbox.scb import ScbController
+from gateway.sandbox.service import Sandbox
+from gateway.sandbox.wire import Refusal, json_answer
+from gateway.sandbox.world import open_pool
+
+TICK_SECONDS: Final = 1
+BODY_BYTES_MAX: Final = 10_000_000
+
+_WORLDS_WITH_WORK: Final = """
+    SELECT DISTINCT world FROM sandbox.worlds w WHERE
+     EXISTS (SELECT FROM sandbox.charges c WHERE c.world = w.world AND c.status = 'pending'
+      AND c.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+     OR EXISTS (SELECT FROM sandbox.refunds r WHERE r.world = w.world AND r.status = 'pending'
+      AND r.fails_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+"""
+
+_logger = get_logger(__name__)
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """The application; without settings, those of the environment.
+
+    Raises:
+        SettingsInvalid: no database or no control key.
+    """
+    settings = settings or Settings.from_environment()
+    dsn, control_key = settings.sandbox_database_url, settings.sandbox_control_key
+    if dsn is None or control_key is None:
+        raise SettingsInvalid("the sandbox needs SANDBOX_DATABASE_URL and SANDBOX_CONTROL_KEY")
+
+    @asynccontextmanager
+    async def running(app: Litestar) -> AsyncIterator[None]:
+        pool = await open_pool(dsn)
+        sandbox = Sandbox(pool, control_key=control_key, sandbox_url=settings.sandbox_url)
+        app.state.sandbox = sandbox
+        sandbox.callbacks.start()
+        ticking = asyncio.create_task(_tick(sandbox))
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
+            await sandbox.callbacks.stop()
+            await pool.close()
+
+    return Litestar(
+        route_handlers=[ScbController, OmiseCharges, OmiseAccount, OmiseVault, BankController, Control],
+        dependencies={"sandbox": Provide(_sandbox, sync_to_thread=False)},
+        exception_handlers={Refusal: _refused, LookupError: _unknown_world},
+        lifespan=[running],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=BODY_BYTES_MAX,
+    )
+
+
+def _sandbox(state: State) -> Sandbox:
+    sandbox: Sandbox = state.sandbox
+    return sandbox
+
+
+def _refused(_: Request[Any, Any, State], refusal: Refusal) -> Response[bytes]:
+    return refusal.answer.response()
+
+
+def _unknown_world(_: Request[Any, Any, State], error: LookupError) -> Response[bytes]:
+    return json_answer({"code": "unknown_world", "message": f"no world {error}"}, 404).response()
+
+
+async def _tick(sandbox: Sandbox) -> None:
+    """Open the worlds in which something fell due, so that it happens though nobody asks."""
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        try:
+            for row in await sandbox.worlds.pool.fetch(_WORLDS_WITH_WORK, real_now()):
+                async with sandbox.worlds.open(row["world"]):
+                    pass
+                sandbox.callbacks.wake()
+        except (asyncpg.PostgresError, OSError) as error:
+            _logger.warning("due work waits for the database", extra={"error": type(error).__name__})

@@ -1,0 +1,72 @@
+"""One operation of a provider, from the fault that may spoil it to the answer: the same road for all of them."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import asyncpg
+from litestar.di import NamedDependency
+
+from gateway.sandbox.callbacks import CallbackSender
+from gateway.sandbox.clock import roll_forward
+from gateway.sandbox.faults import HOLD_SECONDS, Fault, FaultKind, cut_off, server_error, strike
+from gateway.sandbox.wire import Answer, AnyRequest, Refusal
+from gateway.sandbox.world import World, Worlds
+
+Act = Callable[[World, Fault | None], Awaitable[Answer]]
+
+
+class Sandbox:
+    """What every handler needs: the worlds and the sender of callbacks."""
+
+    def __init__(self, pool: asyncpg.Pool, *, control_key: str, sandbox_url: str) -> None:
+        """`pool` belongs to the application."""
+        self.worlds = Worlds(pool, roll_forward, sandbox_url)
+        self.callbacks = CallbackSender(pool)
+        self.control_key = control_key
+
+    async def perform(
+        self,
+        world_name: str,
+        act: Act,
+        *,
+        provider: str,
+        operation: str,
+        amount_minor: int | None = None,
+        fingerprint: str = "",
+    ) -> Answer:
+        """Run `act` in its world, unless a fault comes before it; the answer is held back or spoiled after the commit.
+
+        Args:
+            world_name: locked while `act` runs, never while an answer is held back.
+            act: gets the world and the fault that it has to play itself (a decline, a refund that fails later).
+            provider: who is asked.
+            operation: one of `faults.FAULTS_OF_OPERATION`.
+            amount_minor: what faults and magic amounts are chosen by.
+            fingerprint: the same for every retry of the request.
+        """
+        answer = server_error(provider)
+        try:
+            async with self.worlds.open(world_name) as world:
+                fault = await strike(
+                    world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
+                )
+                kind = fault.kind if fault else None
+                if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
+                    answer = await act(world, fault)
+        except Refusal as refusal:
+            return refusal.answer
+        self.callbacks.wake()
+        if fault and kind in (FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER):
+            await asyncio.sleep(HOLD_SECONDS if fault.seconds is None else fault.seconds)
+        return cut_off(answer) if kind is FaultKind.MALFORMED else answer
+
+
+InjectedSandbox: TypeAlias = NamedDependency[Sandbox]
+"""How handlers ask litestar for the sandbox."""
+
+
+async def fingerprint_of(request: AnyRequest) -> str:
+    """The same text for every request with the same path and body."""
+    return hashlib.sha256(request.url.path.encode() + b"\x00" + await request.body()).hexdigest()

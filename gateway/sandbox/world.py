@@ -1,0 +1,147 @@
+"""A world: everything that the invented providers know of one test book, under one lock and one clock.
+
+`Worlds.open` locks the world's row until the operation's transaction ends and first lets the days pass that have
+passed. Business time of a world is real time plus its offset; it only moves forward.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Literal
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from gateway.foundation.clock import business_date_of, real_now
+from gateway.sandbox.wire import Row
+
+POOL_SIZE: Final = 8
+PROVIDERS: Final = ("scb", "omise", "bank")
+FIND_BY_CREDENTIAL: Final = {
+    "application_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'application_key' = $1",
+    "secret_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'secret_key' = $1",
+    "public_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'public_key' = $1",
+    "access_token": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'access_token' = $1",
+}
+
+
+class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a merchant agreed with the invented providers; all amounts in satang, all rates in parts per million.
+
+    Attributes:
+        omise_hold_days: calendar days until the money of a charge can be transferred.
+        omise_transfer_interval: `daily`: everything transferable goes out at the start of each day.
+        omise_transfer_bank_days: calendar days from a transfer to its arrival on the bank account.
+        scb_fee_minor: for each bill payment; charged with its VAT as a lump at the end of the day.
+        bank_opening_minor: balance of the bank account before its first day.
+        scb_callback_retry_seconds: real seconds between the up to three repeats of an unanswered callback.
+        omise_callback_retry_seconds: real seconds before the one repeat.
+    """
+
+    omise_hold_days: int = 7
+    omise_transfer_interval: Literal["daily", "manual"] = "daily"
+    omise_transfer_bank_days: int = 1
+    omise_transfer_fee_minor: int = 30_00
+    omise_transfer_fee_vat_minor: int = 2_10
+    omise_card_rate_ppm: int = 36_500
+    omise_promptpay_rate_ppm: int = 16_500
+    vat_rate_ppm: int = 70_000
+    scb_fee_minor: int = 2_00
+    bank_opening_minor: int = 0
+    scb_callback_retry_seconds: int = 12
+    omise_callback_retry_seconds: int = 30
+
+
+class World:
+    """One world inside one operation: its connection, its settings, its time."""
+
+    def __init__(self, connection: PoolConnectionProxy, row: Row, sandbox_url: str) -> None:
+        """`row` is the locked row of `sandbox.worlds`; `sandbox_url` is where pictures are downloaded."""
+        self.connection = connection
+        self.sandbox_url = sandbox_url
+        self.name: str = row["world"]
+        self.settings = msgspec.convert(row["settings"], WorldSettings)
+        self.offset = timedelta(seconds=row["offset_seconds"])
+        self.opened_on: date = row["opened_on"]
+        self.rolled_to_on: date = row["rolled_to_on"]
+        self.now: datetime = real_now() + self.offset
+        """Business time of the operation: it stands still until the operation ends."""
+
+    @property
+    def today(self) -> date:
+        """Business date (Asia/Bangkok)."""
+        return business_date_of(self.now)
+
+    async def credentials(self, provider: str) -> dict[str, str]:
+        """Credentials of the world's account with a provider; empty where there is none."""
+        row = await self.connection.fetchrow(
+            "SELECT credentials FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2", self.name, provider
+        )
+        return dict(row["credentials"]) if row else {}
+
+
+class Worlds:
+    """All worlds of a sandbox."""
+
+    def __init__(self, pool: asyncpg.Pool, roll_forward: Callable[[World], Awaitable[None]], sandbox_url: str) -> None:
+        """`roll_forward` lets the days pass that have passed since the world was last opened."""
+        self.pool = pool
+        self._sandbox_url = sandbox_url
+        self._roll_forward = roll_forward
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[World]:
+        """The world, locked until the block ends; what was done in it commits then.
+
+        Raises:
+            LookupError: no such world.
+        """
+        async with self.pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow("SELECT * FROM sandbox.worlds WHERE world = $1 FOR UPDATE", name)
+            if row is None:
+                raise LookupError(name)
+            world = World(connection, row, self._sandbox_url)
+            await self._roll_forward(world)
+            yield world
+
+    async def create(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Make the world, or give an existing one these settings over those it has.
+
+        Raises:
+            msgspec.ValidationError: a setting is unknown or has the wrong type.
+        """
+        async with self.pool.acquire() as connection, connection.transaction():
+            today = business_date_of(real_now())
+            await connection.execute(
+                "INSERT INTO sandbox.worlds (world, settings, opened_on, rolled_to_on) "
+                "VALUES ($1, $2, $3, $3) ON CONFLICT (world) DO NOTHING",
+                name,
+                {},
+                today,
+            )
+            row = await connection.fetchrow("SELECT settings FROM sandbox.worlds WHERE world = $1 FOR UPDATE", name)
+            assert row is not None
+            merged = msgspec.convert({**row["settings"], **settings}, WorldSettings)
+            await connection.execute(
+                "UPDATE sandbox.worlds SET settings = $2 WHERE world = $1", name, msgspec.to_builtins(merged)
+            )
+
+    async def find(self, credential: str, value: str) -> str | None:
+        """The world whose account has this credential (`secret_key`, `application_key` …)."""
+        name: str | None = await self.pool.fetchval(FIND_BY_CREDENTIAL[credential], value)
+        return name
+
+
+async def open_pool(dsn: str) -> asyncpg.Pool:
+    """Connections with the sandbox's own role; `jsonb` arrives and leaves as Python values."""
+    return await asyncpg.create_pool(dsn, min_size=1, max_size=POOL_SIZE, init=_prepare)
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: msgspec.json.encode(value).decode(),
+        decoder=msgspec.json.decode,
+    )

@@ -1,0 +1,210 @@
+"""A sandbox on loopback, a gateway that keeps what it is told, and a world with all three accounts."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from litestar import Litestar, Request, Response, post
+from litestar.params import FromPath
+
+from gateway.foundation.settings import Settings
+from gateway.sandbox.app import create_app
+from gateway.sandbox.client import SandboxControl
+
+CONTROL_KEY = "control-key-of-the-tests"
+WORLD = "7"
+CREDENTIALS = {
+    "scb": {
+        "application_key": "l7invented",
+        "application_secret": "scb-secret-invented",
+        "biller_id": "099999999999901",
+        "ref3_prefix": "QKB",
+    },
+    "omise": {
+        "public_key": "pkey_test_invented",
+        "secret_key": "skey_test_invented",
+        "webhook_secret": base64.b64encode(b"quickkub-invented-omise-secret!!").decode(),
+    },
+    "bank": {"account_number": "9990000001", "access_token": "bank_test_invented"},
+}
+CARD = {
+    "name": "TEST PAYER",
+    "number": "4242424242424242",
+    "expiration_month": 12,
+    "expiration_year": 2099,
+    "security_code": "123",
+}
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Litestar) -> AsyncIterator[str]:
+    """The application on a free port of loopback; yields its root."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    loop = asyncio.create_task(server.main_loop())
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await loop
+        await server.shutdown()
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A callback as it arrived."""
+
+    provider: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.body)
+
+
+class FakeGateway:
+    """Keeps callbacks. `refusals` counts down: so many are answered 500 first."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self.refusals = 0
+        self.root = ""
+        self._news = asyncio.Condition()
+
+    def app(self) -> Litestar:
+        @post("/callbacks/{provider:str}", status_code=200)
+        async def take(request: Request, provider: FromPath[str]) -> Response:
+            async with self._news:
+                self.told.append(Told(provider, dict(request.headers), await request.body()))
+                self._news.notify_all()
+            if self.refusals:
+                self.refusals -= 1
+                return Response({"resCode": "99"}, status_code=500)
+            return Response({"resCode": "00", "resDesc": "success"})
+
+        return Litestar([take], openapi_config=None, logging_config=None)
+
+    async def wait_for(self, count: int, seconds: float = 10) -> list[Told]:
+        """The callbacks, once there are `count`."""
+        async with asyncio.timeout(seconds), self._news:
+            await self._news.wait_for(lambda: len(self.told) >= count)
+        return self.told
+
+
+class Sandbox:
+    """A running sandbox, seen from outside."""
+
+    def __init__(self, dsn: str, gateway: FakeGateway) -> None:
+        self.dsn = dsn
+        self.gateway = gateway
+        self.url = ""
+        self.control: SandboxControl
+        self.http: httpx.AsyncClient
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        settings = Settings(
+            sandbox_database_url=self.dsn, sandbox_control_key=CONTROL_KEY, sandbox_url="http://sandbox.test"
+        )
+        self.url = await self._stack.enter_async_context(serving(create_app(settings)))
+        self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.url, timeout=20))
+        self.control = await self._stack.enter_async_context(SandboxControl(self.url, CONTROL_KEY))
+
+    async def stop(self) -> None:
+        await self._stack.aclose()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def register(self, world: str = WORLD, **settings: Any) -> None:
+        for provider, credentials in CREDENTIALS.items():
+            await self.control.register_account(
+                world=world,
+                provider=provider,
+                credentials=credentials,
+                callback_url=f"{self.gateway.root}/callbacks/{provider}",
+                settings=settings,
+            )
+
+    async def books(self) -> dict[str, Any]:
+        return await self.control.books(WORLD)
+
+    async def pass_days(self, days: int) -> None:
+        """Move the clock so many days ahead of real time."""
+        await self.control.move_clock(world=WORLD, offset_seconds=days * 86_400)
+
+    async def scb(self, method: str, path: str, **request: Any) -> httpx.Response:
+        headers = {"resourceOwnerId": "l7invented", "requestUId": "0123456789abcdef", "accept-language": "EN"}
+        secret = {"applicationKey": "l7invented", "applicationSecret": "scb-secret-invented"}
+        granted = await self.http.post("/scb/v1/oauth/token", json=secret, headers=headers)
+        headers["authorization"] = f"Bearer {granted.json()['data']['accessToken']}"
+        return await self.http.request(method, f"/scb{path}", headers=headers, **request)
+
+    async def create_qr(self, ref1: str = "QK2026000001", amount: str = "1234.56", **fields: Any) -> httpx.Response:
+        body = {
+            "qrType": "PP",
+            "ppType": "BILLERID",
+            "ppId": "099999999999901",
+            "amount": amount,
+            "ref1": ref1,
+            "ref3": "QKB",
+        }
+        return await self.scb("POST", "/v1/payment/qrcode/create", json={**body, **fields})
+
+    async def inquire(self, ref1: str, day: str) -> httpx.Response:
+        parameters = {
+            "eventCode": "00300100",
+            "transactionDate": day,
+            "billerId": "099999999999901",
+            "reference1": ref1,
+        }
+        return await self.scb("GET", "/v1/payment/billpayment/inquiry", params=parameters)
+
+    async def omise(self, method: str, path: str, **request: Any) -> httpx.Response:
+        return await self.http.request(method, f"/omise{path}", auth=("skey_test_invented", ""), **request)
+
+    async def token(self, **card: Any) -> httpx.Response:
+        return await self.http.post(
+            "/omise-vault/tokens", auth=("pkey_test_invented", ""), json={"card": {**CARD, **card}}
+        )
+
+    async def charge_card(self, amount: int, number: str = CARD["number"], **fields: Any) -> httpx.Response:
+        token = (await self.token(number=number)).json()["id"]
+        return await self.omise("POST", "/charges", json={"amount": amount, "currency": "thb", "card": token, **fields})
+
+    async def charge_promptpay(self, amount: int, **fields: Any) -> httpx.Response:
+        body = {"amount": amount, "currency": "thb", "source": {"type": "promptpay"}, **fields}
+        return await self.omise("POST", "/charges", json=body)
+
+    async def bank(self, method: str, path: str, **request: Any) -> httpx.Response:
+        headers = {"authorization": "Bearer bank_test_invented"}
+        return await self.http.request(method, f"/bank/v1{path}", headers=headers, **request)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[FakeGateway]:
+    """The gateway's callback addresses."""
+    fake = FakeGateway()
+    async with serving(fake.app()) as fake.root:
+        yield fake
+
+
+@pytest.fixture
+async def sandbox(database, gateway) -> AsyncIterator[Sandbox]:
+    """A running sandbox with one world: one day's hold, daily transfers that arrive the next day."""
+    running = Sandbox(database.sandbox_dsn, gateway)
+    await running.start()
+    await running.register(omise_hold_days=1, scb_callback_retry_seconds=1, omise_callback_retry_seconds=1)
+    try:
+        yield running
+    finally:
+        await running.stop()
