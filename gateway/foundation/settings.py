@@ -97,11 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         production = values.get("environment") == "production"
         for switch in ("sandbox_enabled", "allow_loopback_webhooks"):
             values.setdefault(switch, not production)
-        host, port = values.get("sandbox_host", cls.sandbox_host), values.get("sandbox_port", cls.sandbox_port)
-        values.setdefault("sandbox_url", f"http://{host}:{port}")
-        host, port = values.get("api_host", cls.api_host), values.get("api_port", cls.api_port)
-        values.setdefault("public_url", f"http://{host}:{port}")
-        return cls(**values)
+        settings = cls(**values)
+        return msgspec.structs.replace(
+            settings,
+            sandbox_url=settings.sandbox_url or f"http://{settings.sandbox_host}:{settings.sandbox_port}",
+            public_url=settings.public_url or f"http://{settings.api_host}:{settings.api_port}",
+        )
 
     def as_environment(self) -> dict[str, str]:
         """The variables from which another process of ours reads these same settings."""
