@@ -54,3 +54,9 @@ class IdentityBroken(ReconciliationError):
     """A run's counts or amounts do not add up: a bug; its result must not be believed."""
 
     code = "reconciliation_identity_broken"
+
+
+class UnknownBankAccount(ReconciliationError):
+    """A bank statement is about an account that no ledger account was named for."""
+
+    code = "bank_account_unknown"

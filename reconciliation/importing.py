@@ -17,13 +17,23 @@ import msgspec
 
 from reconciliation.errors import StatementRefused
 from reconciliation.sql import Connection, queries
-from reconciliation.statements.base import ParsedStatement, RejectedLine, StatementFormat, StatementLine
+from reconciliation.statements.base import (
+    LineReference,
+    ParsedStatement,
+    RejectedLine,
+    Side,
+    StatementFormat,
+    StatementLine,
+)
 from reconciliation.statements.registry import format_of
 
 CONTENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """A quarter of a million bill payments; read whole, because its totals stand at its end."""
 
 CHUNK_LINES: Final = 5_000
+
+BANK_LINE_SCHEME: Final = "bank_line"
+"""External reference of ledger entries that a line of the bank's statement caused: its `stl_…`."""
 
 
 class RawFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,6 +261,9 @@ async def _insert_lines(
             [hashed.content_sha256 for hashed in chunk],
         )
         references = [(line_id, reference) for line_id, hashed in rows for reference in hashed.line.references]
+        if statement_format.side is Side.BANK:
+            # Entries that a bank line caused name the line; so it is found again, whatever its text says.
+            references += [(line_id, LineReference(BANK_LINE_SCHEME, line_id)) for line_id, _ in rows]
         await connection.execute(
             queries("importing")["insert_references"],
             book_id,

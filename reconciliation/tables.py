@@ -118,6 +118,7 @@ expected_lines = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("currency", Text, nullable=False),
     Column("effective_on", Date, nullable=False),
+    Column("payout_id", Text),
     Column("booked_sequence", BigInteger),
     Column("withdrawn_sequence", BigInteger),
 )
@@ -175,7 +176,7 @@ settled_groups = Table(
     Column("transfer_vat_minor", BigInteger, nullable=False),
     Column("bank_minor", BigInteger, nullable=False),
     Column("bank_account", Text, nullable=False),
-    Column("bank_references", Text, nullable=False),
+    Column("transfer_reference", Text),
     Column("entry_sequence", BigInteger),
     Column("run_id", Text, nullable=False),
     UniqueConstraint("book_id", "transfer_line_id", name="settled_groups_transfer_once"),

@@ -22,6 +22,8 @@ TABLES = (
 )
 """Every table here. Nothing is ever deleted, so the app role gets no DELETE."""
 
+VIEWS = ("open_lines", "open_expected_lines", "open_expected_pairs", "open_line_pairs")
+
 
 def upgrade() -> None:
     execute("CREATE SCHEMA reconciliation", "GRANT USAGE ON SCHEMA reconciliation TO @app@, @auditor@")
@@ -30,11 +32,14 @@ def upgrade() -> None:
     _matches()
     _settled()
     _breaks_and_runs()
+    _views()
     for table in TABLES:
         execute(
             f"GRANT SELECT, INSERT, UPDATE ON reconciliation.{table} TO @app@",
             f"GRANT SELECT ON reconciliation.{table} TO @auditor@",
         )
+    for view in VIEWS:
+        execute(f"GRANT SELECT ON reconciliation.{view} TO @app@, @auditor@")
 
 
 def _statements() -> None:
@@ -148,10 +153,15 @@ def _expectations() -> None:
             amount_minor bigint NOT NULL,
             currency text NOT NULL,
             effective_on date NOT NULL,
+            payout_id text,
             booked_sequence bigint,
             withdrawn_sequence bigint,
             PRIMARY KEY (book_id, expected_id)
         )
+        """,
+        """
+        CREATE INDEX expected_lines_by_payout
+            ON reconciliation.expected_lines (book_id, payout_id) WHERE payout_id IS NOT NULL
         """,
         "CREATE INDEX expected_lines_by_day ON reconciliation.expected_lines (book_id, effective_on, stage)",
         """
@@ -230,7 +240,7 @@ def _settled() -> None:
             transfer_vat_minor bigint NOT NULL,
             bank_minor bigint NOT NULL,
             bank_account text NOT NULL,
-            bank_references text[] NOT NULL,
+            transfer_reference text,
             entry_sequence bigint,
             run_id text NOT NULL,
             PRIMARY KEY (book_id, group_id),
@@ -295,6 +305,119 @@ def _breaks_and_runs() -> None:
             result jsonb,
             PRIMARY KEY (book_id, business_on),
             CONSTRAINT runs_id UNIQUE (book_id, run_id)
+        )
+        """,
+    )
+
+
+def _views() -> None:
+    execute(
+        # What still waits for its other half, and at which stage. A provider's movement has two other halves: our
+        # books (stage provider) and the bank (stage bank, as somebody's counterpart); here it is listed under the
+        # first only.
+        """
+        CREATE VIEW reconciliation.open_lines AS
+        SELECT staged.*
+        FROM (
+            SELECT line.*,
+                CASE
+                    WHEN kind = 'transfer_debit' THEN 'transfer'
+                    WHEN kind IN ('payout', 'payout_return') THEN 'payout'
+                    WHEN side = 'bank' OR kind = 'transfer' THEN 'bank'
+                    ELSE 'provider'
+                END AS stage
+            FROM reconciliation.statement_lines AS line
+        ) AS staged
+        WHERE NOT EXISTS (
+            SELECT FROM reconciliation.matches AS taken
+            WHERE taken.book_id = staged.book_id AND taken.stage = staged.stage AND taken.line_id = staged.line_id
+                AND taken.revoked_at IS NULL
+        )
+        AND NOT EXISTS (
+            SELECT FROM reconciliation.matches AS taken
+            WHERE staged.kind = 'transfer' AND taken.book_id = staged.book_id AND taken.stage = staged.stage
+                AND taken.counterpart_line_id = staged.line_id AND taken.revoked_at IS NULL
+        )
+        AND NOT EXISTS (
+            SELECT FROM reconciliation.settled_items AS charged
+            WHERE staged.side = 'bank' AND charged.book_id = staged.book_id AND charged.line_id = staged.line_id
+        )
+        """,
+        """
+        CREATE VIEW reconciliation.open_expected_lines AS
+        SELECT expected.*
+        FROM reconciliation.expected_lines AS expected
+        WHERE expected.withdrawn_sequence IS NULL AND NOT EXISTS (
+            SELECT FROM reconciliation.matches AS taken
+            WHERE taken.book_id = expected.book_id AND taken.stage = expected.stage
+                AND taken.expected_id = expected.expected_id AND taken.revoked_at IS NULL
+        )
+        """,
+        # A line and an expectation that share a name, whatever their amounts say. `vetoed`: they share only a weak
+        # name while the expectation carries another id in the scheme of the line's strong one.
+        """
+        CREATE VIEW reconciliation.open_expected_pairs AS
+        SELECT line.book_id, line.stage, line.line_id, line.value_on, line.occurred_at, line.currency,
+            line.amount_minor, line.fee_minor, line.vat_minor, expected.expected_id, expected.sequence,
+            expected.amount_minor AS expected_minor, expected.currency AS expected_currency, line.provider,
+            expected.effective_on, shared.scheme, shared.value, shared.strong,
+            NOT shared.strong AND EXISTS (
+                SELECT FROM reconciliation.line_references AS own
+                JOIN reconciliation.expected_references AS other
+                    ON other.book_id = own.book_id AND other.scheme = own.scheme
+                WHERE own.book_id = line.book_id AND own.line_id = line.line_id AND own.strong
+                    AND other.expected_id = expected.expected_id AND other.value <> shared.value
+                    AND other.value <> own.value
+            ) AS vetoed
+        FROM reconciliation.open_lines AS line
+        JOIN reconciliation.line_references AS shared
+            ON shared.book_id = line.book_id AND shared.line_id = line.line_id
+        JOIN reconciliation.expected_references AS named
+            ON named.book_id = line.book_id AND named.scheme = shared.scheme AND named.value = shared.value
+        JOIN reconciliation.open_expected_lines AS expected
+            ON expected.book_id = line.book_id AND expected.expected_id = named.expected_id
+            AND expected.stage = line.stage AND expected.provider IS NOT DISTINCT FROM line.provider
+            AND sign(expected.amount_minor) = sign(line.amount_minor)
+        """,
+        # Two statement lines that share a name: the bank's or the balance's, and the provider's. What the
+        # counterpart must show: of a transfer what is left after its fee and VAT, coming instead of going.
+        """
+        CREATE VIEW reconciliation.open_line_pairs AS
+        SELECT line.book_id, line.stage, line.line_id, line.value_on, line.occurred_at, line.currency,
+            line.amount_minor, counterpart.line_id AS counterpart_line_id, counterpart.kind AS counterpart_kind,
+            counterpart.value_on AS counterpart_on, counterpart.currency AS counterpart_currency, line.provider,
+            CASE
+                WHEN line.stage = 'bank' AND counterpart.kind = 'transfer'
+                    THEN -counterpart.amount_minor - counterpart.fee_minor - counterpart.vat_minor
+                ELSE counterpart.amount_minor
+            END AS expected_minor,
+            counterpart.fee_minor, counterpart.vat_minor, shared.scheme, shared.value, shared.strong,
+            NOT shared.strong
+            AND EXISTS (
+                SELECT FROM reconciliation.line_references AS own
+                WHERE own.book_id = line.book_id AND own.line_id = line.line_id AND own.strong
+            )
+            AND EXISTS (
+                SELECT FROM reconciliation.line_references AS other
+                WHERE other.book_id = line.book_id AND other.line_id = counterpart.line_id AND other.strong
+            ) AS vetoed
+        FROM reconciliation.open_lines AS line
+        JOIN reconciliation.line_references AS shared
+            ON shared.book_id = line.book_id AND shared.line_id = line.line_id
+        JOIN reconciliation.line_references AS named
+            ON named.book_id = line.book_id AND named.scheme = shared.scheme AND named.value = shared.value
+            AND named.line_id <> line.line_id
+        JOIN reconciliation.statement_lines AS counterpart
+            ON counterpart.book_id = line.book_id AND counterpart.line_id = named.line_id
+            AND counterpart.side = 'provider' AND counterpart.provider = line.provider
+        WHERE (
+            line.stage = 'transfer' AND counterpart.kind = 'transfer'
+            OR line.stage = 'bank' AND line.side = 'bank' AND counterpart.kind = line.kind
+        )
+        AND NOT EXISTS (
+            SELECT FROM reconciliation.matches AS taken
+            WHERE taken.book_id = line.book_id AND taken.stage = line.stage
+                AND taken.counterpart_line_id = counterpart.line_id AND taken.revoked_at IS NULL
         )
         """,
     )

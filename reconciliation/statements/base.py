@@ -22,13 +22,19 @@ class Side(StrEnum):
 
 
 class LineKind(StrEnum):
-    """What a line says happened, as far as the line itself tells."""
+    """What a line says happened, as far as the line itself tells.
+
+    `transfer` is the provider's payment to our bank, on the provider's list of transfers and on the bank statement;
+    `transfer_debit` is how the same transfer shows on the provider's list of everything else.
+    """
 
     PAYMENT = "payment"
     REFUND = "refund"
     REVERSAL = "reversal"
     TRANSFER = "transfer"
+    TRANSFER_DEBIT = "transfer_debit"
     PAYOUT = "payout"
+    PAYOUT_RETURN = "payout_return"
     FEE = "fee"
     VAT = "vat"
     DISPUTE = "dispute"

@@ -45,13 +45,8 @@ class Text(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TEXTS: Final = (
-    Text(
-        pattern=re.compile(r"BILLPAY (?:FEE )?VAT\b.*"),
-        kind=LineKind.VAT,
-        provider="scb",
-        scheme="scb",
-    ),
-    Text(pattern=re.compile(r"BILLPAY FEE\b.*"), kind=LineKind.FEE, provider="scb", scheme="scb"),
+    Text(pattern=re.compile(r"BILLPAY FEE VAT \d+ ITEMS"), kind=LineKind.VAT, provider="scb", scheme="scb"),
+    Text(pattern=re.compile(r"BILLPAY FEE \d+ ITEMS"), kind=LineKind.FEE, provider="scb", scheme="scb"),
     Text(
         pattern=re.compile(r"BILLPAY (?P<weak>[A-Z0-9]{1,20}) (?P<strong>\S+)"),
         kind=LineKind.PAYMENT,
@@ -63,6 +58,12 @@ TEXTS: Final = (
         kind=LineKind.TRANSFER,
         provider="omise",
         scheme="omise",
+    ),
+    Text(
+        pattern=re.compile(r"PAYOUT RETURN (?P<strong>\S+)"),
+        kind=LineKind.PAYOUT_RETURN,
+        provider=None,
+        scheme="payout",
     ),
     Text(pattern=re.compile(r"PAYOUT (?P<strong>\S+)"), kind=LineKind.PAYOUT, provider=None, scheme="payout"),
 )

@@ -36,7 +36,7 @@ BANGKOK: Final = ZoneInfo("Asia/Bangkok")
 KINDS_BY_ORIGIN: Final[Mapping[str, LineKind]] = {
     "chrg": LineKind.PAYMENT,
     "rfnd": LineKind.REFUND,
-    "trsf": LineKind.TRANSFER,
+    "trsf": LineKind.TRANSFER_DEBIT,
     "dspt": LineKind.DISPUTE,
     "rcpt": LineKind.FEE,
 }
@@ -132,7 +132,7 @@ def _transaction(item: Item, line_number: int) -> StatementLine:
         available_at=created_at if item.get("transferable_at") is None else _moment(item, "transferable_at"),
         provider=PROVIDER,
         references=(LineReference(PROVIDER, identifier), LineReference(PROVIDER, origin)),
-        batch_reference=origin if kind is LineKind.TRANSFER else None,
+        batch_reference=origin if kind is LineKind.TRANSFER_DEBIT else None,
         identity=identifier,
         description=str(item.get("key") or ""),
     )

@@ -8,9 +8,9 @@ import pytest
 
 from reconciliation.importing import ImportResult, RawFile, import_statement
 from tests.conftest import ClonedDatabase
+from tests.reconciliation.books import BOOK, Books
 from tests.reconciliation.files import utc
 
-BOOK = 7
 RECEIVED_AT = utc("2026-11-24T02:30:00")
 
 Import = Callable[[str, bytes], Awaitable[ImportResult]]
@@ -74,3 +74,15 @@ async def row_counts(connection: asyncpg.Connection) -> dict[str, int]:
         row["tablename"]: await connection.fetchval(f"SELECT count(*) FROM reconciliation.{row['tablename']}")
         for row in tables
     }
+
+
+@pytest.fixture
+async def books(database: ClonedDatabase) -> AsyncIterator[Books]:
+    """The book, open, on a connection of its own."""
+    found = await asyncpg.connect(database.app_dsn)
+    try:
+        opened = Books(found)
+        await opened.open()
+        yield opened
+    finally:
+        await found.close()

@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from reconciliation.errors import StatementRefused
-from tests.reconciliation.conftest import BOOK
+from tests.reconciliation.books import BOOK
 from tests.reconciliation.files import bill_file, mt940_statement, omise_list, omise_transaction, omise_transfer
 
 CHARGES = [omise_transaction(f"trxn_test_{n}", f"chrg_test_{n}", 1_000 + n) for n in range(1, 6)]

@@ -14,8 +14,9 @@ LINES = [
     (96_790, "OMISE TRANSFER trsf_test_1"),
     (-50_001, "PAYOUT po_test_01k8aaaaaaaaaaaaaaaaaaaaaa"),
     (-2_400, "BILLPAY FEE 12 ITEMS"),
-    (-168, "BILLPAY FEE VAT"),
+    (-168, "BILLPAY FEE VAT 12 ITEMS"),
     (1_000, "CASH"),
+    (50_001, "PAYOUT RETURN po_test_01k8aaaaaaaaaaaaaaaaaaaaaa"),
     (-1, "BILLPAY"),
 ]
 GOOD = mt940_statement(LINES, opening_minor=1_000_00)
@@ -30,6 +31,7 @@ def test_each_text_is_understood_with_its_references():
         (LineKind.FEE, "scb", -2_400),
         (LineKind.VAT, "scb", -168),
         (LineKind.CREDIT, None, 1_000),
+        (LineKind.PAYOUT_RETURN, None, 50_001),
         (LineKind.DEBIT, None, -1),
     ]
     assert [line.references for line in statement.lines[:3]] == [
@@ -37,7 +39,7 @@ def test_each_text_is_understood_with_its_references():
         (LineReference("omise", "trsf_test_1"),),
         (LineReference("payout", "po_test_01k8aaaaaaaaaaaaaaaaaaaaaa"),),
     ]
-    assert [line.line_number for line in statement.lines] == [5, 7, 9, 11, 13, 15, 17]
+    assert [line.line_number for line in statement.lines] == [5, 7, 9, 11, 13, 15, 17, 19]
     (balance,) = statement.balances
     assert (balance.account, balance.currency, balance.opening_minor) == ("0009876543", "THB", 1_000_00)
     assert balance.closing_minor == 1_000_00 + sum(amount for amount, _ in LINES)
@@ -65,7 +67,7 @@ def test_statements_of_a_file_continue_each_other():
     statement = parse((GOOD + second).encode())
     assert len(statement.balances) == 2
     assert statement.lines[-1].value_on == date(2026, 11, 24)
-    assert statement.lines[-1].line_number == 25
+    assert statement.lines[-1].line_number == 27
 
 
 def test_a_day_without_lines_is_believed_when_the_balances_agree():

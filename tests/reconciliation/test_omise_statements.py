@@ -26,7 +26,7 @@ def test_a_charge_states_its_net_and_not_its_fee():
     ("origin", "direction", "kind", "amount_minor"),
     [
         ("rfnd_test_1", "debit", LineKind.REFUND, -500),
-        ("trsf_test_1", "debit", LineKind.TRANSFER, -500),
+        ("trsf_test_1", "debit", LineKind.TRANSFER_DEBIT, -500),
         ("dspt_test_1", "debit", LineKind.DISPUTE, -500),
         ("rcpt_test_1", "debit", LineKind.FEE, -500),
         ("some_test_1", "credit", LineKind.CREDIT, 500),

@@ -1,0 +1,174 @@
+"""A merchant's book with payments, refunds and payouts in it, posted as the gateway posts them."""
+
+from datetime import date
+from uuid import UUID, uuid5
+
+import asyncpg
+import msgspec
+
+from ledger.accounts import open_book
+from ledger.chart_of_accounts import AccountKind
+from ledger.journal import AccountRef, ExternalReference, JournalEntry, Posted, Refused
+from ledger.posting import post_entries
+from ledger.posting_rules.fees_and_tax import NO_FEE
+from ledger.posting_rules.payments import payment_captured
+from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested
+from ledger.posting_rules.refunds import refund_reserved, refund_succeeded
+from ledger.posting_rules.settlement import became_available
+
+BOOK = 1007
+MERCHANT = "acct_test_1"
+BANK = "operator"
+DAY = date(2026, 11, 23)
+NEXT_DAY = date(2026, 11, 24)
+
+NAMESPACE = UUID("00000000-0000-8000-8000-000000000001")
+
+
+def entry_key(identifier: str, purpose: str) -> UUID:
+    return UUID(int=uuid5(NAMESPACE, f"{identifier}/{purpose}").int)
+
+
+class Books:
+    """Posts on a connection of its own and counts what was posted."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+        self.calls = 0
+        self.posted: list[JournalEntry] = []
+
+    async def open(self) -> None:
+        async with self.connection.transaction():
+            await open_book(self.connection, BOOK, code="test-1007", mode="test")
+
+    async def post(self, book_id: int, entry: JournalEntry) -> Posted | Refused:
+        self.calls += 1
+        async with self.connection.transaction():
+            (result,) = await post_entries(self.connection, book_id, [entry])
+        assert isinstance(result, Posted), result
+        if not result.replayed:
+            self.posted.append(entry)
+        return result
+
+    async def captured(
+        self, provider: str, reference: str, amount_minor: int, *, on: date = DAY, bill: str | None = None
+    ) -> UUID:
+        key = entry_key(reference, "captured")
+        references = [ExternalReference(provider, reference)]
+        if bill is not None:
+            references.append(ExternalReference(provider, bill))
+        await self.post(
+            BOOK,
+            payment_captured(
+                key=key,
+                provider=provider,
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                fee=NO_FEE,
+                available_on=on,
+                effective_on=on,
+                references=tuple(references),
+                metadata=b"{}",
+                caller="system",
+            ),
+        )
+        return key
+
+    async def refunded(self, charge: UUID, reference: str, amount_minor: int, *, on: date = DAY) -> None:
+        await self.post(
+            BOOK,
+            refund_reserved(
+                key=entry_key(reference, "reserved"),
+                captured_key=charge,
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                pending_until=on,
+                effective_on=on,
+                metadata=b"{}",
+                caller="system",
+            ),
+        )
+        await self.post(
+            BOOK,
+            refund_succeeded(
+                key=entry_key(reference, "succeeded"),
+                provider="omise",
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                effective_on=on,
+                references=(ExternalReference("omise", reference),),
+                metadata=b"{}",
+                caller="system",
+            ),
+        )
+
+    async def payout(self, payout_id: str, amount_minor: int, *, on: date = NEXT_DAY) -> None:
+        """Make that much of the day's pending money available and reserve it for a payout."""
+        await self.post(
+            BOOK,
+            became_available(
+                key=entry_key(payout_id, "available"),
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                available_on=DAY,
+                effective_on=on,
+                caller="system",
+            ),
+        )
+        await self.post(
+            BOOK,
+            payout_requested(
+                key=entry_key(payout_id, "reserve"),
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                fee=NO_FEE,
+                effective_on=on,
+                references=(ExternalReference("payout", payout_id.upper()),),
+                metadata=_payout(payout_id),
+                caller="system",
+            ),
+        )
+
+    async def paid(self, payout_id: str, amount_minor: int, line_id: str, *, on: date = NEXT_DAY) -> None:
+        await self.post(
+            BOOK,
+            payout_paid(
+                key=entry_key(payout_id, "paid"),
+                merchant=MERCHANT,
+                bank=BANK,
+                amount_minor=amount_minor,
+                currency="THB",
+                effective_on=on,
+                references=(ExternalReference("bank_line", line_id),),
+                metadata=_payout(payout_id),
+                caller="system",
+            ),
+        )
+
+    async def rejected(self, payout_id: str, amount_minor: int, *, on: date = NEXT_DAY) -> None:
+        await self.post(
+            BOOK,
+            payout_rejected(
+                key=entry_key(payout_id, "rejected"),
+                merchant=MERCHANT,
+                amount_minor=amount_minor,
+                currency="THB",
+                effective_on=on,
+                metadata=_payout(payout_id),
+                caller="system",
+            ),
+        )
+
+
+RECEIVABLE_OMISE = AccountRef(AccountKind.PROVIDER_RECEIVABLE, "omise", "THB")
+RECEIVABLE_SCB = AccountRef(AccountKind.PROVIDER_RECEIVABLE, "scb", "THB")
+BANK_ACCOUNT = AccountRef(AccountKind.BANK, BANK, "THB")
+
+
+def _payout(payout_id: str) -> bytes:
+    return msgspec.json.encode({"payout": payout_id})
