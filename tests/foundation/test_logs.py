@@ -60,7 +60,7 @@ def test_planted_secret_never_reaches_the_stream(lines, secret):
     log.info("text %s here", secret)
     log.info("extra", extra={"body": {"nested": [secret]}})
     try:
-        int(secret + "x")
+        int(f"{secret} x")
     except ValueError:
         log.exception("failed")
     text = json.dumps(lines())
