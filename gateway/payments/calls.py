@@ -1,0 +1,233 @@
+"""Calls to providers on behalf of attempts and refunds, outside any transaction, and what their answers mean.
+
+Every answer goes to the applier as one finding, under the subject that asked. An adapter that breaks is an unknown
+outcome, because the request may have left.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from gateway.foundation.logs import get_logger
+from gateway.payments.deciding import Finding
+from gateway.payments.errors import InvalidRequest
+from gateway.payments.records import AttemptRow, RefundRow, Subject
+from gateway.payments.states import AttemptStatus, RefundStatus
+from gateway.payments.views import NOT_ATTEMPTED_CODE
+from gateway.providers.base import (
+    Accepted,
+    ChargeRequest,
+    Declined,
+    Fact,
+    FactKind,
+    FactSource,
+    Inquiry,
+    NotAttempted,
+    Outcome,
+    Provider,
+    ProviderAccount,
+    RefundRequest,
+    Unknown,
+)
+
+Answer = TypeVar("Answer")
+
+_log = get_logger("quickkub.payments")
+
+AccountOf = Callable[[int, str], Awaitable[ProviderAccount | None]]
+"""The account of a book with a provider, credentials opened."""
+
+
+class Calls:
+    """Asks providers.
+
+    Args:
+        providers: adapters by name.
+        account_of: see `AccountOf`.
+    """
+
+    def __init__(self, providers: Mapping[str, Provider], account_of: AccountOf) -> None:
+        self.providers = providers
+        self._account_of = account_of
+
+    async def check_account(self, book_id: int, provider: str) -> None:
+        """Refuse early what could not be sent.
+
+        Raises:
+            InvalidRequest: the book has no account with that provider.
+        """
+        if await self._account_of(book_id, provider) is None:
+            raise InvalidRequest("parameter_invalid", f"no account with {provider}", param="provider")
+
+    async def charge(self, attempt: AttemptRow, request: ChargeRequest, now: datetime) -> Finding:
+        """Ask for the money."""
+        outcome = await self._ask(attempt, "charge", lambda provider, account: provider.charge(account, request))
+        return _finding_of_charge(attempt, outcome, now)
+
+    async def inquire(self, attempt: AttemptRow) -> Inquiry | Unknown:
+        """Ask what became of a charge; by our provider key where the first answer, with the provider's id, was lost."""
+        reference = attempt.provider_reference or attempt.provider_key
+        answer = await self._ask(
+            attempt, "inquire", lambda provider, account: provider.inquire(account, reference, attempt.created_at)
+        )
+        return Unknown(reason=answer.reason) if isinstance(answer, NotAttempted) else answer
+
+    async def cancel(self, attempt: AttemptRow, now: datetime) -> Outcome | Finding:
+        """Ask to make a charge unpayable; a finding where the provider did, else what it said."""
+        reference = attempt.provider_reference or attempt.provider_key
+        outcome = await self._ask(attempt, "cancel", lambda provider, account: provider.cancel(account, reference))
+        if not isinstance(outcome, Accepted):
+            return outcome
+        return Finding(
+            provider=attempt.provider,
+            subject=subject_of(attempt),
+            facts=outcome.facts or (charge_fact(attempt, FactKind.VOIDED, FactSource.RESPONSE, now),),
+            references=outcome.provider_references,
+        )
+
+    async def refund(self, refund: RefundRow, now: datetime) -> Finding:
+        """Ask to give money back."""
+        request = _refund_request(refund)
+        outcome = await self._ask(refund, "refund", lambda provider, account: provider.refund(account, request))
+        return _finding_of_refund(refund, outcome, now)
+
+    async def inquire_refund(self, refund: RefundRow) -> Inquiry | Unknown:
+        """Ask what became of a refund, by our provider key."""
+        request = _refund_request(refund)
+        answer = await self._ask(
+            refund, "inquire_refund", lambda provider, account: provider.inquire_refund(account, request)
+        )
+        return Unknown(reason=answer.reason) if isinstance(answer, NotAttempted) else answer
+
+    async def _ask(
+        self,
+        row: AttemptRow | RefundRow,
+        operation: str,
+        call: Callable[[Provider, ProviderAccount], Awaitable[Answer]],
+    ) -> Answer | NotAttempted | Unknown:
+        account = await self._account_of(row.book_id, row.provider)
+        if account is None:
+            return NotAttempted(reason="no account with the provider")
+        try:
+            return await call(self.providers[row.provider], account)
+        except Exception as error:  # noqa: BLE001 – whatever it is, the merchant's payment goes on as unknown
+            # Adapters promise not to raise. One that does may have sent its request first, so nobody knows.
+            _log.exception("provider adapter broke", extra={"provider": row.provider, "operation": operation})
+            return Unknown(reason=type(error).__name__)
+
+
+def subject_of(row: AttemptRow | RefundRow) -> Subject:
+    """The subject that a row is."""
+    if isinstance(row, AttemptRow):
+        return Subject(intent_id=row.intent_id, attempt_id=row.attempt_id)
+    return Subject(intent_id=row.intent_id, refund_id=row.refund_id)
+
+
+def charge_fact(
+    attempt: AttemptRow,
+    kind: FactKind,
+    source: FactSource,
+    occurred_at: datetime,
+    *,
+    failure_code: str | None = None,
+    provider_code: str | None = None,
+) -> Fact:
+    """A fact that the provider stated without giving it an id of its own."""
+    return Fact(
+        provider=attempt.provider,
+        kind=kind,
+        provider_reference=attempt.provider_key,
+        provider_transaction_id=attempt.provider_key,
+        amount_minor=attempt.amount_minor,
+        currency=attempt.currency,
+        occurred_at=occurred_at,
+        source=source,
+        failure_code=failure_code,
+        provider_code=provider_code,
+    )
+
+
+def _finding_of_charge(attempt: AttemptRow, outcome: Outcome, now: datetime) -> Finding:
+    finding = Finding(provider=attempt.provider, subject=subject_of(attempt))
+    match outcome:
+        case Accepted():
+            return replace(
+                finding,
+                outcome=AttemptStatus.PENDING,
+                facts=outcome.facts,
+                next_action=outcome.next_action,
+                references=outcome.provider_references,
+                provider_reference=_own_reference(outcome.provider_references, attempt.provider_key),
+            )
+        case Declined():
+            declined = charge_fact(
+                attempt,
+                FactKind.DECLINED,
+                FactSource.RESPONSE,
+                now,
+                failure_code=outcome.failure_code,
+                provider_code=outcome.provider_code,
+            )
+            return replace(
+                finding,
+                facts=outcome.facts or (declined,),
+                references=outcome.provider_references,
+                provider_reference=_own_reference(outcome.provider_references, attempt.provider_key),
+            )
+        case NotAttempted():
+            return replace(
+                finding,
+                outcome=AttemptStatus.NOT_ATTEMPTED,
+                failure_code=NOT_ATTEMPTED_CODE,
+                provider_code=outcome.provider_code,
+            )
+        case Unknown():
+            return replace(finding, outcome=AttemptStatus.UNKNOWN)
+
+
+def _finding_of_refund(refund: RefundRow, outcome: Outcome, now: datetime) -> Finding:
+    finding = Finding(provider=refund.provider, subject=subject_of(refund))
+    match outcome:
+        case Accepted():
+            return replace(
+                finding,
+                outcome=RefundStatus.PENDING,
+                facts=outcome.facts,
+                references=outcome.provider_references,
+            )
+        case Declined():
+            failed = Fact(
+                provider=refund.provider,
+                kind=FactKind.REFUND_FAILED,
+                provider_reference=refund.provider_key,
+                provider_transaction_id=refund.provider_key,
+                amount_minor=refund.amount_minor,
+                currency=refund.currency,
+                occurred_at=now,
+                source=FactSource.RESPONSE,
+                failure_code=outcome.failure_code,
+                provider_code=outcome.provider_code,
+            )
+            return replace(finding, facts=outcome.facts or (failed,), references=outcome.provider_references)
+        case NotAttempted():
+            return replace(finding, outcome=RefundStatus.RESERVED)
+        case Unknown():
+            return replace(finding, outcome=RefundStatus.UNKNOWN)
+
+
+def _own_reference(references: tuple[str, ...], provider_key: str) -> str:
+    """The provider's own id among the names of a charge; our key where it has none."""
+    return next((reference for reference in references if reference != provider_key), provider_key)
+
+
+def _refund_request(refund: RefundRow) -> RefundRequest:
+    return RefundRequest(
+        refund_id=refund.refund_id,
+        provider_key=refund.provider_key,
+        provider_reference=refund.charge_reference,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        created_at=refund.created_at,
+    )

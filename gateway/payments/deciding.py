@@ -1,0 +1,395 @@
+"""What findings about a payment change: pure, from rows to rows, entries, events and moves.
+
+The applier (`facts.py`) loads a case for each intent under its lock, adds what was found, settles, and writes the
+outcome in the same transaction. Nothing here touches a database or asks the time.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final, TypeVar
+
+import msgspec
+
+from gateway.foundation.clock import business_date_of
+from gateway.foundation.ids import new_id
+from gateway.payments.entries import (
+    available_on,
+    capture_key,
+    entries_of_receipt,
+    entry_of_refund_failure,
+    entry_of_refund_success,
+)
+from gateway.payments.errors import FactContradicts
+from gateway.payments.folding import (
+    CHARGE_FACTS,
+    AttemptTerms,
+    Booking,
+    Folded,
+    IntentTerms,
+    KnownFact,
+    fold,
+    fold_refund,
+    higher,
+)
+from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
+from gateway.payments.states import OPEN_ATTEMPTS, RESERVED_REFUNDS, AttemptStatus, IntentStatus, RefundStatus
+from gateway.payments.views import encoded, intent_view, refund_view
+from gateway.providers.base import Fact, FactKind, NextAction
+from gateway.webhooks.events import NewEvent
+from ledger.journal import JournalEntry
+
+AnyRow = IntentRow | AttemptRow | RefundRow
+Versioned = TypeVar("Versioned", AttemptRow, RefundRow)
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was learned at once about one attempt or refund.
+
+    Attributes:
+        subject: whom it is about, where our own call asked; None: the fact's provider reference says it.
+        outcome: what our own call came to.
+        references: further names under which the provider may speak of the subject.
+        provider_reference: the provider's own id of the charge, for later calls.
+    """
+
+    provider: str
+    facts: tuple[Fact, ...] = ()
+    subject: Subject | None = None
+    outcome: AttemptStatus | RefundStatus | None = None
+    next_action: NextAction | None = None
+    provider_reference: str | None = None
+    references: tuple[str, ...] = ()
+    failure_code: str | None = None
+    provider_code: str | None = None
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be written for one case. `ended`: attempts and refunds that nobody needs to ask about again."""
+
+    intents: list[IntentRow]
+    attempts: list[AttemptRow]
+    refunds: list[RefundRow]
+    facts: list[FactRow]
+    entries: list[JournalEntry]
+    events: list[NewEvent]
+    moves: list[Move]
+    ended: list[str]
+
+
+_EVENT_OF_STATUS: Final = {
+    IntentStatus.REQUIRES_ACTION: "payment_intent.requires_action",
+    IntentStatus.PROCESSING: "payment_intent.processing",
+    IntentStatus.SUCCEEDED: "payment_intent.succeeded",
+    IntentStatus.EXPIRED: "payment_intent.expired",
+    IntentStatus.CANCELED: "payment_intent.canceled",
+    IntentStatus.CONFLICTED: "payment_intent.conflicted",
+    IntentStatus.REQUIRES_PAYMENT_METHOD: "payment_intent.payment_failed",
+}
+
+
+class Case:
+    """One intent with all that belongs to it, while findings are added to it."""
+
+    def __init__(
+        self,
+        intent: IntentRow,
+        attempts: Sequence[AttemptRow],
+        refunds: Sequence[RefundRow],
+        facts: Sequence[FactRow],
+    ) -> None:
+        self._before = intent
+        self._attempts_before = {attempt.attempt_id: attempt for attempt in attempts}
+        self._refunds_before = {refund.refund_id: refund for refund in refunds}
+        self._attempts = dict(self._attempts_before)
+        self._refunds = dict(self._refunds_before)
+        self._facts = {_key(fact): fact for fact in facts}
+        self._new: list[FactRow] = []
+
+    def add(self, finding: Finding, subject: Subject, now: datetime) -> int:
+        """Take in a finding whole, or not at all; returns how many of its facts are new.
+
+        Raises:
+            FactContradicts: a fact does not fit what it speaks of.
+        """
+        fresh = [row for fact in finding.facts if (row := self._checked(fact, subject, now)) is not None]
+        fresh = list({_key(row): row for row in fresh}.values())
+        self._facts |= {_key(row): row for row in fresh}
+        self._new += fresh
+        if subject.attempt_id is not None:
+            self._attempts[subject.attempt_id] = _attempt_with(self._attempts[subject.attempt_id], finding)
+        elif subject.refund_id is not None:
+            self._refunds[subject.refund_id] = _refund_with(self._refunds[subject.refund_id], finding)
+        return len(fresh)
+
+    def status_of(self, subject: Subject) -> AttemptStatus | RefundStatus:
+        """Status of the subject before this case was settled."""
+        if subject.attempt_id is not None:
+            return self._attempts_before[subject.attempt_id].status
+        assert subject.refund_id is not None
+        return self._refunds_before[subject.refund_id].status
+
+    def settle(self, now: datetime) -> Changes:
+        """Fold everything; what comes of it is to be written as it is, `now` being business time."""
+        attempts = [self._attempts[attempt_id] for attempt_id in sorted(self._attempts)]
+        folded = fold(_terms(self._before), [self._terms_of(attempt) for attempt in attempts])
+        self._new = [_booked(fact, folded) for fact in self._new]
+        self._facts |= {_key(fact): fact for fact in self._new}
+        settled_attempts = [
+            self._settled_attempt(attempt, status) for attempt, status in zip(attempts, folded.attempts, strict=True)
+        ]
+        self._attempts = {attempt.attempt_id: attempt for attempt in settled_attempts}
+        self._refunds = {refund_id: self._settled_refund(refund) for refund_id, refund in self._refunds.items()}
+        intent = self._settled_intent(folded)
+        changed_attempts = [row for row in settled_attempts if row != self._attempts_before[row.attempt_id]]
+        changed_refunds = [row for row in self._refunds.values() if row != self._refunds_before[row.refund_id]]
+        return Changes(
+            intents=[intent] if intent != self._before else [],
+            attempts=changed_attempts,
+            refunds=changed_refunds,
+            facts=self._new,
+            entries=[entry for fact in self._new for entry in self._entries(fact, intent, now)],
+            events=list(self._events(intent, now)),
+            moves=list(self._moves(intent, changed_attempts, changed_refunds)),
+            ended=[row.attempt_id for row in changed_attempts if row.status not in OPEN_ATTEMPTS]
+            + [row.refund_id for row in changed_refunds if row.status not in RESERVED_REFUNDS],
+        )
+
+    def _checked(self, fact: Fact, subject: Subject, now: datetime) -> FactRow | None:
+        """The fact as a row, None where it is known."""
+        known = self._facts.get((fact.provider, fact.kind, fact.provider_transaction_id))
+        if known is not None:
+            if (known.amount_minor, known.currency) != (fact.amount_minor, fact.currency):
+                raise FactContradicts(
+                    f"{fact.provider} {fact.kind} {fact.provider_transaction_id} was of {known.amount_minor} "
+                    f"{known.currency} and is now of {fact.amount_minor} {fact.currency}"
+                )
+            return None
+        if (fact.kind in CHARGE_FACTS) != (subject.attempt_id is not None):
+            raise FactContradicts(f"{fact.kind} cannot be said of {subject.attempt_id or subject.refund_id}")
+        if subject.refund_id is not None:
+            self._check_refund_fact(fact, self._refunds_before[subject.refund_id])
+        elif self._attempts_before[subject.attempt_id or ""].provider != fact.provider:
+            raise FactContradicts(f"{fact.provider} does not carry {subject.attempt_id}")
+        return FactRow(
+            book_id=self._before.book_id,
+            provider=fact.provider,
+            kind=fact.kind,
+            provider_transaction_id=fact.provider_transaction_id,
+            fact_id=new_id("fact", livemode=self._before.livemode),
+            intent_id=self._before.intent_id,
+            attempt_id=subject.attempt_id,
+            refund_id=subject.refund_id,
+            provider_reference=fact.provider_reference,
+            amount_minor=fact.amount_minor,
+            currency=fact.currency,
+            captured_minor=0,
+            held_minor=0,
+            provider_fee_minor=fact.provider_fee_minor,
+            provider_fee_vat_minor=fact.provider_fee_vat_minor,
+            failure_code=fact.failure_code,
+            provider_code=fact.provider_code,
+            source=fact.source,
+            occurred_at=fact.occurred_at,
+            recorded_at=now,
+        )
+
+    def _check_refund_fact(self, fact: Fact, refund: RefundRow) -> None:
+        if refund.provider != fact.provider:
+            raise FactContradicts(f"{fact.provider} does not carry {refund.refund_id}")
+        if (refund.amount_minor, refund.currency) != (fact.amount_minor, fact.currency):
+            raise FactContradicts(
+                f"{refund.refund_id} is of {refund.amount_minor} {refund.currency}, "
+                f"the provider speaks of {fact.amount_minor} {fact.currency}"
+            )
+        if refund.outcome is RefundStatus.REQUESTED:
+            raise FactContradicts(f"{refund.refund_id} was never sent to a provider")
+
+    def _facts_of(self, subject_id: str) -> list[FactRow]:
+        return [fact for fact in self._facts.values() if subject_id in {fact.attempt_id, fact.refund_id}]
+
+    def _terms_of(self, attempt: AttemptRow) -> AttemptTerms:
+        new = {_key(fact) for fact in self._new}
+        return AttemptTerms(
+            outcome=attempt.outcome,
+            shows_action=attempt.next_action is not None,
+            expires_at=attempt.expires_at,
+            facts=tuple(
+                KnownFact(
+                    key=_name(fact),
+                    kind=fact.kind,
+                    amount_minor=fact.amount_minor,
+                    currency=fact.currency,
+                    occurred_at=fact.occurred_at,
+                    booking=None if _key(fact) in new else Booking(fact.captured_minor, fact.held_minor),
+                )
+                for fact in self._facts_of(attempt.attempt_id)
+            ),
+        )
+
+    def _settled_attempt(self, attempt: AttemptRow, status: AttemptStatus) -> AttemptRow:
+        declined = _first(self._facts_of(attempt.attempt_id), FactKind.DECLINED)
+        if declined is not None:
+            attempt = msgspec.structs.replace(
+                attempt, failure_code=declined.failure_code, provider_code=declined.provider_code
+            )
+        return _with_version(msgspec.structs.replace(attempt, status=status), self._attempts_before[attempt.attempt_id])
+
+    def _settled_refund(self, refund: RefundRow) -> RefundRow:
+        facts = self._facts_of(refund.refund_id)
+        failed = _first(facts, FactKind.REFUND_FAILED)
+        if failed is not None:
+            refund = msgspec.structs.replace(
+                refund, failure_code=failed.failure_code or "refund_failed", provider_code=failed.provider_code
+            )
+        status = fold_refund(refund.outcome, (fact.kind for fact in facts))
+        return _with_version(msgspec.structs.replace(refund, status=status), self._refunds_before[refund.refund_id])
+
+    def _settled_intent(self, folded: Folded) -> IntentRow:
+        intent = self._before
+        paying = next((fact for fact in self._new if fact.captured_minor), None)
+        if paying is not None:
+            intent = msgspec.structs.replace(
+                intent,
+                capture_key=capture_key(paying),
+                available_on=available_on(paying, self._attempts[paying.attempt_id or ""]),
+            )
+        refunded, pending = intent.refunded_minor, intent.refund_pending_minor
+        for refund in self._refunds.values():
+            done_before, open_before = refund_amounts(self._refunds_before[refund.refund_id])
+            done_after, open_after = refund_amounts(refund)
+            refunded, pending = refunded + done_after - done_before, pending + open_after - open_before
+        intent = msgspec.structs.replace(
+            intent,
+            status=folded.status,
+            qualifiers=folded.qualifiers,
+            captured_minor=folded.captured_minor,
+            held_minor=folded.held_minor,
+            refunded_minor=refunded,
+            refund_pending_minor=pending,
+        )
+        # The merchant also sees the latest attempt and next action through the intent, so its changes count.
+        seen_before = intent_view(self._before, self._attempts_before[self._before.latest_attempt_id])
+        seen = intent_view(intent, self._attempts[intent.latest_attempt_id])
+        return intent if seen == seen_before else msgspec.structs.replace(intent, version=intent.version + 1)
+
+    def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
+        if fact.attempt_id is not None:
+            yield from entries_of_receipt(fact, intent, self._attempts[fact.attempt_id])
+        elif fact.refund_id is not None and fact is _first(self._facts_of(fact.refund_id), fact.kind):
+            # A second fact of the same kind under another id says nothing new about the money.
+            refund = self._refunds[fact.refund_id]
+            if fact.kind is FactKind.REFUND_SUCCEEDED:
+                yield entry_of_refund_success(fact, refund)
+            elif fact.kind is FactKind.REFUND_FAILED:
+                yield entry_of_refund_failure(fact, refund, intent, business_date_of(now))
+
+    def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
+        types = []
+        if intent.status is not self._before.status and intent.status in _EVENT_OF_STATUS:
+            types.append(_EVENT_OF_STATUS[intent.status])
+        types += [f"payment_intent.{qualifier}" for qualifier in sorted(intent.qualifiers - self._before.qualifiers)]
+        if intent.refunded_minor > self._before.refunded_minor:
+            types.append("charge.refunded")
+        view = encoded(intent_view(intent, self._attempts[intent.latest_attempt_id]))
+        for kind in types:
+            yield event_of(intent, kind, view, now)
+        for refund in self._refunds.values():
+            before = self._refunds_before[refund.refund_id].status
+            if refund.status is not before and refund.status in {RefundStatus.SUCCEEDED, RefundStatus.FAILED}:
+                yield event_of(intent, f"refund.{refund.status}", encoded(refund_view(refund)), now)
+
+    def _moves(self, intent: IntentRow, attempts: Sequence[AttemptRow], refunds: Sequence[RefundRow]) -> Iterable[Move]:
+        because = {
+            subject: fact.fact_id
+            for fact in self._new
+            for subject in (fact.intent_id, fact.attempt_id, fact.refund_id)
+            if subject is not None
+        }
+        pairs: list[tuple[str, str, AnyRow, AnyRow]] = [
+            ("intent", intent.intent_id, self._before, intent),
+            *(("attempt", row.attempt_id, self._attempts_before[row.attempt_id], row) for row in attempts),
+            *(("refund", row.refund_id, self._refunds_before[row.refund_id], row) for row in refunds),
+        ]
+        for kind, subject_id, before, after in pairs:
+            if before.status != after.status:
+                fact_id = because.get(subject_id)
+                yield Move(
+                    subject_id=subject_id,
+                    object=kind,
+                    version=after.version,
+                    from_status=before.status,
+                    to_status=after.status,
+                    actor="system",
+                    reason="outcome" if fact_id is None else "fact",
+                    fact_id=fact_id,
+                )
+
+
+def refund_amounts(refund: RefundRow) -> tuple[int, int]:
+    """The refund's part in (refunded, pending) of its intent. Money of a conflict counts as gone."""
+    if refund.status in {RefundStatus.SUCCEEDED, RefundStatus.CONFLICTED}:
+        return refund.amount_minor, 0
+    return (0, refund.amount_minor) if refund.status in RESERVED_REFUNDS else (0, 0)
+
+
+def event_of(intent: IntentRow, kind: str, view: bytes, now: datetime) -> NewEvent:
+    """An event for the intent's merchant."""
+    return NewEvent(
+        book_id=intent.book_id,
+        account_id=intent.account_id,
+        livemode=intent.livemode,
+        type=kind,
+        object=view,
+        created_at=now,
+    )
+
+
+def _terms(intent: IntentRow) -> IntentTerms:
+    return IntentTerms(
+        amount_minor=intent.amount_minor, currency=intent.currency, cancel_requested_at=intent.cancel_requested_at
+    )
+
+
+def _attempt_with(attempt: AttemptRow, finding: Finding) -> AttemptRow:
+    """The attempt with what our own call brought; an outcome only rises, so a late answer takes nothing back."""
+    outcome = attempt.outcome
+    if finding.outcome is not None:
+        outcome = higher(outcome, AttemptStatus(finding.outcome))
+    return msgspec.structs.replace(
+        attempt,
+        outcome=outcome,
+        next_action=finding.next_action or attempt.next_action,
+        provider_reference=finding.provider_reference or attempt.provider_reference,
+        failure_code=finding.failure_code or attempt.failure_code,
+        provider_code=finding.provider_code or attempt.provider_code,
+    )
+
+
+def _refund_with(refund: RefundRow, finding: Finding) -> RefundRow:
+    """The refund with what our own call came to; from unknown and pending only facts lead on."""
+    settled = {RefundStatus.UNKNOWN, RefundStatus.PENDING}
+    if finding.outcome is None or (refund.outcome in settled and finding.outcome is not RefundStatus.PENDING):
+        return refund
+    return msgspec.structs.replace(refund, outcome=RefundStatus(finding.outcome))
+
+
+def _booked(fact: FactRow, folded: Folded) -> FactRow:
+    booking = folded.bookings.get(_name(fact), Booking())
+    return msgspec.structs.replace(fact, captured_minor=booking.captured_minor, held_minor=booking.held_minor)
+
+
+def _key(fact: FactRow) -> tuple[str, FactKind, str]:
+    return fact.provider, fact.kind, fact.provider_transaction_id
+
+
+def _name(fact: FactRow) -> str:
+    return f"{fact.provider}/{fact.kind}/{fact.provider_transaction_id}"
+
+
+def _first(facts: Iterable[FactRow], kind: FactKind) -> FactRow | None:
+    """The fact of a kind that was recorded first."""
+    return min((fact for fact in facts if fact.kind is kind), key=lambda fact: fact.fact_id, default=None)
+
+
+def _with_version(after: Versioned, before: Versioned) -> Versioned:
+    return after if after == before else msgspec.structs.replace(after, version=before.version + 1)

@@ -1,0 +1,137 @@
+"""From booked facts to journal entries: which posting rule, under which key, on which date.
+
+Keys derive from the fact's or refund's row id, so a fact can be posted once, whoever retries.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from gateway.foundation.clock import business_date_of
+from gateway.foundation.ids import entry_key
+from gateway.payments.records import AttemptRow, FactRow, IntentRow, RefundRow
+from ledger.business_days import thai_banks
+from ledger.journal import ExternalReference, JournalEntry
+from ledger.posting_rules.fees_and_tax import fee_on
+from ledger.posting_rules.payments import payer_money_held, payment_captured
+from ledger.posting_rules.refunds import refund_failed, refund_reserved, refund_succeeded
+
+CALLER: Final = "system"
+INTENT_SCHEME: Final = "payment_intent"
+REFUND_SCHEME: Final = "refund"
+
+
+def available_on(fact: FactRow, attempt: AttemptRow) -> date:
+    """Business date on which money paid by this fact becomes available: T+n of the merchant's terms."""
+    return thai_banks().add(business_date_of(fact.occurred_at), attempt.settlement_days)
+
+
+def pending_until(intent: IntentRow, today: date) -> date | None:
+    """Where the charge's money is: its date while it is pending, None once it is available."""
+    assert intent.available_on is not None, "only a captured payment has money"
+    return intent.available_on if today < intent.available_on else None
+
+
+def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
+    """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer."""
+    effective_on = business_date_of(fact.occurred_at)
+    references = _references(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
+    metadata = _metadata(attempt=attempt.attempt_id, fact=fact.fact_id)
+    if fact.captured_minor:
+        yield payment_captured(
+            key=capture_key(fact),
+            provider=fact.provider,
+            merchant=intent.account_id,
+            amount_minor=fact.captured_minor,
+            currency=fact.currency,
+            fee=fee_on(
+                fact.captured_minor,
+                rate_ppm=attempt.fee_rate_ppm,
+                fixed_minor=attempt.fee_fixed_minor,
+                effective_on=effective_on,
+            ),
+            available_on=available_on(fact, attempt),
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+    if fact.held_minor:
+        yield payer_money_held(
+            key=entry_key(fact.fact_id, "held"),
+            provider=fact.provider,
+            intent=intent.intent_id,
+            amount_minor=fact.held_minor,
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+
+
+def reserve_entry(refund: RefundRow) -> JournalEntry:
+    """The reserve of a refund; all of it from the refund's own row, so that every retry is the same entry."""
+    return refund_reserved(
+        key=entry_key(refund.refund_id, "reserve"),
+        captured_key=refund.capture_key,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        pending_until=refund.reserve_pending_until,
+        effective_on=refund.reserve_effective_on,
+        metadata=_metadata(refund=refund.refund_id, intent=refund.intent_id),
+        caller=refund.account_id,
+    )
+
+
+def entry_of_refund_success(fact: FactRow, refund: RefundRow) -> JournalEntry:
+    """The provider gave the money back."""
+    return refund_succeeded(
+        key=entry_key(refund.refund_id, "succeeded"),
+        provider=refund.provider,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        effective_on=business_date_of(fact.occurred_at),
+        references=_references(
+            fact,
+            ExternalReference(REFUND_SCHEME, refund.refund_id),
+            ExternalReference(INTENT_SCHEME, refund.intent_id),
+        ),
+        metadata=_metadata(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def entry_of_refund_failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -> JournalEntry:
+    """The refund came to nothing: the money goes where the charge's money is by `today`."""
+    return refund_failed(
+        key=entry_key(refund.refund_id, "failed"),
+        captured_key=refund.capture_key,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        pending_until=pending_until(intent, today),
+        effective_on=business_date_of(fact.occurred_at),
+        metadata=_metadata(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def capture_key(fact: FactRow) -> UUID:
+    """Ledger key of the capture entry that a receipt makes; refunds draw on it."""
+    return entry_key(fact.fact_id, "captured")
+
+
+def _references(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:
+    """What the provider calls the movement, by which statements find it, and what we call it."""
+    names = dict.fromkeys((fact.provider_transaction_id, fact.provider_reference))
+    return (*(ExternalReference(fact.provider, name) for name in names), *others)
+
+
+def _metadata(**fields: str) -> bytes:
+    return msgspec.json.encode(fields, order="sorted")

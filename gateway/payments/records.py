@@ -1,0 +1,344 @@
+"""Rows of this room as frozen values, and the only functions that lock or write them.
+
+Lock order: intents in id order, then the book (by `post_entries`). Attempts, refunds and facts are never locked for
+a change: whoever writes them holds the lock of their intent. Claiming work (`janitor.py`) only sets a lease.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ARRAY, Select, Table, Text, and_, any_, bindparam, cast, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
+from gateway.payments.tables import attempts, facts, intents, provider_references, refunds
+from gateway.providers.base import FactKind, FactSource, Method, NextAction
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+SCHEDULE_COLUMNS: Final = ("asks", "due_at", "leased_until")
+
+
+class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment, see `tables.intents`.
+
+    Attributes:
+        captured_minor: what the merchant was credited with; held_minor: what is held for the payer beside it.
+        capture_key: ledger key of the capture entry, on which refunds draw; None until captured.
+        available_on: business date on which the captured money becomes available.
+    """
+
+    book_id: int
+    intent_id: str
+    account_id: str
+    livemode: bool
+    amount_minor: int
+    currency: str
+    method: Method
+    status: IntentStatus
+    qualifiers: frozenset[Qualifier]
+    version: int
+    captured_minor: int
+    held_minor: int
+    refunded_minor: int
+    refund_pending_minor: int
+    capture_key: UUID | None
+    available_on: date | None
+    merchant_reference: str | None
+    description: str
+    metadata: dict[str, str]
+    latest_attempt_id: str
+    cancel_requested_at: datetime | None
+    created_at: datetime
+    expires_at: datetime | None
+
+    @property
+    def refundable_minor(self) -> int:
+        """What may still be refunded: the figure that a page shows; the ledger's cap decides."""
+        return self.captured_minor - self.refunded_minor - self.refund_pending_minor
+
+
+class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at one provider, see `tables.attempts`.
+
+    Attributes:
+        outcome: what our own calls came to; the status is this folded with the facts.
+        fee_rate_ppm, fee_fixed_minor, settlement_days: the merchant's terms when the attempt was made.
+        due_at: business time at which the janitor asks next; asks: how often it has.
+        leased_until: real time until which somebody is on it.
+    """
+
+    book_id: int
+    attempt_id: str
+    intent_id: str
+    provider: str
+    method: Method
+    amount_minor: int
+    currency: str
+    provider_key: str
+    provider_reference: str | None
+    status: AttemptStatus
+    outcome: AttemptStatus
+    version: int
+    next_action: NextAction | None
+    failure_code: str | None
+    provider_code: str | None
+    fee_rate_ppm: int
+    fee_fixed_minor: int
+    settlement_days: int
+    created_at: datetime
+    expires_at: datetime | None
+    asks: int
+    due_at: datetime | None
+    leased_until: datetime | None
+
+
+class FactRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact as it was recorded and booked, see `tables.facts`."""
+
+    book_id: int
+    provider: str
+    kind: FactKind
+    provider_transaction_id: str
+    fact_id: str
+    intent_id: str
+    attempt_id: str | None
+    refund_id: str | None
+    provider_reference: str
+    amount_minor: int
+    currency: str
+    captured_minor: int
+    held_minor: int
+    provider_fee_minor: int | None
+    provider_fee_vat_minor: int | None
+    failure_code: str | None
+    provider_code: str | None
+    source: FactSource
+    occurred_at: datetime
+    recorded_at: datetime
+
+
+class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund, see `tables.refunds`.
+
+    Attributes:
+        capture_key: ledger key of the capture entry that it draws on; charge_reference: the provider's charge.
+        reserve_pending_until, reserve_effective_on: decided when it was asked for, so that every retry of the
+            reserve is the same entry.
+    """
+
+    book_id: int
+    refund_id: str
+    account_id: str
+    livemode: bool
+    intent_id: str
+    attempt_id: str
+    provider: str
+    provider_key: str
+    charge_reference: str
+    amount_minor: int
+    currency: str
+    status: RefundStatus
+    outcome: RefundStatus
+    version: int
+    reason: str
+    metadata: dict[str, str]
+    failure_code: str | None
+    provider_code: str | None
+    capture_key: UUID
+    reserve_pending_until: date | None
+    reserve_effective_on: date
+    created_at: datetime
+    asks: int
+    due_at: datetime | None
+    leased_until: datetime | None
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider reference stands for: an attempt or a refund, and the intent of either."""
+
+    intent_id: str
+    attempt_id: str | None = None
+    refund_id: str | None = None
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of status, written beside it: who, why, by which fact, to which version."""
+
+    subject_id: str
+    object: str
+    version: int
+    from_status: str
+    to_status: str
+    actor: str
+    reason: str
+    fact_id: str | None = None
+
+
+_INSERT_MOVES = text("""
+    INSERT INTO gateway.state_moves
+        (book_id, subject_id, version, object, from_status, to_status, actor, reason, fact_id, moved_at)
+    SELECT CAST(:book_id AS bigint), new.subject_id, new.version, new.object, new.from_status, new.to_status,
+           new.actor, new.reason, new.fact_id, CAST(:moved_at AS timestamptz)
+    FROM unnest(CAST(:subject_ids AS text[]), CAST(:versions AS integer[]), CAST(:objects AS text[]),
+                CAST(:from_statuses AS text[]), CAST(:to_statuses AS text[]), CAST(:actors AS text[]),
+                CAST(:reasons AS text[]), CAST(:fact_ids AS text[]))
+         AS new (subject_id, version, object, from_status, to_status, actor, reason, fact_id)
+    JOIN gateway.legal_moves AS legal
+      ON legal.object = new.object AND legal.from_status = new.from_status AND legal.to_status = new.to_status
+""")
+
+
+async def lock_intents(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[IntentRow]:
+    """The intents, locked in id order until the transaction ends. Absent ones are left out."""
+    c = intents.c
+    statement = (
+        select(intents)
+        .where(c.book_id == book_id, c.intent_id == _any_of(intent_ids))
+        .order_by(c.intent_id)
+        .with_for_update()
+    )
+    return await rows_of(connection, statement, IntentRow)
+
+
+async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:
+    """All attempts of the intents, oldest first."""
+    c = attempts.c
+    statement = select(attempts).where(c.book_id == book_id, c.intent_id == _any_of(intent_ids)).order_by(c.attempt_id)
+    return await rows_of(connection, statement, AttemptRow)
+
+
+async def attempts_by_id(connection: AsyncConnection, book_id: int, attempt_ids: Iterable[str]) -> list[AttemptRow]:
+    """The attempts with these ids."""
+    c = attempts.c
+    return await rows_of(
+        connection, select(attempts).where(c.book_id == book_id, c.attempt_id == _any_of(attempt_ids)), AttemptRow
+    )
+
+
+async def facts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[FactRow]:
+    """All facts of the intents and of their refunds."""
+    c = facts.c
+    return await rows_of(
+        connection, select(facts).where(c.book_id == book_id, c.intent_id == _any_of(intent_ids)), FactRow
+    )
+
+
+async def refunds_by_id(connection: AsyncConnection, book_id: int, refund_ids: Iterable[str]) -> list[RefundRow]:
+    """The refunds with these ids."""
+    c = refunds.c
+    return await rows_of(
+        connection, select(refunds).where(c.book_id == book_id, c.refund_id == _any_of(refund_ids)), RefundRow
+    )
+
+
+async def subjects_of(
+    connection: AsyncConnection, book_id: int, references: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Subject]:
+    """What the (provider, reference) pairs stand for in this book; those of other books are unknown here."""
+    wanted = sorted(set(references))
+    c = provider_references.c
+    statement = select(provider_references).where(
+        c.book_id == book_id, c.reference == _any_of(reference for _, reference in wanted)
+    )
+    found = (await connection.execute(statement)).mappings()
+    by_reference = {
+        (row["provider"], row["reference"]): Subject(
+            intent_id=row["intent_id"], attempt_id=row["attempt_id"], refund_id=row["refund_id"]
+        )
+        for row in found
+    }
+    return {pair: by_reference[pair] for pair in wanted if pair in by_reference}
+
+
+async def register_references(
+    connection: AsyncConnection, book_id: int, references: Sequence[tuple[str, str, Subject]]
+) -> None:
+    """Note by which (provider, reference) an attempt or refund may be spoken of. A known reference stays as it is."""
+    if references:
+        await connection.execute(
+            upsert(provider_references).on_conflict_do_nothing(),
+            [
+                {"provider": provider, "reference": reference, "book_id": book_id, **msgspec.structs.asdict(subject)}
+                for provider, reference, subject in sorted(references, key=lambda row: row[:2])
+            ],
+        )
+
+
+async def add_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
+    """Insert rows."""
+    if rows:
+        await connection.execute(insert(table), [values_of(row) for row in rows])
+
+
+async def replace_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
+    """Write rows whose intent the caller has locked; all but the columns of the schedule, which belong to leases."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    others = [column.name for column in table.columns if column.name not in {*keys, *SCHEDULE_COLUMNS}]
+    statement = (
+        update(table)
+        .where(and_(*(table.c[name] == bindparam(f"key_{name}") for name in keys)))
+        .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in others})
+    )
+    parameters = []
+    for row in rows:
+        values = values_of(row)
+        parameters.append(
+            {f"key_{name}": values[name] for name in keys} | {f"new_{name}": values[name] for name in others}
+        )
+    await connection.execute(statement, parameters)
+
+
+async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[Move], moved_at: datetime) -> None:
+    """Write the moves; each is joined to the table of legal moves, so an illegal one would be missing.
+
+    Raises:
+        AssertionError: a move is not legal. Our bug; nothing may be committed.
+    """
+    if not moves:
+        return
+    result = await connection.execute(
+        _INSERT_MOVES,
+        {
+            "book_id": book_id,
+            "moved_at": moved_at,
+            "subject_ids": [move.subject_id for move in moves],
+            "versions": [move.version for move in moves],
+            "objects": [move.object for move in moves],
+            "from_statuses": [move.from_status for move in moves],
+            "to_statuses": [move.to_status for move in moves],
+            "actors": [move.actor for move in moves],
+            "reasons": [move.reason for move in moves],
+            "fact_ids": [move.fact_id for move in moves],
+        },
+    )
+    assert result.rowcount == len(moves), f"an illegal move among {moves}"
+
+
+async def rows_of(connection: AsyncConnection, statement: Select[Any], kind: type[Row]) -> list[Row]:
+    """The rows of a statement as values."""
+    result = await connection.execute(statement)
+    names = kind.__struct_fields__
+    return [msgspec.convert({name: row[name] for name in names}, kind) for row in result.mappings()]
+
+
+def values_of(row: msgspec.Struct) -> dict[str, Any]:
+    """Column values of a row: enums as text, sets sorted, nested Structs as JSON objects."""
+    values = msgspec.structs.asdict(row)
+    for name, value in values.items():
+        if isinstance(value, frozenset):
+            values[name] = sorted(value)
+        elif isinstance(value, msgspec.Struct):
+            values[name] = msgspec.to_builtins(value)
+    return values
+
+
+def _any_of(values: Iterable[str]) -> Any:
+    """One array parameter, so that the statement is the same for any number of values."""
+    return any_(cast(sorted(set(values)), ARRAY(Text)))

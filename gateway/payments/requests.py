@@ -1,0 +1,82 @@
+"""What merchants may ask for, as it comes over the wire, and the rules that its fields share."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+
+from gateway.payments.errors import InvalidRequest
+from gateway.providers.base import Method
+from ledger.money import AMOUNT_MINOR_MAX
+
+METADATA_KEYS_MAX: Final = 50
+METADATA_KEY_LENGTH_MAX: Final = 40
+METADATA_VALUE_LENGTH_MAX: Final = 500
+_PROVIDER_KEY_LENGTH: Final = 20
+_BASE_36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+Amount = Annotated[int, msgspec.Meta(gt=0, le=AMOUNT_MINOR_MAX, description="Whole minor units, e.g. satang.")]
+ShortText = Annotated[str, msgspec.Meta(max_length=255)]
+ReferenceText = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for a payment and confirm it in one call.
+
+    Attributes:
+        currency: lower case, `thb`.
+        card_token: the provider's single-use token, for `card` only; card numbers never come here.
+        provider: the merchant's own choice of provider; by default ours.
+        merchant_reference: the merchant's own name for the payment, unique in its account if given.
+    """
+
+    amount: Amount
+    currency: str
+    payment_method: Method
+    card_token: ShortText | None = None
+    provider: str | None = None
+    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern="^https?://")] | None = None
+    merchant_reference: ReferenceText | None = None
+    description: ShortText = ""
+    metadata: dict[str, str] = {}
+
+
+class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for money to be given back. `amount`: all that is left, unless given."""
+
+    payment_intent: str
+    amount: Amount | None = None
+    reason: ShortText = ""
+    metadata: dict[str, str] = {}
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """Refuse metadata beyond its limits: 50 keys, 40 characters a key without brackets, 500 a value.
+
+    Raises:
+        InvalidRequest: `parameter_invalid`.
+    """
+    if len(metadata) > METADATA_KEYS_MAX:
+        raise InvalidRequest("parameter_invalid", f"at most {METADATA_KEYS_MAX} keys", param="metadata")
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= METADATA_KEY_LENGTH_MAX or "[" in key or "]" in key:
+            raise InvalidRequest(
+                "parameter_invalid",
+                f"keys have 1 to {METADATA_KEY_LENGTH_MAX} characters and no brackets",
+                param="metadata",
+            )
+        if len(value) > METADATA_VALUE_LENGTH_MAX:
+            raise InvalidRequest(
+                "parameter_invalid", f"values have at most {METADATA_VALUE_LENGTH_MAX} characters", param="metadata"
+            )
+
+
+def provider_key_of(identifier: str) -> str:
+    """The key that a provider knows an attempt or refund of ours by: 20 of A–Z 0–9, the same on every retry."""
+    number = int.from_bytes(hashlib.sha256(identifier.encode()).digest(), "big")
+    characters = []
+    for _ in range(_PROVIDER_KEY_LENGTH):
+        number, digit = divmod(number, len(_BASE_36))
+        characters.append(_BASE_36[digit])
+    return "".join(characters)

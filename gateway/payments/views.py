@@ -1,0 +1,170 @@
+"""Payments and refunds as merchants see them: in answers and in events, from the same function."""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.payments.records import AttemptRow, IntentRow, RefundRow
+from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
+from gateway.providers.base import Method, NextAction
+
+
+class LastError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the latest attempt came to nothing.
+
+    Attributes:
+        code: our stable word; `provider_not_attempted` where the provider certainly was not reached.
+        provider_code: the provider's own word.
+        retryable: whether a new payment may well succeed unchanged.
+    """
+
+    code: str
+    provider_code: str | None
+    retryable: bool
+
+
+class LatestAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The last try at a provider. `status` is `unknown` where nobody knows yet what became of it."""
+
+    id: str
+    provider: str
+    status: AttemptStatus
+    provider_reference: str | None
+    created_at: datetime
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment. All amounts are whole minor units of `currency`.
+
+    Attributes:
+        amount_received: all money that came; `amount_captured`: the part that is the merchant's, `amount_held`:
+            the part held for the payer (too little, too much, paid twice or late).
+        amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
+        version: grows with every change; order events of one payment by it.
+    """
+
+    object: Literal["payment_intent"] = "payment_intent"
+    id: str
+    livemode: bool
+    amount: int
+    currency: str
+    status: IntentStatus
+    qualifiers: list[Qualifier]
+    payment_method: Method
+    amount_received: int
+    amount_captured: int
+    amount_held: int
+    amount_refunded: int
+    amount_refundable: int
+    next_action: NextAction | None
+    last_error: LastError | None
+    merchant_reference: str | None
+    description: str
+    metadata: dict[str, str]
+    created_at: datetime
+    expires_at: datetime | None
+    version: int
+    latest_attempt: LatestAttempt
+
+
+class RefundError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a refund failed: our stable word and the provider's own."""
+
+    code: str
+    provider_code: str | None
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund of a payment. Until it has succeeded or failed its money is set aside and it is `pending`."""
+
+    object: Literal["refund"] = "refund"
+    id: str
+    livemode: bool
+    payment_intent: str
+    amount: int
+    currency: str
+    status: str
+    reason: str
+    last_error: RefundError | None
+    metadata: dict[str, str]
+    created_at: datetime
+    version: int
+
+
+NOT_ATTEMPTED_CODE: Final = "provider_not_attempted"
+_WIRE_STATUS: Final = {
+    RefundStatus.SUCCEEDED: "succeeded",
+    RefundStatus.FAILED: "failed",
+    RefundStatus.CONFLICTED: "conflicted",
+}
+_SHOWS_ACTION: Final = frozenset({IntentStatus.REQUIRES_ACTION})
+
+
+def intent_view(intent: IntentRow, attempt: AttemptRow) -> Intent:
+    """The payment with its latest attempt."""
+    return Intent(
+        id=intent.intent_id,
+        livemode=intent.livemode,
+        amount=intent.amount_minor,
+        currency=intent.currency.lower(),
+        status=intent.status,
+        qualifiers=sorted(intent.qualifiers),
+        payment_method=intent.method,
+        amount_received=intent.captured_minor + intent.held_minor,
+        amount_captured=intent.captured_minor,
+        amount_held=intent.held_minor,
+        amount_refunded=intent.refunded_minor,
+        amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
+        next_action=attempt.next_action if intent.status in _SHOWS_ACTION else None,
+        last_error=_last_error(attempt),
+        merchant_reference=intent.merchant_reference,
+        description=intent.description,
+        metadata=intent.metadata,
+        created_at=intent.created_at,
+        expires_at=intent.expires_at,
+        version=intent.version,
+        latest_attempt=LatestAttempt(
+            id=attempt.attempt_id,
+            provider=attempt.provider,
+            status=attempt.status,
+            provider_reference=attempt.provider_reference,
+            created_at=attempt.created_at,
+        ),
+    )
+
+
+def refund_view(refund: RefundRow) -> Refund:
+    """The refund."""
+    return Refund(
+        id=refund.refund_id,
+        livemode=refund.livemode,
+        payment_intent=refund.intent_id,
+        amount=refund.amount_minor,
+        currency=refund.currency.lower(),
+        status=_WIRE_STATUS.get(refund.status, "pending"),
+        reason=refund.reason,
+        last_error=None
+        if refund.failure_code is None
+        else RefundError(code=refund.failure_code, provider_code=refund.provider_code),
+        metadata=refund.metadata,
+        created_at=refund.created_at,
+        version=refund.version,
+    )
+
+
+def encoded(view: Any) -> bytes:
+    """A view as the JSON of answers and events."""
+    return msgspec.json.encode(view)
+
+
+def _last_error(attempt: AttemptRow) -> LastError | None:
+    match attempt.status:
+        case AttemptStatus.NOT_ATTEMPTED:
+            return LastError(code=NOT_ATTEMPTED_CODE, provider_code=attempt.provider_code, retryable=True)
+        case AttemptStatus.DECLINED:
+            return LastError(
+                code=attempt.failure_code or "declined", provider_code=attempt.provider_code, retryable=False
+            )
+        case _:
+            return None
