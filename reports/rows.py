@@ -24,6 +24,7 @@ class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
     """One journal entry in one settlement of one merchant, or one of the lines that close it.
 
     Attributes:
+        period_from, period_to: days on which the pending money became available; None = since the beginning.
         type: the entry's kind; `carried_forward_in`, `payout`, `carried_forward_out` for the lines around.
         sequence: the entry's number in the book, None for the lines around.
         transaction: our id of what moved; provider_reference: the provider's.
@@ -33,7 +34,7 @@ class SettlementLine(msgspec.Struct, frozen=True, kw_only=True):
 
     settlement_id: str
     merchant: str
-    period_from: date
+    period_from: date | None
     period_to: date
     cut_off: int
     sequence: int | None = None

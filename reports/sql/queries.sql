@@ -23,3 +23,84 @@ JOIN ledger.accounts AS a ON a.book_id = p.book_id AND a.account_id = p.debit_ac
 WHERE e.book_id = $1 AND p.book_id = $1 AND a.book_id = $1
     AND e.effective_on BETWEEN $2 AND $3 AND e.sequence <= $4
 GROUP BY a.currency;
+
+-- name: merchant_postings
+-- Postings on the pending and available accounts of merchant $2 in currency $3, of entries after $4 up to $5, oldest
+-- first. Those with a day count where it is after $6 (null = any) and not after $7; those without one where $8 is
+-- true. Entries of the settlement itself ($9) are left out. About $10
+-- rows, no entry cut in two.
+WITH own AS MATERIALIZED (
+    SELECT a.account_id FROM ledger.accounts AS a
+    WHERE a.book_id = $1 AND a.owner = $2 AND a.currency = $3 AND a.kind IN (30, 31)
+)
+SELECT p.sequence, p.line, e.kind AS entry_kind, e.effective_on, e.metadata, p.available_on, p.amount_minor,
+       p.credit_account IN (SELECT o.account_id FROM own AS o) AS credited,
+       CASE WHEN p.credit_account IN (SELECT o.account_id FROM own AS o) THEN d.kind ELSE c.kind END AS other_kind
+FROM ledger.postings AS p
+JOIN ledger.entries AS e ON e.book_id = p.book_id AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
+JOIN ledger.accounts AS d ON d.book_id = p.book_id AND d.account_id = p.debit_account
+JOIN ledger.accounts AS c ON c.book_id = p.book_id AND c.account_id = p.credit_account
+WHERE p.book_id = $1 AND e.book_id = $1 AND d.book_id = $1 AND c.book_id = $1
+    AND (p.debit_account IN (SELECT o.account_id FROM own AS o)
+        OR p.credit_account IN (SELECT o.account_id FROM own AS o))
+    AND p.sequence > $4 AND p.sequence <= $5
+    AND CASE WHEN p.available_on IS NULL THEN $8 ELSE
+            p.available_on <= $7 AND ($6::date IS NULL OR p.available_on > $6) END
+    AND e.kind <> ALL($9::smallint[])
+ORDER BY p.sequence FETCH FIRST $10 ROWS WITH TIES;
+
+-- name: references_of
+SELECT r.sequence, r.scheme, r.value
+FROM ledger.entry_references AS r
+WHERE r.book_id = $1 AND r.sequence = ANY($2::bigint[])
+ORDER BY r.sequence, r.scheme, r.value;
+
+-- name: account_before
+-- Balance of one account after the last posting of entries up to the cut $5; no row where there is none.
+WITH own AS MATERIALIZED (
+    SELECT a.account_id FROM ledger.accounts AS a
+    WHERE a.book_id = $1 AND a.kind = $2 AND a.owner = $3 AND a.currency = $4
+)
+SELECT t.balance_minor
+FROM (
+    (SELECT p.sequence, p.line, p.debit_balance_after AS balance_minor
+     FROM ledger.postings AS p JOIN own ON p.debit_account = own.account_id
+     WHERE p.book_id = $1 AND p.sequence <= $5 ORDER BY p.sequence DESC, p.line DESC LIMIT 1)
+    UNION ALL
+    (SELECT p.sequence, p.line, p.credit_balance_after
+     FROM ledger.postings AS p JOIN own ON p.credit_account = own.account_id
+     WHERE p.book_id = $1 AND p.sequence <= $5 ORDER BY p.sequence DESC, p.line DESC LIMIT 1)
+) AS t
+ORDER BY t.sequence DESC, t.line DESC LIMIT 1;
+
+-- name: settlement_entries
+-- What entries of kind $4 after sequence $5, of business date $6, brought to `merchant_available` of merchant $2.
+SELECT coalesce(sum(CASE WHEN c.kind = 31 THEN p.amount_minor ELSE -p.amount_minor END), 0)::bigint AS amount_minor
+FROM ledger.accounts AS own
+JOIN ledger.postings AS p
+    ON p.book_id = own.book_id AND (p.debit_account = own.account_id OR p.credit_account = own.account_id)
+        AND p.sequence > $5
+JOIN ledger.accounts AS c ON c.book_id = p.book_id AND c.account_id = p.credit_account
+JOIN ledger.entries AS e ON e.book_id = p.book_id AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
+WHERE own.book_id = $1 AND p.book_id = $1 AND e.book_id = $1 AND c.book_id = $1
+    AND own.kind = 31 AND own.owner = $2 AND own.currency = $3 AND e.kind = $4 AND e.effective_on = $6;
+
+-- name: posted_by_kind
+-- What entries of kind $2 moved up to sequence $3, by currency.
+SELECT a.currency, sum(p.amount_minor)::numeric AS amount_minor
+FROM ledger.entries AS e
+JOIN ledger.postings AS p ON p.book_id = e.book_id AND p.sequence = e.sequence AND p.recorded_at = e.recorded_at
+JOIN ledger.accounts AS a ON a.book_id = p.book_id AND a.account_id = p.debit_account
+WHERE e.book_id = $1 AND p.book_id = $1 AND a.book_id = $1 AND e.kind = $2 AND e.sequence <= $3
+GROUP BY a.currency;
+
+-- name: balance_of_kind
+-- Credits less debits of all accounts of kind $2 up to sequence $3, by currency.
+SELECT a.currency,
+       sum(CASE WHEN p.credit_account = a.account_id THEN p.amount_minor ELSE -p.amount_minor END)::numeric
+           AS amount_minor
+FROM ledger.accounts AS a
+JOIN ledger.postings AS p
+    ON p.book_id = a.book_id AND (p.debit_account = a.account_id OR p.credit_account = a.account_id)
+WHERE a.book_id = $1 AND p.book_id = $1 AND a.kind = $2 AND p.sequence <= $3
+GROUP BY a.currency;

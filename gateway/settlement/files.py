@@ -1,0 +1,145 @@
+"""Payout files: approved payouts gathered for the bank. Locks the payouts' rows while it writes.
+
+A file is kept sealed, with its hash, count and control sum; `submission.py` hands it over.
+"""
+
+import hashlib
+from datetime import date
+from enum import StrEnum
+from itertools import groupby
+from typing import Final
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.foundation.ids import new_id
+from gateway.merchants import provider_accounts
+from gateway.merchants.clocks import clock_of
+from gateway.merchants.data_keys import wrapped_key
+from gateway.settlement.payout_files import BankAccount, PayoutOrder, Transfer, pain_001
+from gateway.settlement.payouts import Payout, PayoutState, destination_context, end_to_end_id, of_row
+from gateway.settlement.tables import payout_files, payouts
+
+FORMAT: Final = "pain.001.001.09"
+PAYOUTS_IN_FILE_MAX: Final = 5_000
+BANK: Final = "bank"
+"""Provider name of the connection to the bank."""
+DEBTOR_NAME: Final = "QUICKKUB"
+DEBTOR_BANK_CODE: Final = "014"
+"""Client money lies at SCB, whose connection `bank` is."""
+
+
+class FileState(StrEnum):
+    """`sent` was handed over, or was about to be, and no answer was understood yet."""
+
+    BUILT = "built"
+    SENT = "sent"
+    ACKED = "acked"
+    REJECTED = "rejected"
+
+
+class PayoutFiles:
+    """Builds the files of a book and opens them again."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+
+    async def build(self, book_id: int, execute_on: date) -> int:
+        """Gather the approved payouts that are in no file yet into one file a currency; returns how many payouts.
+
+        They wait where the book has no connection to a bank yet.
+        """
+        async with self._database.transaction() as connection:
+            ours = await provider_accounts.for_book(connection, self._vault, book_id, BANK)
+            if ours is None:
+                return 0
+            debtor = BankAccount(
+                bank_code=DEBTOR_BANK_CODE, account_number=ours.credentials["account_number"], holder=DEBTOR_NAME
+            )
+            p = payouts.c
+            waiting = (
+                select(payouts)
+                .where(p.book_id == book_id, p.state == PayoutState.APPROVED, p.payout_file_id.is_(None))
+                .order_by(p.currency, p.payout_id)
+                .limit(PAYOUTS_IN_FILE_MAX)
+                .with_for_update(skip_locked=True)
+            )
+            found = [of_row(row) for row in (await connection.execute(waiting)).mappings()]
+            for currency, members in groupby(found, key=lambda payout: payout.currency):
+                await self._write(connection, list(members), debtor=debtor, currency=currency, execute_on=execute_on)
+            return len(found)
+
+    async def content(self, book_id: int, payout_file_id: str) -> bytes:
+        """The bytes of a file, opened.
+
+        Raises:
+            LookupError: there is no such file.
+        """
+        f = payout_files.c
+        statement = select(f.sealed_content).where(f.book_id == book_id, f.payout_file_id == payout_file_id)
+        async with self._database.read() as connection:
+            sealed = (await connection.execute(statement)).scalar_one_or_none()
+        if sealed is None:
+            raise LookupError(f"no payout file {payout_file_id} in book {book_id}")
+        return self._vault.open_house(sealed, context=content_context(payout_file_id))
+
+    async def _write(
+        self,
+        connection: AsyncConnection,
+        members: list[Payout],
+        *,
+        debtor: BankAccount,
+        currency: str,
+        execute_on: date,
+    ) -> None:
+        book_id, built_at = members[0].book_id, (await clock_of(connection, members[0].book_id)).now()
+        file_id = new_id("pf", livemode=members[0].livemode)
+        order = PayoutOrder(
+            message_id=end_to_end_id(file_id),
+            created_at=built_at,
+            execute_on=execute_on,
+            debtor=debtor,
+            transfers=tuple([await self._transfer(connection, payout) for payout in members]),
+        )
+        content = pain_001.write(order)
+        await connection.execute(
+            insert(payout_files).values(
+                book_id=book_id,
+                payout_file_id=file_id,
+                message_id=order.message_id,
+                format=FORMAT,
+                currency=currency,
+                execute_on=execute_on,
+                sealed_content=self._vault.seal_house(content, context=content_context(file_id)),
+                content_sha256=hashlib.sha256(content).digest(),
+                count=order.count,
+                control_minor=order.control_minor,
+                state=FileState.BUILT,
+                built_at=built_at,
+            )
+        )
+        p = payouts.c
+        await connection.execute(
+            update(payouts)
+            .where(p.book_id == book_id, p.payout_id.in_([payout.payout_id for payout in members]))
+            .values(payout_file_id=file_id)
+        )
+
+    async def _transfer(self, connection: AsyncConnection, payout: Payout) -> Transfer:
+        key = await wrapped_key(connection, payout.account_id)
+        opened = self._vault.open(key, payout.sealed_destination, context=destination_context(payout.payout_id))
+        return Transfer(
+            end_to_end_id=payout.end_to_end_id,
+            amount_minor=payout.amount_minor,
+            currency=payout.currency,
+            creditor=msgspec.json.decode(opened, type=BankAccount),
+        )
+
+
+def content_context(payout_file_id: str) -> str:
+    """What a file's content is sealed for."""
+    return f"payout_file:{payout_file_id}"

@@ -1,0 +1,165 @@
+"""Payout files on their way to the bank. Locks a file's row or its payouts' rows, never while it calls.
+
+A file is handed over under its message id and, while the outcome is unknown, again as the very same bytes under the
+very same message id – never under another: the bank knows the id and answers as it did the first time. A refusal that
+is certain gives every merchant the money back.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import msgspec
+from sqlalchemy import Update, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.clock import real_now
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.merchants import provider_accounts
+from gateway.merchants.clocks import clock_of
+from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
+from gateway.settlement.files import BANK, FileState, content_context
+from gateway.settlement.payouts import MOVES, SYSTEM, Payouts, PayoutState, locked, move
+from gateway.settlement.tables import payout_files, payouts
+
+LEASE: Final = timedelta(minutes=2)
+"""Longer than any call to the bank: who holds the lease is calling."""
+ASK_AGAIN_AFTER: Final = timedelta(minutes=5)
+
+
+class BankConnection(Protocol):
+    """What `gateway/providers/bank.py` does for us."""
+
+    async def submit_payment_file(self, account: ProviderAccount, *, message_id: str, content: bytes) -> Outcome:
+        """Hand a payment file to the bank. Never raises for what a network or bank may do."""
+        ...
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True):
+    book_id: int
+    payout_file_id: str
+    message_id: str
+    sealed_content: bytes
+
+
+class Submission:
+    """Hands the files of a book to the bank."""
+
+    def __init__(self, *, database: Database, vault: Vault, payouts: Payouts, bank: BankConnection) -> None:
+        """`payouts` gives the money back where the bank refuses a file."""
+        self._database = database
+        self._vault = vault
+        self._payouts = payouts
+        self._bank = bank
+
+    async def submit_due(self, book_id: int) -> int:
+        """Hand over every file of the book that waits for it and that nobody else holds; returns how many."""
+        count = 0
+        while (file := await self._claim(book_id)) is not None:
+            count += 1
+            content = self._vault.open_house(file.sealed_content, context=content_context(file.payout_file_id))
+            async with self._database.read() as connection:
+                account = await provider_accounts.for_book(connection, self._vault, book_id, BANK)
+            assert account is not None, "the file names this account"
+            outcome = await self._bank.submit_payment_file(account, message_id=file.message_id, content=content)
+            await self._record(file, outcome)
+        return count
+
+    async def _claim(self, book_id: int) -> _File | None:
+        """Mark one file as sent *before* the call, so that a crash in it is seen as unknown and not as never sent."""
+        now = real_now()
+        f = payout_files.c
+        free = (
+            select(f.payout_file_id)
+            .where(
+                f.book_id == book_id,
+                f.state.in_([FileState.BUILT, FileState.SENT]),
+                or_(f.lease_until.is_(None), f.lease_until < now),
+            )
+            .order_by(f.built_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.transaction() as connection:
+            file_id = (await connection.execute(free)).scalar_one_or_none()
+            if file_id is None:
+                return None
+            business_now = (await clock_of(connection, book_id)).now()
+            claimed = (
+                update(payout_files)
+                .where(f.book_id == book_id, f.payout_file_id == file_id)
+                .values(state=FileState.SENT, sent_at=func.coalesce(f.sent_at, business_now), lease_until=now + LEASE)
+                .returning(*(f[name] for name in _File.__struct_fields__))
+            )
+            row = (await connection.execute(claimed)).mappings().one()
+            await self._move_all(
+                connection, book_id, file_id, PayoutState.SUBMITTED, reason="handed to the bank", at=business_now
+            )
+            return _File(**row)
+
+    async def _record(self, file: _File, outcome: Outcome) -> None:
+        match outcome:
+            case Accepted(provider_references=references):
+                reference = references[0] if references else None
+                await self._answered(file, FileState.ACKED, PayoutState.IN_TRANSIT, "the bank took the file", reference)
+            case Declined(failure_code=code):
+                for payout_id in await self._members(file):
+                    await self._payouts.reject(
+                        file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
+                    )
+                await self._answered(file, FileState.REJECTED, None, "the bank refused the file", None)
+            case NotAttempted():
+                await self._unanswered(file, None)
+            case _:
+                await self._unanswered(file, PayoutState.UNKNOWN)
+
+    async def _answered(
+        self, file: _File, state: FileState, payout_state: PayoutState | None, reason: str, reference: str | None
+    ) -> None:
+        async with self._database.transaction() as connection:
+            now = (await clock_of(connection, file.book_id)).now()
+            if payout_state is not None:
+                await self._move_all(connection, file.book_id, file.payout_file_id, payout_state, reason=reason, at=now)
+            await connection.execute(
+                _of(file).values(state=state, bank_reference=reference, answered_at=now, lease_until=None)
+            )
+
+    async def _unanswered(self, file: _File, payout_state: PayoutState | None) -> None:
+        async with self._database.transaction() as connection:
+            if payout_state is not None:
+                now = (await clock_of(connection, file.book_id)).now()
+                await self._move_all(
+                    connection, file.book_id, file.payout_file_id, payout_state, reason="no answer", at=now
+                )
+            await connection.execute(_of(file).values(lease_until=real_now() + ASK_AGAIN_AFTER))
+
+    async def _members(self, file: _File) -> list[str]:
+        p = payouts.c
+        statement = select(p.payout_id).where(p.book_id == file.book_id, p.payout_file_id == file.payout_file_id)
+        async with self._database.read() as connection:
+            return list((await connection.execute(statement.order_by(p.payout_id))).scalars())
+
+    async def _move_all(
+        self, connection: AsyncConnection, book_id: int, file_id: str, to: PayoutState, *, reason: str, at: datetime
+    ) -> None:
+        """Move the payouts of a file that have not got further by another road (the statement may be first)."""
+        p = payouts.c
+        statement = (
+            select(p.payout_id)
+            .where(p.book_id == book_id, p.payout_file_id == file_id, p.state.in_(list(_states_before(to))))
+            .order_by(p.payout_id)
+        )
+        for payout_id in list((await connection.execute(statement)).scalars()):
+            payout = await locked(connection, book_id, payout_id)
+            if payout.state in _states_before(to):
+                submitted = {"submitted_at": at} if to is PayoutState.SUBMITTED else {}
+                await move(connection, payout, to, actor=SYSTEM, reason=reason, **submitted)
+
+
+def _states_before(to: PayoutState) -> frozenset[PayoutState]:
+    return frozenset(state for state, targets in MOVES.items() if to in targets)
+
+
+def _of(file: _File) -> Update:
+    f = payout_files.c
+    return update(payout_files).where(f.book_id == file.book_id, f.payout_file_id == file.payout_file_id)

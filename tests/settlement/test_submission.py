@@ -1,0 +1,111 @@
+"""A file reaches the bank once under one name, whatever the bank answers; a certain no gives the money back."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from gateway.settlement.payouts import IllegalMove, PayoutState
+from gateway.settlement.runs import Sweeper
+from gateway.settlement.tables import payout_files, payouts
+from tests.settlement.shops import ACCEPTED, REFUSED, SILENT, TUESDAY, UNREACHABLE, WEDNESDAY
+
+
+async def lease_lapses(shop) -> None:
+    async with shop.database.transaction() as connection:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        await connection.execute(update(payout_files).values(lease_until=past))
+
+
+async def settled(shop):
+    await shop.capture(1_000_00, available_on=TUESDAY)
+    await shop.run.run(shop.book_id, TUESDAY)
+    [payout] = await shop.payouts()
+    return payout
+
+
+async def test_unknown_outcome_is_asked_again_with_the_same_bytes_under_the_same_name(shop):
+    shop.bank.outcomes = [SILENT, SILENT, ACCEPTED]
+    payout = await settled(shop)
+    assert payout.state is PayoutState.UNKNOWN
+    assert await shop.money() == (0, 0, 1_000_00)
+    # Nobody asks again while the pause runs, and no second file is made of the same payout.
+    await Sweeper(shop.database, shop.run).run_once()
+    await shop.run.run(shop.book_id, TUESDAY)
+    assert len(shop.bank.files) == 1
+    for _ in range(2):
+        await lease_lapses(shop)
+        await Sweeper(shop.database, shop.run).run_once()
+    assert len(shop.bank.files) == 3
+    assert len(set(shop.bank.files)) == 1
+    [payout] = await shop.payouts()
+    assert payout.state is PayoutState.IN_TRANSIT
+    assert await shop.states(payout.payout_id) == ["requested", "approved", "submitted", "unknown", "in_transit"]
+    await lease_lapses(shop)
+    assert await Sweeper(shop.database, shop.run).run_once() == 0
+
+
+async def test_refused_file_gives_the_money_back_and_says_why(shop):
+    shop.bank.outcomes = [REFUSED]
+    payout = await settled(shop)
+    assert (payout.state, payout.reject_code) == (PayoutState.REJECTED, "file_rejected")
+    assert await shop.money() == (0, 1_000_00, 0)
+    assert [file["state"] for file in await shop.files()] == ["rejected"]
+    assert await shop.events() == ["payout.created", "payout.approved", "payout.failed"]
+
+
+async def test_money_of_a_refused_file_is_paid_out_the_next_day_under_another_name(shop):
+    shop.bank.outcomes = [REFUSED, ACCEPTED]
+    await settled(shop)
+    await shop.run.run(shop.book_id, WEDNESDAY)
+    assert await shop.money() == (0, 0, 1_000_00)
+    first, second = await shop.payouts()
+    assert (first.state, second.state) == (PayoutState.REJECTED, PayoutState.IN_TRANSIT)
+    assert first.end_to_end_id != second.end_to_end_id
+    assert [name for name, _ in shop.bank.files] == [file["message_id"] for file in await shop.files()]
+
+
+async def test_unreachable_bank_leaves_the_file_waiting(shop):
+    shop.bank.outcomes = [UNREACHABLE, ACCEPTED]
+    payout = await settled(shop)
+    assert payout.state is PayoutState.SUBMITTED
+    await lease_lapses(shop)
+    await Sweeper(shop.database, shop.run).run_once()
+    [payout] = await shop.payouts()
+    assert payout.state is PayoutState.IN_TRANSIT
+    assert len(set(shop.bank.files)) == 1
+
+
+async def test_crash_while_calling_is_seen_as_handed_over(shop, monkeypatch):
+    async def crash(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shop.bank, "submit_payment_file", crash)
+    with pytest.raises(KeyboardInterrupt):
+        await settled(shop)
+    monkeypatch.undo()
+    [payout], [file] = await shop.payouts(), await shop.files()
+    assert (payout.state, file["state"]) == (PayoutState.SUBMITTED, "sent")
+    await lease_lapses(shop)
+    await Sweeper(shop.database, shop.run).run_once()
+    [payout] = await shop.payouts()
+    assert payout.state is PayoutState.IN_TRANSIT
+
+
+async def test_live_payout_waits_for_an_operator(shop):
+    run = shop.run
+    await shop.capture(1_000_00, available_on=TUESDAY)
+    await run.run(shop.book_id, TUESDAY)
+    async with shop.database.transaction() as connection:
+        await connection.execute(
+            update(payouts).values(livemode=True, state="requested", reserved_sequence=None, payout_file_id=None)
+        )
+    [payout] = await shop.payouts()
+    with pytest.raises(IllegalMove):
+        await run.payouts.approve(shop.book_id, payout.payout_id, actor="op_1", reason="checked")
+    reserved = await run.payouts.reserve(shop.book_id, payout.payout_id)
+    assert reserved.state is PayoutState.REQUESTED
+    assert await run.pay_out(shop.book_id, TUESDAY) == 0
+    await run.payouts.approve(shop.book_id, payout.payout_id, actor="op_1", reason="checked")
+    assert await run.pay_out(shop.book_id, TUESDAY) == 1
+    assert await shop.money() == (0, 0, 1_000_00)
