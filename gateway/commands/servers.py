@@ -20,7 +20,7 @@ def start() -> None:
 
 @servers.command()
 def stop() -> None:
-    """Stop them, also those that other processes still use."""
+    """Stop them, unless a running process still uses them."""
     embedded.stop(Settings.from_environment().home)
     _show()
 

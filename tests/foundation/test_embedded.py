@@ -101,6 +101,15 @@ async def test_started_servers_stay_until_they_are_stopped(folder):
     await asyncio.to_thread(embedded.stop, folder)
 
 
+async def test_servers_in_use_are_not_stopped_by_another_command(folder):
+    async with embedded.servers(folder):
+        running = embedded.status(folder)
+        with pytest.raises(EmbeddedUnavailable, match="a running process still uses the servers"):
+            await asyncio.to_thread(embedded.stop, folder)
+        assert embedded.status(folder) == running
+    assert embedded.status(folder).postgres is None
+
+
 async def test_a_killed_server_is_started_again_with_every_committed_row(folder):
     async with embedded.servers(folder) as endpoints:
         await write(endpoints, "committed")

@@ -98,14 +98,20 @@ def start(folder: Path, *, durable: bool = True, after_create: AfterCreate | Non
 
 
 def stop(folder: Path) -> None:
-    """Stop the servers, also those that others still use. Stopping what does not run changes nothing."""
+    """Stop the servers that `start` left running. Stopping what does not run changes nothing.
+
+    Raises:
+        EmbeddedUnavailable: a running process still uses them; it would only start them again.
+    """
     home = Home(folder)
     if not home.folder.is_dir():
         return
     with home.starting():
         home.detached_mark.unlink(missing_ok=True)
-        valkey.stop(home)
-        postgres.stop(home)
+        if not _leave_locked(home, home.join()):
+            raise EmbeddedUnavailable(
+                f"a running process still uses the servers of {home.folder}: stop that one, they end with it"
+            )
 
 
 def status(folder: Path) -> Status:
@@ -162,11 +168,14 @@ def _leave(home: Home, membership: int) -> None:
         _leave_locked(home, membership)
 
 
-def _leave_locked(home: Home, membership: int) -> None:
-    """Leave, and stop the servers as the last one out. The start lock is held."""
-    if home.leave(membership) and not home.detached_mark.exists():
+def _leave_locked(home: Home, membership: int) -> bool:
+    """Leave, and stop the servers as the last one out; False when others are still in. The start lock is held."""
+    if not home.leave(membership):
+        return False
+    if not home.detached_mark.exists():
         valkey.stop(home)
         postgres.stop(home)
+    return True
 
 
 def _ensure_running(home: Home, *, durable: bool) -> None:
