@@ -10,7 +10,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.settlement.payout_files import IDENTIFIER_LENGTH_MAX, BankAccount, PayoutOrder, Transfer
-from ledger.money import to_text
+from ledger.money import from_text, to_text
 
 NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 _CLEARING_SYSTEM: Final = "THCBC"
@@ -49,6 +49,13 @@ def write(order: PayoutOrder) -> bytes:
     for transfer in order.transfers:
         _transfer(block, transfer)
     return bytes(etree.tostring(document, xml_declaration=True, encoding="UTF-8", pretty_print=True))
+
+
+def totals(content: bytes, currency: str) -> tuple[int, int]:
+    """What a file of ours says of itself: number of transfers, and their sum in minor units."""
+    header = etree.fromstring(content).find(f"{_tag('CstmrCdtTrfInitn')}/{_tag('GrpHdr')}")
+    assert header is not None, "a file that we wrote"
+    return int(header.findtext(_tag("NbOfTxs"))), from_text(header.findtext(_tag("CtrlSum")), currency)
 
 
 def _transfer(block: etree._Element, transfer: Transfer) -> None:

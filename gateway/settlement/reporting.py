@@ -1,0 +1,75 @@
+"""What the settlement room tells the reports: windows, payouts, and what each payout file says of itself."""
+
+from datetime import date
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.clock import business_date_of
+from gateway.foundation.encryption import Vault
+from gateway.settlement.files import content_context
+from gateway.settlement.payout_files import pain_001
+from gateway.settlement.payouts import Payout, PayoutState, of_row
+from gateway.settlement.schedules import PAYOUT_FEE
+from gateway.settlement.tables import payout_files, payouts, settlements
+from reports.finance.merchant_settlement import SettlementWindow
+from reports.rows import PayoutFileTotal, PayoutLine
+
+_NOT_OWED = frozenset({PayoutState.PAID, PayoutState.RETURNED, PayoutState.REJECTED})
+
+
+async def settlement_windows(
+    connection: AsyncConnection, book_id: int, *, from_on: date, to_on: date
+) -> list[SettlementWindow]:
+    """The closed settlements of a book with a business date in the period, oldest first."""
+    s = settlements.c
+    statement = (
+        select(*(s[name] for name in SettlementWindow.__struct_fields__ if name != "merchant"), s.account_id)
+        .where(s.book_id == book_id, s.state == "closed", s.business_date.between(from_on, to_on))
+        .order_by(s.business_date, s.settlement_id)
+    )
+    return [
+        SettlementWindow(
+            **{name: value for name, value in row.items() if name != "account_id"}, merchant=row["account_id"]
+        )
+        for row in (await connection.execute(statement)).mappings()
+    ]
+
+
+async def payout_lines(connection: AsyncConnection, book_id: int) -> list[PayoutLine]:
+    """Every payout of a book, oldest first."""
+    statement = select(payouts).where(payouts.c.book_id == book_id).order_by(payouts.c.payout_id)
+    return [_line(of_row(row)) for row in (await connection.execute(statement)).mappings()]
+
+
+async def file_totals(connection: AsyncConnection, vault: Vault, book_id: int) -> list[PayoutFileTotal]:
+    """Count and control sum of every payout file of a book, read out of the very bytes that went to the bank."""
+    f = payout_files.c
+    statement = select(f.payout_file_id, f.currency, f.sealed_content).where(f.book_id == book_id)
+    totals = []
+    for file_id, currency, sealed in await connection.execute(statement.order_by(f.payout_file_id)):
+        count, control_minor = pain_001.totals(vault.open_house(sealed, context=content_context(file_id)), currency)
+        totals.append(PayoutFileTotal(file_id=file_id, count=count, control_minor=control_minor, currency=currency))
+    return totals
+
+
+def _line(payout: Payout) -> PayoutLine:
+    reserved = payout.reserved_sequence is not None
+    return PayoutLine(
+        payout_id=payout.payout_id,
+        merchant=payout.account_id,
+        bank=payout.bank_code,
+        account_masked=f"••••{payout.last_four}",
+        amount_minor=payout.amount_minor,
+        fee_minor=PAYOUT_FEE.amount_minor if reserved else 0,
+        fee_vat_minor=PAYOUT_FEE.vat_minor if reserved else 0,
+        currency=payout.currency,
+        status=payout.state,
+        is_owed=reserved and payout.state not in _NOT_OWED,
+        created_on=business_date_of(payout.requested_at),
+        submitted_on=business_date_of(payout.submitted_at) if payout.submitted_at else None,
+        value_on=payout.value_on,
+        bank_reference=payout.bank_reference or "",
+        file_id=payout.payout_file_id or "",
+        reject_code=payout.reject_code or "",
+    )
