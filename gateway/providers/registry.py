@@ -1,6 +1,6 @@
 """The adapters of a process by name, on one shared HTTP client."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -17,15 +17,8 @@ CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
 """Which headers of a callback are kept, by provider: enough to check its signature later, and nothing else."""
 
 
-class UnknownProvider(LookupError):
-    """No adapter has that name."""
-
-    code = "unknown_provider"
-    retryable = False
-
-
-class Providers:
-    """All adapters; `close` at the end, or use it as a context.
+class Providers(Mapping[str, Provider]):
+    """All adapters that take charges, by name; `close` at the end, or use it as a context.
 
     Attributes:
         bank: the operator's own bank, which takes payment files and no charges.
@@ -47,20 +40,14 @@ class Providers:
     ) -> None:
         await self.close()
 
-    def named(self, name: str) -> Provider:
-        """The adapter of that name.
+    def __getitem__(self, name: str) -> Provider:
+        return self._adapters[name]
 
-        Raises:
-            UnknownProvider: there is none.
-        """
-        adapter = self._adapters.get(name)
-        if adapter is None:
-            raise UnknownProvider(name)
-        return adapter
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._adapters)
 
-    def names(self) -> tuple[str, ...]:
-        """The names of all that take charges."""
-        return tuple(self._adapters)
+    def __len__(self) -> int:
+        return len(self._adapters)
 
     async def close(self) -> None:
         """Close every connection to every provider."""

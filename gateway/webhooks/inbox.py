@@ -1,0 +1,306 @@
+"""The inbox: providers' callbacks, stored raw before they are answered, understood afterwards.
+
+Storing is one insert. A callback is told from a repeated one by a hash of its body and of the headers that sign it:
+not by the event id in it, because a forger could then take a true event's place before it comes.
+
+The processor claims callbacks with a lease. An adapter parses each; what it does not vouch for is asked of the
+provider; facts go to the applier, which is the only one that moves anything. Each ends as `applied`, `ignored` or
+`quarantined`, with a reason; what may still turn out (no answer yet, nothing known of it yet) is tried again.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+import msgspec
+from sqlalchemy import text as sql
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.clock import real_now
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.foundation.ids import new_id
+from gateway.foundation.logs import get_logger
+from gateway.foundation.metrics import INBOX_DUPLICATES, INBOX_REJECTED
+from gateway.merchants.provider_accounts import for_book
+from gateway.providers.base import (
+    Callback,
+    CallbackRejected,
+    Fact,
+    ParsedCallback,
+    Provider,
+    ProviderAccount,
+    Unknown,
+)
+from gateway.providers.registry import CALLBACK_HEADERS
+from gateway.webhooks.slots import Slots
+from gateway.webhooks.tables import webhook_inbox
+
+SLOTS: Final = 20
+LEASE: Final = timedelta(minutes=2)
+"""Longer than a few inquiries; who dies leaves the callback to the next."""
+WAIT_SECONDS: Final = 0.2
+RETRY_SECONDS: Final = (1, 5, 30, 120, 600, 3_600, 21_600, 86_400)
+"""Before which retry how long is waited; after the last one the callback is put aside."""
+RETRIES_UNCONFIRMED: Final = 4
+"""How often the provider is asked again about what it does not know; then the callback is taken for forged."""
+
+_log = get_logger("quickkub.inbox")
+
+
+class FactApplier(Protocol):
+    """The one way that a payment changes (`payments/facts.py`)."""
+
+    async def apply(self, fact: Fact, *, book_id: int) -> object:
+        """Apply a fact. An exception whose `retryable` is true asks for another try; any other is final."""
+        ...
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback in the inbox; a duplicate has the id of the first arrival."""
+
+    id: str
+    duplicate: bool
+
+
+class _State(StrEnum):
+    PENDING = "pending"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    QUARANTINED = "quarantined"
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    headers: dict[str, str]
+    body: bytes
+
+
+class _Item(msgspec.Struct, frozen=True, kw_only=True):
+    inbox_id: str
+    provider_account_id: str
+    provider: str
+    book_id: int
+    sealed_callback: bytes
+    received_at: datetime
+    attempts: int
+    lease_until: datetime
+
+
+class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a callback; still pending = try again."""
+
+    state: _State
+    reason: str | None = None
+    event_id: str | None = None
+
+
+async def store(connection: AsyncConnection, vault: Vault, account: ProviderAccount, callback: Callback) -> Stored:
+    """Store a callback once, in the caller's transaction; answer the provider after it committed.
+
+    One that was put aside because the provider knew nothing of it is looked at again when it comes again.
+    """
+    kept = _kept(account, callback)
+    inbox_id = new_id("in", livemode=account.livemode)
+    row = (
+        await connection.execute(
+            _STORE,
+            {
+                "inbox_id": inbox_id,
+                "provider_account_id": account.account_id,
+                "provider": account.provider,
+                "book_id": account.book_id,
+                "digest": _digest(kept),
+                "sealed_callback": vault.seal_house(msgspec.msgpack.encode(kept), context=_context(inbox_id)),
+                "received_at": callback.received_at,
+            },
+        )
+    ).one()
+    if row.arrivals > 1:
+        INBOX_DUPLICATES.labels(provider=account.provider).inc()
+    return Stored(id=row.inbox_id, duplicate=row.arrivals > 1)
+
+
+class InboxProcessor:
+    """Finds out what stored callbacks mean; any number may run. `close` it at the end.
+
+    Args:
+        providers: adapters by name.
+        applier: takes the facts.
+        slots: how many callbacks are worked on at a time.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        providers: Mapping[str, Provider],
+        applier: FactApplier,
+        *,
+        slots: int = SLOTS,
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._providers = providers
+        self._applier = applier
+        self._slots = Slots(slots)
+
+    async def run_once(self) -> int:
+        """Claim what is due and work on it in the background; returns how many callbacks were dealt with.
+
+        A provider that does not answer holds up its own callbacks only: they go on while this returns.
+        """
+        if self._slots.free:
+            async with self._database.transaction() as connection:
+                items = await _claim(connection, limit=self._slots.free)
+            for item in items:
+                self._slots.start(self._process(item))
+        return await self._slots.gather(seconds=WAIT_SECONDS)
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        await self._slots.gather(seconds=None)
+
+    async def _process(self, item: _Item) -> int:
+        try:
+            verdict = await self._verdict(item)
+        except Exception as error:  # noqa: BLE001 - whatever this one does to us, the others go on
+            _log.exception("callback failed", extra={"inbox_id": item.inbox_id})
+            verdict = _after(item, error)
+        async with self._database.transaction() as connection:
+            await _finish(connection, item, verdict)
+        if verdict.state is _State.QUARANTINED:
+            INBOX_REJECTED.labels(provider=item.provider).inc()
+            _log.warning("callback quarantined", extra={"inbox_id": item.inbox_id, "reason": verdict.reason})
+        return 1
+
+    async def _verdict(self, item: _Item) -> _Verdict:
+        async with self._database.read() as connection:
+            account = await for_book(connection, self._vault, item.book_id, item.provider)
+        if account is None or account.account_id != item.provider_account_id:
+            return _Verdict(state=_State.QUARANTINED, reason="provider_account_gone")
+        provider = self._providers[item.provider]
+        callback = self._opened(item)
+        try:
+            parsed = provider.parse_callback(account, callback)
+        except CallbackRejected as error:
+            return _Verdict(state=_State.QUARANTINED, reason=error.code)
+        if parsed.ignored:
+            return _Verdict(state=_State.IGNORED, reason="no_meaning", event_id=parsed.event_id)
+        facts = await _confirmed(provider, account, callback, parsed)
+        if isinstance(facts, Unknown):
+            return msgspec.structs.replace(_again(item, "inquiry_unknown"), event_id=parsed.event_id)
+        if not facts:
+            return msgspec.structs.replace(_unconfirmed(item), event_id=parsed.event_id)
+        for fact in facts:
+            await self._applier.apply(fact, book_id=item.book_id)
+        return _Verdict(state=_State.APPLIED, event_id=parsed.event_id)
+
+    def _opened(self, item: _Item) -> Callback:
+        opened = self._vault.open_house(item.sealed_callback, context=_context(item.inbox_id))
+        kept = msgspec.msgpack.decode(opened, type=_Kept)
+        return Callback(headers=kept.headers, body=kept.body, received_at=item.received_at)
+
+
+async def _confirmed(
+    provider: Provider, account: ProviderAccount, callback: Callback, parsed: ParsedCallback
+) -> list[Fact] | Unknown:
+    """What may be believed: what the adapter vouches for, and what the provider says when asked."""
+    facts = list(parsed.facts)
+    for reference in parsed.inquire:
+        inquiry = await provider.inquire(account, reference, parsed.inquire_about or callback.received_at)
+        if isinstance(inquiry, Unknown):
+            return inquiry
+        facts += inquiry.facts
+    return facts
+
+
+def _after(item: _Item, error: Exception) -> _Verdict:
+    """What says of itself that trying again is useless is put aside; a surprise may pass."""
+    reason = str(getattr(error, "code", type(error).__name__))
+    if getattr(error, "retryable", True):
+        return _again(item, reason)
+    return _Verdict(state=_State.QUARANTINED, reason=reason)
+
+
+def _again(item: _Item, reason: str) -> _Verdict:
+    """Another try, or aside after the last one."""
+    last = item.attempts + 1 > len(RETRY_SECONDS)
+    return _Verdict(state=_State.QUARANTINED if last else _State.PENDING, reason=reason)
+
+
+def _unconfirmed(item: _Item) -> _Verdict:
+    """The provider knows nothing of it: it may be early, and after a while it is forged."""
+    last = item.attempts + 1 > RETRIES_UNCONFIRMED
+    return _Verdict(state=_State.IGNORED if last else _State.PENDING, reason="not_confirmed")
+
+
+_STORE: Final = sql("""
+    INSERT INTO gateway.webhook_inbox AS inbox
+      (inbox_id, provider_account_id, provider, book_id, digest, sealed_callback, received_at, arrivals,
+       state, attempts, next_attempt_at)
+    VALUES (:inbox_id, :provider_account_id, :provider, :book_id, :digest, :sealed_callback, :received_at, 1,
+       'pending', 0, :received_at)
+    ON CONFLICT (provider_account_id, digest) DO UPDATE SET
+      arrivals = inbox.arrivals + 1,
+      state = CASE WHEN inbox.reason = 'not_confirmed' THEN 'pending' ELSE inbox.state END,
+      processed_at = CASE WHEN inbox.reason = 'not_confirmed' THEN NULL ELSE inbox.processed_at END,
+      attempts = CASE WHEN inbox.reason = 'not_confirmed' THEN 0 ELSE inbox.attempts END,
+      next_attempt_at = CASE WHEN inbox.reason = 'not_confirmed' THEN excluded.received_at
+        ELSE inbox.next_attempt_at END
+    RETURNING inbox_id, arrivals
+""")
+
+_CLAIM: Final = sql("""
+    WITH claimable AS (
+        SELECT inbox_id FROM gateway.webhook_inbox
+        WHERE state = 'pending' AND next_attempt_at <= :now AND (lease_until IS NULL OR lease_until <= :now)
+        ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+    UPDATE gateway.webhook_inbox AS inbox SET lease_until = :lease_until
+    FROM claimable WHERE inbox.inbox_id = claimable.inbox_id
+    RETURNING inbox.inbox_id, inbox.provider_account_id, inbox.provider, inbox.book_id, inbox.sealed_callback,
+      inbox.received_at, inbox.attempts, inbox.lease_until
+""")
+
+
+async def _claim(connection: AsyncConnection, *, limit: int) -> list[_Item]:
+    now = real_now()
+    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + LEASE, "limit": limit})
+    return [_Item(**row) for row in rows.mappings()]
+
+
+async def _finish(connection: AsyncConnection, item: _Item, verdict: _Verdict) -> None:
+    """Write the verdict, unless the lease lapsed and somebody else has the callback now: theirs will be the same."""
+    now = real_now()
+    values: dict[str, Any] = {
+        "state": verdict.state.value,
+        "reason": verdict.reason,
+        "event_id": verdict.event_id,
+        "attempts": item.attempts + 1,
+        "lease_until": None,
+    }
+    if verdict.state is _State.PENDING:
+        values["next_attempt_at"] = now + timedelta(seconds=RETRY_SECONDS[item.attempts])
+    else:
+        values["processed_at"] = now
+    c = webhook_inbox.c
+    await connection.execute(
+        update(webhook_inbox).where(c.inbox_id == item.inbox_id, c.lease_until == item.lease_until).values(values)
+    )
+
+
+def _kept(account: ProviderAccount, callback: Callback) -> _Kept:
+    wanted = CALLBACK_HEADERS.get(account.provider, frozenset())
+    headers = {name.lower(): value for name, value in callback.headers.items() if name.lower() in wanted}
+    return _Kept(headers, callback.body)
+
+
+def _digest(kept: _Kept) -> bytes:
+    signed = "\n".join(f"{name}:{value}" for name, value in sorted(kept.headers.items()))
+    return hashlib.sha256(signed.encode() + b"\x00" + kept.body).digest()
+
+
+def _context(inbox_id: str) -> str:
+    return f"inbox:{inbox_id}"

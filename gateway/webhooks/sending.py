@@ -1,0 +1,180 @@
+"""One attempt to deliver one webhook: the address checked and pinned, the bytes signed, the answer kept short."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+import msgspec
+
+from gateway.foundation.clock import real_now
+from gateway.webhooks.addresses import AddressRefused, Target, resolve
+from gateway.webhooks.signing import signed_headers
+
+TIMEOUT_SECONDS: Final = 15.0
+KEPT_BODY_BYTES: Final = 2048
+USER_AGENT: Final = "QuickKub-Webhooks/1"
+OVERLOADED: Final = {
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended. Only `delivered` is a success; a redirect is not followed and is `refused`."""
+
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    GONE = "gone"
+    TIMED_OUT = "timed_out"
+    UNREACHABLE = "unreachable"
+    NOT_ALLOWED = "not_allowed"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of an attempt.
+
+    Attributes:
+        response_body: the first 2 kB; retry_after_seconds: what the endpoint asked for.
+    """
+
+    outcome: AttemptOutcome
+    attempted_at: datetime
+    milliseconds: int
+    response_status: int | None = None
+    response_body: bytes = b""
+    retry_after_seconds: int | None = None
+
+    @property
+    def endpoint_in_trouble(self) -> bool:
+        """Whether the failure is of the endpoint as a whole, not of this one event."""
+        return self.response_status in OVERLOADED or self.outcome in {
+            AttemptOutcome.TIMED_OUT,
+            AttemptOutcome.UNREACHABLE,
+            AttemptOutcome.NOT_ALLOWED,
+        }
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    status: int
+    retry_after: str
+    body: bytes
+
+
+class Sender:
+    """Sends webhooks; `close` it at the end, or use it as a context.
+
+    Args:
+        allow_loopback: endpoints may be on this machine (development).
+        timeout_seconds: for a whole attempt.
+    """
+
+    def __init__(self, *, allow_loopback: bool, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self._allow_loopback = allow_loopback
+        self._timeout_seconds = timeout_seconds
+        # No connection is kept: one made for a host must not serve another host at the same address.
+        self._client = httpx.AsyncClient(
+            timeout=timeout_seconds,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def send(self, url: str, signing_secrets: Sequence[str], *, event_id: str, body: bytes) -> Attempt:
+        """Attempt once. Never raises for what a name, a network or an endpoint may do.
+
+        Args:
+            url: the endpoint's.
+            signing_secrets: one, or two while the secret rotates.
+            event_id: becomes `webhook-id`.
+            body: the event's payload.
+        """
+        attempted_at, started = real_now(), time.monotonic()
+        answer: _Answer | AttemptOutcome
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                target = await resolve(url, allow_loopback=self._allow_loopback)
+                headers = signed_headers(
+                    signing_secrets, message_id=event_id, timestamp=int(attempted_at.timestamp()), body=body
+                )
+                answer = await self._post(target, headers, body)
+        except AddressRefused:
+            answer = AttemptOutcome.NOT_ALLOWED
+        except (TimeoutError, httpx.TimeoutException):
+            answer = AttemptOutcome.TIMED_OUT
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
+            answer = AttemptOutcome.UNREACHABLE
+        milliseconds = round((time.monotonic() - started) * 1000)
+        if isinstance(answer, AttemptOutcome):
+            return Attempt(outcome=answer, attempted_at=attempted_at, milliseconds=milliseconds)
+        return Attempt(
+            outcome=_outcome(answer.status),
+            attempted_at=attempted_at,
+            milliseconds=milliseconds,
+            response_status=answer.status,
+            response_body=answer.body,
+            retry_after_seconds=_retry_after(answer.retry_after, attempted_at),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    async def _post(self, target: Target, headers: dict[str, str], body: bytes) -> _Answer:
+        request = self._client.build_request(
+            "POST",
+            target.url,
+            headers={
+                **headers,
+                "host": target.host,
+                "content-type": "application/json",
+                "user-agent": USER_AGENT,
+                "accept-encoding": "identity",
+            },
+            content=body,
+            extensions={"sni_hostname": target.server_name},
+        )
+        response = await self._client.send(request, stream=True)
+        try:
+            kept = b""
+            async for part in response.aiter_raw():
+                kept += part
+                if len(kept) >= KEPT_BODY_BYTES:
+                    break
+        finally:
+            await response.aclose()
+        return _Answer(response.status_code, response.headers.get("retry-after", ""), kept[:KEPT_BODY_BYTES])
+
+
+def _outcome(status: int) -> AttemptOutcome:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return AttemptOutcome.DELIVERED
+    return AttemptOutcome.GONE if status == HTTPStatus.GONE else AttemptOutcome.REFUSED
+
+
+def _retry_after(text: str, now: datetime) -> int | None:
+    """Seconds from a Retry-After header, which holds seconds or an HTTP date; None where it holds neither."""
+    if text.isascii() and text.isdigit():
+        return int(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(round((aware - now).total_seconds()), 0)

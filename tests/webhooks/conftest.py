@@ -1,0 +1,91 @@
+"""A database with one merchant, a vault, and a clock that stands where the test puts it."""
+
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.merchants.data_keys import new_data_key
+from gateway.webhooks import deliveries, endpoints, events, inbox
+from gateway.webhooks.events import NewEvent, record
+from tests.conftest import ClonedDatabase
+
+BOOK = 7
+ACCOUNT = "acct_test_1"
+
+
+class Clock:
+    """Real time of the code under test; starts at the real one."""
+
+    def __init__(self) -> None:
+        self.moved = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.moved
+
+    def advance(self, **units: float) -> None:
+        self.moved += timedelta(**units)
+
+
+class House(msgspec.Struct):
+    """What the tests of this room need of the house."""
+
+    database: Database
+    vault: Vault
+    clock: Clock
+
+    async def rows(self, statement: str, **values: object) -> list[dict[str, object]]:
+        async with self.database.read() as connection:
+            return [dict(row) for row in (await connection.execute(text(statement), values)).mappings()]
+
+    async def endpoint(self, url: str, **options: object) -> tuple[str, str]:
+        """Id and secret of a new endpoint."""
+        async with self.database.transaction() as connection:
+            endpoint, secret = await endpoints.create(
+                connection,
+                self.vault,
+                account_id=ACCOUNT,
+                book_id=BOOK,
+                livemode=False,
+                url=url,
+                created_at=self.clock(),
+                allow_loopback=True,
+                **options,
+            )
+        return endpoint.id, secret
+
+    async def happen(self, *types: str, content: bytes = b'{"id":"pi_test_1","object":"payment_intent"}') -> None:
+        async with self.database.transaction() as connection:
+            await record(
+                connection,
+                [
+                    NewEvent(
+                        book_id=BOOK,
+                        account_id=ACCOUNT,
+                        livemode=False,
+                        type=kind,
+                        object=content,
+                        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+                    )
+                    for kind in types
+                ],
+            )
+
+
+@pytest.fixture
+async def house(database: ClonedDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    opened = await Database.open(database.app_dsn, pool_size=8)
+    clock, vault = Clock(), Vault(secrets.token_bytes(32))
+    for module in (deliveries, endpoints, events, inbox):
+        monkeypatch.setattr(module, "real_now", clock)
+    async with opened.transaction() as connection:
+        await new_data_key(connection, vault, ACCOUNT)
+    try:
+        yield House(opened, vault, clock)
+    finally:
+        await opened.close()
