@@ -15,6 +15,7 @@ What was compared is kept as the match's evidence.
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 from ledger.posting_rules.fees_and_tax import vat_rate_on
 from reconciliation.sql import Connection, queries
 
-PUBLIC_RATES_PPM: Final[Mapping[str, tuple[int, ...]]] = {"omise": (36_500, 16_500)}
+PUBLIC_RATES_PPM: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType({"omise": (36_500, 16_500)})
 """What providers keep back of a payment by their public price lists, for statements that state only the net."""
 
 

@@ -1,15 +1,17 @@
 """One connection of the app role, ids that count, and a seal that can be looked through."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import asyncpg
 import pytest
 
 from reconciliation.importing import ImportResult, RawFile, import_statement
+from reconciliation.runs import Reconciliation
 from tests.conftest import ClonedDatabase
-from tests.reconciliation.books import BOOK, Books
-from tests.reconciliation.files import utc
+from tests.reconciliation.books import BANK, BOOK, Books, entry_key
+from tests.reconciliation.files import BANK_ACCOUNT, utc
 
 RECEIVED_AT = utc("2026-11-24T02:30:00")
 
@@ -86,3 +88,16 @@ async def books(database: ClonedDatabase) -> AsyncIterator[Books]:
         yield opened
     finally:
         await found.close()
+
+
+@pytest.fixture
+def reconciliation(database: ClonedDatabase, books: Books, ids: Ids) -> Reconciliation:
+    @asynccontextmanager
+    async def connect() -> AsyncIterator[asyncpg.Connection]:
+        found = await asyncpg.connect(database.app_dsn)
+        try:
+            yield found
+        finally:
+            await found.close()
+
+    return Reconciliation(connect=connect, post=books.post, new_id=ids, entry_key=entry_key, banks={BANK_ACCOUNT: BANK})
