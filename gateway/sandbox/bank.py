@@ -43,9 +43,7 @@ def _refuse(status: int, code: str, message: str) -> NoReturn:
     raise Refusal(json_answer({"code": code, "message": message}, status))
 
 
-async def _answer(
-    request: AnyRequest, sandbox: Sandbox, operation: str, act: Act, *, amount_minor: int | None = None
-) -> Response[bytes]:
+async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Act) -> Response[bytes]:
     try:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         world = await sandbox.worlds.find("access_token", token) if scheme == "Bearer" and token else None
@@ -56,7 +54,6 @@ async def _answer(
             act,
             provider="bank",
             operation=operation,
-            amount_minor=amount_minor,
             fingerprint=await fingerprint_of(request),
         )
     except Refusal as refusal:
@@ -88,19 +85,17 @@ class BankController(Controller):
     async def submit(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
         """Take a payment file; the same file again gets the same answer, another under its message id is refused."""
         content = await request.body()
-        amount_minor = None
         try:
             file: PaymentFile | None = read_payment_file(content)
-            amount_minor = sum(order.amount_minor for order in file.orders) if file else None
         except ValueError as error:
             file, problem = None, str(error)
 
-        async def act(world: World, fault: Fault | None) -> Answer:
+        async def act(world: World, _: Fault | None) -> Answer:
             if file is None:
                 _refuse(400, "file_rejected", problem)
-            return await _accept(world, file, hashlib.sha256(content).digest(), fault)
+            return await _accept(world, file, hashlib.sha256(content).digest())
 
-        return await _answer(request, sandbox, "payout", act, amount_minor=amount_minor)
+        return await _answer(request, sandbox, "payment_file", act)
 
     @get("/payment-files/{file_reference:str}")
     async def payment_file(
@@ -197,7 +192,7 @@ def _required(element: etree._Element, path: str, name: str) -> str:
     return text
 
 
-async def _accept(world: World, file: PaymentFile, content_sha256: bytes, fault: Fault | None) -> Answer:
+async def _accept(world: World, file: PaymentFile, content_sha256: bytes) -> Answer:
     if file.debtor_account != (await world.credentials("bank"))["account_number"]:
         _refuse(400, "file_rejected", "the debtor account is not yours")
     row = await world.connection.fetchrow(
@@ -219,13 +214,13 @@ async def _accept(world: World, file: PaymentFile, content_sha256: bytes, fault:
             world.now,
         )
         for order in file.orders:
-            await _take_order(world, order, file_reference, fault)
+            await _take_order(world, order, file_reference)
         await bank_account.execute_payouts(world, world.today)
     return json_answer({"file_reference": file_reference, "status": "accepted"})
 
 
-async def _take_order(world: World, order: Order, file_reference: str, fault: Fault | None) -> None:
-    own = fault or await strike(
+async def _take_order(world: World, order: Order, file_reference: str) -> None:
+    fault = await strike(
         world,
         provider="bank",
         operation="payout",
@@ -242,7 +237,7 @@ async def _take_order(world: World, order: Order, file_reference: str, fault: Fa
         order.amount_minor,
         order.account_last_digits,
         order.execute_on,
-        own is not None and own.kind is FaultKind.PAYOUT_RETURNED,
+        fault is not None and fault.kind is FaultKind.PAYOUT_RETURNED,
     )
     if not taken:
-        _refuse(409, "duplicate_end_to_end_id", f"{order.end_to_end_id} was taken before")
+        _refuse(400, "file_rejected", f"EndToEndId {order.end_to_end_id} was taken before")

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -27,7 +28,7 @@ from gateway.sandbox.world import World
 POLL_SECONDS: Final = 0.5
 TIMEOUT_SECONDS: Final = 10
 LEASE: Final = timedelta(seconds=2 * TIMEOUT_SECONDS)
-BATCH: Final = 32
+AT_ONCE: Final = 32
 ATTEMPTS_MAX: Final = {"scb": 4, "omise": 2}
 LATE_SECONDS: Final = 5
 """How late a late callback is, and how long a held one waits for one to overtake it, unless the order says."""
@@ -160,6 +161,7 @@ class CallbackSender:
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to send, in the background."""
@@ -167,10 +169,10 @@ class CallbackSender:
 
     async def stop(self) -> None:
         """Stop; what is on its way keeps its lease and is sent again after it."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        tasks = [*self._sending, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
 
     def wake(self) -> None:
@@ -181,16 +183,26 @@ class CallbackSender:
         while True:
             self._wake.clear()
             try:
-                sent = await self.send_due()
-            except (asyncpg.PostgresError, OSError) as error:
+                claimed = await self._claim(AT_ONCE - len(self._sending))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 _logger.warning("callbacks wait for the database", extra={"error": type(error).__name__})
-                sent = 0
-            if sent == 0:
+                claimed = []
+            for row in claimed:
+                # Each by itself: a gateway that hangs delays no other callback.
+                task = asyncio.create_task(self._send(row))
+                self._sending.add(task)
+                task.add_done_callback(self._sent)
+            if not claimed:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 
-    async def send_due(self) -> int:
-        """Send what is due, oldest first within each claim; returns how many were tried."""
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _logger.warning("a callback's outcome was not stored, it goes again", exc_info=task.exception())
+
+    async def _claim(self, count: int) -> Sequence[Row]:
+        """Lease what is due, the oldest first."""
         now = real_now()
         rows = await self._pool.fetch(
             "UPDATE sandbox.callback_queue SET due_at = $1, attempts = attempts + 1 WHERE id IN ("
@@ -199,11 +211,9 @@ class CallbackSender:
             " RETURNING id, world, provider, url, body, forged, attempts, attempts_max, retry_seconds",
             now + LEASE,
             now,
-            BATCH,
+            count,
         )
-        rows.sort(key=lambda row: str(row["id"]))
-        await asyncio.gather(*(self._send(row) for row in rows))
-        return len(rows)
+        return sorted(rows, key=lambda row: str(row["id"]))
 
     async def _send(self, row: Row) -> None:
         headers = {"content-type": "application/json"}

@@ -41,7 +41,8 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`POST /_control/faults`: let the next `times` operations go wrong.
 
     Attributes:
-        operation: `token`, `charge`, `inquiry`, `cancel`, `refund`, `statement`, `payout`, `pay` or `callback`.
+        operation: one of `faults.FAULTS_OF_OPERATION`: `token`, `charge`, `inquiry`, `cancel`, `refund`, `statement`,
+            `transfer`, `payment_file`, `payout` (one order in a file), `pay`, `callback`.
         fault: one of `faults.FaultKind` that can befall the operation.
         amount_minor: only operations over this amount.
         code: the provider's failure code of a decline.

@@ -47,7 +47,9 @@ FAULTS_OF_OPERATION: Final[dict[str, frozenset[FaultKind]]] = {
     "cancel": _REQUEST_FAULTS,
     "refund": _REQUEST_FAULTS | {FaultKind.DECLINE, FaultKind.REFUND_FAILS_LATER},
     "statement": _REQUEST_FAULTS,
-    "payout": _REQUEST_FAULTS | {FaultKind.PAYOUT_RETURNED},
+    "transfer": _REQUEST_FAULTS,
+    "payment_file": _REQUEST_FAULTS,
+    "payout": frozenset({FaultKind.PAYOUT_RETURNED}),
     "pay": frozenset({FaultKind.PAY_WRONG_AMOUNT, FaultKind.PAY_TWICE}),
     "callback": frozenset(
         {

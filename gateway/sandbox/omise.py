@@ -262,16 +262,25 @@ class OmiseAccount(Controller):
             await omise_balance.receive_transfers(world, world.now)
             return sent
 
-        return await _answer(request, sandbox, "payout", act)
+        return await _answer(request, sandbox, "transfer", act)
+
+    @get("/transfers")
+    async def list_transfers(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
+        """Transfers by time."""
+
+        async def act(world: World, fields: dict[str, Any], _: Fault | None) -> Any:
+            return await omise_lists.by_time(world, "transfers", fields)
+
+        return await _answer(request, sandbox, "statement", act)
 
     @get("/{name:str}")
     async def list_(self, request: AnyRequest, sandbox: InjectedSandbox, name: FromPath[str]) -> Response[bytes]:
-        """`transactions`, `transfers`, `refunds`, `events` by time."""
+        """`transactions`, `refunds`, `events` by time."""
 
         async def act(world: World, fields: dict[str, Any], _: Fault | None) -> Any:
             return await omise_lists.by_time(world, name, fields)
 
-        operation = "statement" if name in ("transactions", "transfers") else "inquiry"
+        operation = "statement" if name == "transactions" else "inquiry"
         return await _answer(request, sandbox, operation, act)
 
     @get("/{name:str}/{identifier:str}")

@@ -1,7 +1,7 @@
 """Omise's lists: windows of time with limit and offset, and the search."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -66,7 +66,7 @@ async def charges(world: World, fields: Mapping[str, Any], _: Fault | None) -> d
 
 
 async def by_time(world: World, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A list of what was made from `from` to `to`, both inclusive to the second that Omise's times show.
+    """A list of what was made from `from` (inclusive) to `to` (exclusive).
 
     Raises:
         Refusal: no such list, or the window cannot be read.
@@ -74,7 +74,7 @@ async def by_time(world: World, name: str, fields: Mapping[str, Any]) -> dict[st
     if name not in _BY_TIME:
         refuse(404, "not_found", "the requested path was not found")
     from_at, to_at = _moment(fields.get("from"), BEGINNING), _moment(fields.get("to"), END)
-    rows = await world.connection.fetch(_BY_TIME[name], world.name, from_at, to_at + timedelta(seconds=1))
+    rows = await world.connection.fetch(_BY_TIME[name], world.name, from_at, to_at)
     return await _page(
         world, name, location=f"/{name}", rows=rows, fields=fields, window=(from_at, min(to_at, world.now))
     )

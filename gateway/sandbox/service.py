@@ -47,20 +47,26 @@ class Sandbox:
             fingerprint: the same for every retry of the request.
         """
         answer = server_error(provider)
-        try:
-            async with self.worlds.open(world_name) as world:
-                fault = await strike(
-                    world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
-                )
-                kind = fault.kind if fault else None
-                if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
-                    answer = await act(world, fault)
-        except Refusal as refusal:
-            return refusal.answer
+        async with self.worlds.open(world_name) as world:
+            fault = await strike(
+                world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
+            )
+            kind = fault.kind if fault else None
+            if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
+                answer = await _answer_of(world, act, fault)
         self.callbacks.wake()
         if fault and kind in (FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER):
             await asyncio.sleep(HOLD_SECONDS if fault.seconds is None else fault.seconds)
         return cut_off(answer) if kind is FaultKind.MALFORMED else answer
+
+
+async def _answer_of(world: World, act: Act, fault: Fault | None) -> Answer:
+    """The answer of an operation; a refused one leaves nothing behind but the fault that it used up."""
+    try:
+        async with world.connection.transaction():
+            return await act(world, fault)
+    except Refusal as refusal:
+        return refusal.answer
 
 
 InjectedSandbox: TypeAlias = NamedDependency[Sandbox]

@@ -40,7 +40,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refusal(Exception):
-    """The provider says no in its own words; the operation's transaction is rolled back."""
+    """The provider says no in its own words; what the operation did is rolled back."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)

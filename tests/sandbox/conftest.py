@@ -10,8 +10,6 @@ import httpx
 import msgspec
 import pytest
 import uvicorn
-from litestar import Litestar, Request, Response, post
-from litestar.params import FromPath
 
 from gateway.foundation.settings import Settings
 from gateway.sandbox.app import create_app
@@ -43,10 +41,10 @@ CARD = {
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Litestar) -> AsyncIterator[str]:
+async def serving(app: Any, lifespan: str = "on") -> AsyncIterator[str]:
     """The application on a free port of loopback; yields its root."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan=lifespan, timeout_graceful_shutdown=1
     )
     config.load()
     server = uvicorn.Server(config)
@@ -82,18 +80,20 @@ class FakeGateway:
         self.root = ""
         self._news = asyncio.Condition()
 
-    def app(self) -> Litestar:
-        @post("/callbacks/{provider:str}", status_code=200)
-        async def take(request: Request, provider: FromPath[str]) -> Response:
-            async with self._news:
-                self.told.append(Told(provider, dict(request.headers), await request.body()))
-                self._news.notify_all()
-            if self.refusals:
-                self.refusals -= 1
-                return Response({"resCode": "99"}, status_code=500)
-            return Response({"resCode": "00", "resDesc": "success"})
-
-        return Litestar([take], openapi_config=None, logging_config=None)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take `POST /callbacks/{provider}`; plain ASGI, because it starts at once."""
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        async with self._news:
+            self.told.append(Told(scope["path"].rpartition("/")[2], headers, body))
+            self._news.notify_all()
+        refused = self.refusals > 0
+        self.refusals -= refused
+        await send({"type": "http.response.start", "status": 500 if refused else 200, "headers": []})
+        await send({"type": "http.response.body", "body": b'{"resCode":"99"}' if refused else b'{"resCode":"00"}'})
 
     async def wait_for(self, count: int, seconds: float = 10) -> list[Told]:
         """The callbacks, once there are `count`."""
@@ -194,7 +194,7 @@ class Sandbox:
 async def gateway() -> AsyncIterator[FakeGateway]:
     """The gateway's callback addresses."""
     fake = FakeGateway()
-    async with serving(fake.app()) as fake.root:
+    async with serving(fake, lifespan="off") as fake.root:
         yield fake
 
 
