@@ -10,7 +10,14 @@ from typing import ClassVar
 
 import msgspec
 
-from reports.rows import PayoutFileTotal, PayoutLine, ReconciliationLine, SettlementLine, TrialBalanceLine
+from reports.rows import (
+    PayoutFileTotal,
+    PayoutLine,
+    ReconciliationLine,
+    SettlementLine,
+    TieOutLine,
+    TrialBalanceLine,
+)
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,3 +226,16 @@ def reconciliation_summary(
             )
         )
     return found
+
+
+def tie_out(rows: Sequence[TieOutLine]) -> list[Identity]:
+    """Theirs less ours is what is explained and what is not."""
+    return [
+        Identity(
+            name="theirs_less_ours_is_explained_and_unexplained",
+            subject=f"{row.subject} {row.currency}",
+            left=row.theirs_minor - row.ours_minor,
+            right=row.explained_minor + row.unexplained_minor,
+        )
+        for row in rows
+    ]

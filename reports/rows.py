@@ -100,7 +100,7 @@ class ReconciliationLine(msgspec.Struct, frozen=True, kw_only=True):
     """How many lines of one source had one outcome, and what they came to.
 
     Attributes:
-        outcome: the matching pass, or `break:<kind>`, `duplicate`, `rejected`.
+        outcome: `matched:<rule>`, `suggested`, `unmatched`, `duplicate`, `rejected`.
         amount_minor: signed as the statement signs it.
     """
 
@@ -111,3 +111,22 @@ class ReconciliationLine(msgspec.Struct, frozen=True, kw_only=True):
     lines: int
     amount_minor: int
     currency: str
+
+
+class TieOutLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A bank account's movement of the day, or what a provider owes us: theirs, ours and why they differ.
+
+    Attributes:
+        subject: `bank:<account>` or `provider:<name>`.
+        explained_minor: sum of the labelled differences; explanation: their labels with counts.
+        unexplained_minor: what no label explains; not 0 is somebody's work.
+    """
+
+    run_id: str
+    subject: str
+    currency: str
+    theirs_minor: int
+    ours_minor: int
+    explained_minor: int
+    explanation: str
+    unexplained_minor: int

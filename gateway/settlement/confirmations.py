@@ -5,38 +5,23 @@ does not fit – no such payout, another amount, a return of what was never paid
 reconciliation's break to keep.
 """
 
-from datetime import date
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from sqlalchemy import select
 
 from gateway.foundation.database import Database
 from gateway.foundation.ids import entry_key
-from gateway.settlement.payouts import MOVES, SYSTEM, Payout, PayoutState, locked, move, of_row
+from gateway.settlement.payouts import MOVES, PAYOUT_SCHEME, SYSTEM, Payout, PayoutState, locked, move, of_row
 from gateway.settlement.tables import payouts
 from ledger.journal import ExternalReference, JournalEntry, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.payouts import payout_paid, payout_returned
+from reconciliation.runs import PayoutSeen
 
-BANK_LINE_SCHEME = "bank_line"
-
-
-class BankMovement(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the bank statement that names a payout.
-
-    Attributes:
-        bank: owner of the bank account in the ledger; line_id: id of the statement line.
-        amount_minor: > 0 either way; `returned` says that it came back.
-    """
-
-    end_to_end_id: str
-    amount_minor: int
-    currency: str
-    bank: str
-    line_id: str
-    value_on: date
-    returned: bool = False
+BANK_LINE_SCHEME: Final = "bank_line"
+"""External reference of what proved it: the statement line."""
 
 
 class Confirmation(StrEnum):
@@ -57,25 +42,25 @@ class Confirmations:
         self._database = database
         self._ledger = ledger
 
-    async def confirm(self, book_id: int, movement: BankMovement) -> Confirmation:
+    async def confirm(self, book_id: int, seen: PayoutSeen) -> Confirmation:
         """Book what one line proves. Safe to repeat.
 
         Raises:
             LedgerBusy, OutcomeUnknown: repeat it later.
         """
         p = payouts.c
-        statement = select(payouts).where(p.book_id == book_id, p.end_to_end_id == movement.end_to_end_id)
+        statement = select(payouts).where(p.book_id == book_id, p.end_to_end_id == seen.end_to_end_id)
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
         if row is None:
             return Confirmation.NO_SUCH_PAYOUT
         payout = of_row(row)
-        to = PayoutState.RETURNED if movement.returned else PayoutState.PAID
-        if (payout.amount_minor, payout.currency) != (movement.amount_minor, movement.currency):
+        to = PayoutState.RETURNED if seen.returned else PayoutState.PAID
+        if (payout.amount_minor, payout.currency) != (seen.amount_minor, seen.currency):
             return Confirmation.AMOUNT_DIFFERS
         if to not in MOVES[payout.state]:
-            return self._seen_before(payout, to, movement)
-        result = await self._ledger.post(book_id, _entry(payout, movement))
+            return self._seen_before(payout, to, seen)
+        result = await self._ledger.post(book_id, _entry(payout, seen))
         if not isinstance(result, Posted):
             # The key was used by another line: two lines claim the same payout.
             return Confirmation.NOT_EXPECTED
@@ -83,28 +68,31 @@ class Confirmations:
             payout = await locked(connection, book_id, payout.payout_id)
             if payout.state is to:
                 return Confirmation.ALREADY_CONFIRMED
-            columns = {} if movement.returned else {"value_on": movement.value_on, "bank_reference": movement.line_id}
-            await move(connection, payout, to, actor=SYSTEM, reason=f"bank line {movement.line_id}", **columns)
+            columns = {} if seen.returned else {"value_on": seen.value_on, "bank_reference": seen.line_id}
+            await move(connection, payout, to, actor=SYSTEM, reason=f"bank line {seen.line_id}", **columns)
         return Confirmation.CONFIRMED
 
     @staticmethod
-    def _seen_before(payout: Payout, to: PayoutState, movement: BankMovement) -> Confirmation:
-        paid_by_this = payout.bank_reference == movement.line_id and not movement.returned
-        if paid_by_this or (movement.returned and payout.state is to):
+    def _seen_before(payout: Payout, to: PayoutState, seen: PayoutSeen) -> Confirmation:
+        paid_by_this = payout.bank_reference == seen.line_id and not seen.returned
+        if paid_by_this or (seen.returned and payout.state is to):
             return Confirmation.ALREADY_CONFIRMED
         return Confirmation.NOT_EXPECTED
 
 
-def _entry(payout: Payout, movement: BankMovement) -> JournalEntry:
-    rule, purpose = (payout_returned, "returned") if movement.returned else (payout_paid, "paid")
+def _entry(payout: Payout, seen: PayoutSeen) -> JournalEntry:
+    rule, purpose = (payout_returned, "returned") if seen.returned else (payout_paid, "paid")
     return rule(
         key=entry_key(payout.payout_id, purpose),
         merchant=payout.account_id,
-        bank=movement.bank,
+        bank=seen.bank,
         amount_minor=payout.amount_minor,
         currency=payout.currency,
-        effective_on=movement.value_on,
-        references=(ExternalReference(BANK_LINE_SCHEME, movement.line_id),),
+        effective_on=seen.value_on,
+        references=(
+            ExternalReference(PAYOUT_SCHEME, payout.end_to_end_id),
+            ExternalReference(BANK_LINE_SCHEME, seen.line_id),
+        ),
         metadata=msgspec.json.encode({"payout": payout.payout_id}),
         caller=SYSTEM,
     )

@@ -104,3 +104,20 @@ JOIN ledger.postings AS p
     ON p.book_id = a.book_id AND (p.debit_account = a.account_id OR p.credit_account = a.account_id)
 WHERE a.book_id = $1 AND p.book_id = $1 AND a.kind = $2 AND p.sequence <= $3
 GROUP BY a.currency;
+
+-- name: reconciliation_run
+-- The finished run of business date $2.
+SELECT r.run_id, r.result::text AS result
+FROM reconciliation.runs AS r WHERE r.book_id = $1 AND r.business_on = $2 AND r.state = 'finished';
+
+-- name: statement_lines
+-- What the run of business date $2 had to do, by source: its lines, and what its files held besides.
+SELECT t.source, max(t.currency) AS currency, sum(t.lines)::bigint AS lines, sum(t.amount_minor)::bigint AS amount_minor
+FROM (
+    SELECT l.source, l.currency, 1 AS lines, l.amount_minor
+    FROM reconciliation.statement_lines AS l WHERE l.book_id = $1 AND l.run_on = $2
+    UNION ALL
+    SELECT f.source, NULL, f.duplicate_count + f.rejected_count, f.duplicate_amount_minor + f.rejected_amount_minor
+    FROM reconciliation.statement_files AS f WHERE f.book_id = $1 AND f.run_on = $2
+) AS t
+GROUP BY t.source ORDER BY t.source;

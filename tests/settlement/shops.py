@@ -9,7 +9,7 @@ import msgspec
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount, Unknown
-from gateway.settlement.confirmations import BankMovement, Confirmations
+from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.payouts import Payout, of_row
 from gateway.settlement.runs import SettlementRun
 from gateway.settlement.tables import payout_files, payout_moves, payouts, settlements
@@ -20,6 +20,7 @@ from ledger.posting import Ledger
 from ledger.posting_rules.fees_and_tax import NO_FEE, Fee
 from ledger.posting_rules.payments import payment_captured
 from ledger.posting_rules.refunds import refund_failed, refund_reserved
+from reconciliation.runs import PayoutSeen
 
 MONDAY = date(2026, 11, 23)
 TUESDAY, WEDNESDAY, THURSDAY = (MONDAY + timedelta(days=n) for n in (1, 2, 3))
@@ -142,16 +143,18 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
             )
         return [row["type"] for row in rows]
 
-    async def seen(self, payout: Payout, **changes: object) -> BankMovement:
-        movement = BankMovement(
+    async def seen(self, payout: Payout, **changes: object) -> PayoutSeen:
+        line = PayoutSeen(
             end_to_end_id=payout.end_to_end_id,
             amount_minor=payout.amount_minor,
             currency="THB",
             bank="scb_main",
             line_id="line_1",
             value_on=TUESDAY,
+            returned=False,
+            booked=False,
         )
-        return msgspec.structs.replace(movement, **changes)
+        return msgspec.structs.replace(line, **changes)
 
     async def _rows(self, table, order: str) -> list[dict]:
         async with self.database.read() as connection:

@@ -31,7 +31,10 @@ async def test_debit_on_the_statement_pays_the_payout(shop, payout):
     async with shop.database.ledger_pool.acquire() as connection:
         *_, entry = await read_entries(connection, shop.book_id, after=0, limit=100)
     assert (entry.kind, entry.effective_on) == (EntryKind.PAYOUT_PAID, TUESDAY)
-    assert [(each.scheme, each.value) for each in entry.references] == [("bank_line", "line_1")]
+    assert [(each.scheme, each.value) for each in entry.references] == [
+        ("bank_line", "line_1"),
+        ("payout", payout.end_to_end_id),
+    ]
 
 
 async def test_line_that_comes_again_pays_nothing_more(shop, payout):
