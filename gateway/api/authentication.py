@@ -10,13 +10,12 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from gateway.api.problems import Problem
 from gateway.api.rate_limits import ADDRESS_LIMIT
-from gateway.api.services import rate_limiter_of, services_of
+from gateway.api.services import ApiRequest, rate_limiter_of, services_of
 from gateway.foundation.metrics import API_KEY_AUTH_FAILURES
 from gateway.merchants import api_keys
 from gateway.merchants.principals import OPERATOR_SCOPES, MerchantPrincipal, OperatorPrincipal, Principal, Scope
@@ -59,13 +58,13 @@ def is_id(text: str, prefix: str) -> bool:
     return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None
 
 
-async def provide_merchant(request: Request[Any, Any, Any]) -> MerchantPrincipal:
+async def provide_merchant(request: ApiRequest) -> MerchantPrincipal:
     """The merchant's key at work; its guard has seen to it that there is one."""
     assert isinstance(request.auth, MerchantPrincipal)
     return request.auth
 
 
-async def provide_operator(request: Request[Any, Any, Any]) -> OperatorPrincipal:
+async def provide_operator(request: ApiRequest) -> OperatorPrincipal:
     """The operator's key at work; its guard has seen to it that there is one."""
     assert isinstance(request.auth, OperatorPrincipal)
     return request.auth

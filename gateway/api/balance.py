@@ -4,11 +4,11 @@ from typing import Final, Literal
 
 import msgspec
 from litestar import Router, get
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 
 from gateway.api.authentication import requires
-from gateway.api.services import Services
+from gateway.api.problems import PROBLEM_RESPONSES
+from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from ledger.balances import Balance, balances
 from ledger.chart_of_accounts import AccountKind
@@ -50,17 +50,16 @@ class BalanceReply(msgspec.Struct, frozen=True, kw_only=True):
     in_transit: list[Amount]
 
 
-@get("/", guards=[requires(Scope.BALANCE_READ)], summary="What you have")
-async def get_balance(state: State, merchant: NamedDependency[MerchantPrincipal]) -> BalanceReply:
+@get("/", guards=[requires(Scope.BALANCE_READ)], summary="What you have", responses=PROBLEM_RESPONSES)
+async def get_balance(request: ApiRequest, merchant: NamedDependency[MerchantPrincipal]) -> BalanceReply:
     """Pending, available and reserved money in each currency that you ever had."""
-    services: Services = state.services
     accounts = [
         AccountRef(kind, merchant.account_id, currency)
         for kinds in _PARTS.values()
         for kind in kinds
         for currency in CURRENCY_EXPONENTS
     ]
-    async with services.database.ledger_pool.acquire() as connection:
+    async with services_of(request).database.ledger_pool.acquire() as connection:
         found = await balances(connection, merchant.book_id, accounts)
     currencies = sorted({account.currency for account, balance in found.items() if balance.last_sequence})
     parts = {name: _amounts(found, kinds, currencies or [_HOME_CURRENCY]) for name, kinds in _PARTS.items()}

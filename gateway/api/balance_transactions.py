@@ -8,23 +8,22 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any, Final, Literal
 
-import asyncpg
 import msgspec
-from litestar import Request, Router, get
-from litestar.datastructures import State
+from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
-from gateway.api.problems import Problem
-from gateway.api.services import Services
+from gateway.api.problems import PROBLEM_RESPONSES, Problem
+from gateway.api.services import ApiRequest, services_of
 from gateway.foundation.ids import uuid_of, uuid_to_text
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from ledger.chart_of_accounts import AccountKind
 from ledger.feed import RecordedEntry, RecordedPosting, account_postings, entries_at, entry_by_key
 from ledger.journal import AccountRef, EntryKind
 from ledger.money import CURRENCY_EXPONENTS
+from ledger.posting import Connection
 
 _OWN_KINDS: Final = (
     AccountKind.MERCHANT_PENDING,
@@ -70,10 +69,9 @@ class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
-@get("/", guards=[requires(Scope.BALANCE_READ)], summary="What changed your balance")
+@get("/", guards=[requires(Scope.BALANCE_READ)], summary="What changed your balance", responses=PROBLEM_RESPONSES)
 async def list_balance_transactions(
-    request: Request[Any, Any, Any],
-    state: State,
+    request: ApiRequest,
     merchant: NamedDependency[MerchantPrincipal],
     page: NamedDependency[PageRequest],
 ) -> ListReply[BalanceTransaction]:
@@ -81,8 +79,7 @@ async def list_balance_transactions(
     check_cursors(page, "txn")
     if page.ending_before is not None:
         raise Problem("cursor_invalid", "This list is walked with starting_after only.", param="ending_before")
-    services: Services = state.services
-    async with services.database.ledger_pool.acquire() as connection:
+    async with services_of(request).database.ledger_pool.acquire() as connection:
         before = None
         if page.starting_after is not None:
             cursor = await _entry_of(connection, merchant, page.starting_after)
@@ -94,13 +91,17 @@ async def list_balance_transactions(
     return list_reply(request, data, has_more=len(entries) > page.limit)
 
 
-@get("/{transaction_id:str}", guards=[requires(Scope.BALANCE_READ), known_id], summary="One change of your balance")
+@get(
+    "/{transaction_id:str}",
+    guards=[requires(Scope.BALANCE_READ), known_id],
+    summary="One change of your balance",
+    responses=PROBLEM_RESPONSES,
+)
 async def get_balance_transaction(
-    state: State, merchant: NamedDependency[MerchantPrincipal], transaction_id: FromPath[str]
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], transaction_id: FromPath[str]
 ) -> BalanceTransaction:
     """The change with that id."""
-    services: Services = state.services
-    async with services.database.ledger_pool.acquire() as connection:
+    async with services_of(request).database.ledger_pool.acquire() as connection:
         entry = await _entry_of(connection, merchant, transaction_id)
     if entry is None:
         raise Problem("not_found")
@@ -108,7 +109,7 @@ async def get_balance_transaction(
 
 
 async def _entries(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
+    connection: Connection,
     merchant: MerchantPrincipal,
     *,
     before: int | None,
@@ -129,9 +130,7 @@ async def _entries(
     return found[:wanted]
 
 
-async def _entry_of(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], merchant: MerchantPrincipal, transaction_id: str
-) -> RecordedEntry | None:
+async def _entry_of(connection: Connection, merchant: MerchantPrincipal, transaction_id: str) -> RecordedEntry | None:
     """The entry behind a transaction id, if it changed this merchant's money."""
     if not is_id(transaction_id, "txn"):
         return None

@@ -1,10 +1,10 @@
 """Exceptions become problems here, whatever raised them; nothing of their inside reaches the caller."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import (
     HTTPException,
     MethodNotAllowedException,
@@ -16,9 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.api.front_door import request_id_of
-from gateway.api.problems import RETRY_SOON_SECONDS, FieldError, Problem, reply_of
-from gateway.api.services import services_of
+from gateway.api.problems import RETRY_SOON_SECONDS, FieldError, Problem, of_payment_error, reply_of
+from gateway.api.services import ApiRequest, services_of
 from gateway.foundation.logs import get_logger
+from gateway.payments.errors import PaymentError
+from gateway.webhooks.addresses import AddressRefused
+from gateway.webhooks.endpoints import EndpointRefused
 from ledger.errors import LedgerBusy, LedgerError
 
 _log = get_logger("quickkub.http")
@@ -36,7 +39,7 @@ _UNREACHABLE: Final = (
 """What a database that restarts, is full or is gone looks like: nothing wrong with the request."""
 
 
-def answer(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def answer(request: ApiRequest, error: Exception) -> Response[bytes]:
     """The problem document for an exception, logged where it is ours."""
     problem = _problem_of(error)
     if problem.code in {"internal_error", "temporarily_unavailable"}:
@@ -55,12 +58,21 @@ def _problem_of(error: Exception) -> Problem:
             return error
         case HTTPException():
             return _of_litestar(error)
-        case LedgerBusy():
-            return Problem("busy", retry_after_seconds=RETRY_SOON_SECONDS)
-        case _ if _is_passing(error):
-            return Problem("temporarily_unavailable", retry_after_seconds=RETRY_SOON_SECONDS)
+        case PaymentError():
+            return of_payment_error(error)
+        case AddressRefused() | EndpointRefused():
+            return Problem(error.code, f"{error}.", param=getattr(error, "param", "url"))
         case _:
-            return Problem("internal_error")
+            return _of_ours(error)
+
+
+def _of_ours(error: Exception) -> Problem:
+    """Nothing that the caller did."""
+    if isinstance(error, LedgerBusy):
+        return Problem("busy", retry_after_seconds=RETRY_SOON_SECONDS)
+    if _is_passing(error):
+        return Problem("temporarily_unavailable", retry_after_seconds=RETRY_SOON_SECONDS)
+    return Problem("internal_error")
 
 
 def _is_passing(error: BaseException | None) -> bool:

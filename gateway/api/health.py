@@ -1,15 +1,14 @@
 """Is it alive, may it get requests, is it well: three questions for three askers."""
 
 from enum import StrEnum
-from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.api.services import Services, services_of
+from gateway.api.services import ApiRequest, Services, services_of
 from migrations.upgrade import heads
 
 
@@ -35,7 +34,7 @@ async def live() -> Health:
 
 
 @get("/ready", summary="May the process get requests?")
-async def ready(request: Request[Any, Any, Any]) -> Response[Health]:
+async def ready(request: ApiRequest) -> Response[Health]:
     """For load balancers: 503 while the database is away or its schema is not this version's."""
     services = services_of(request)
     return _reply({"database": await _database(services), "valkey": await _valkey(services)})

@@ -3,8 +3,10 @@
 from html import escape
 from typing import Any, Final
 
-from litestar import Request
+from litestar import get
 from litestar.openapi.plugins import OpenAPIRenderPlugin
+
+from gateway.api.services import ApiRequest
 
 _METHODS: Final = ("get", "post", "delete")
 _STYLE: Final = (
@@ -14,10 +16,16 @@ _STYLE: Final = (
 )
 
 
+@get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json")
+async def openapi_file(request: ApiRequest) -> dict[str, Any]:
+    """The OpenAPI description."""
+    return request.app.openapi_schema.to_schema()
+
+
 class PlainPage(OpenAPIRenderPlugin):
     """Renders every operation with its parameters and bodies as one page of HTML."""
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+    def render(self, request: ApiRequest, openapi_schema: dict[str, Any]) -> bytes:
         """The page."""
         del request
         schemas = openapi_schema.get("components", {}).get("schemas", {})

@@ -1,15 +1,23 @@
 """Lists: a page of at most 100, newest first, walked by the ids of its own objects. No totals, they cost a scan."""
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypedDict, TypeVar
 
 import msgspec
-from litestar import Request
 from litestar.params import FromQuery, QueryParameter
 
 from gateway.api.authentication import is_id
 from gateway.api.problems import Problem
+from gateway.api.services import ApiRequest
 
 T = TypeVar("T")
+
+
+class Cursor(TypedDict):
+    """Where a page starts and how long it is."""
+
+    limit: int
+    starting_after: str | None
+    ending_before: str | None
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +26,10 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     limit: int
     starting_after: str | None = None
     ending_before: str | None = None
+
+    def cursor(self) -> Cursor:
+        """The same as keyword arguments of the use cases' `list`."""
+        return {"limit": self.limit, "starting_after": self.starting_after, "ending_before": self.ending_before}
 
 
 class ListReply(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -59,6 +71,6 @@ def check_cursors(page: PageRequest, prefix: str) -> None:
             raise Problem("cursor_invalid", f"{param} is not the id of an object in this list.", param=param)
 
 
-def list_reply(request: Request[Any, Any, Any], data: list[T], *, has_more: bool) -> ListReply[T]:
+def list_reply(request: ApiRequest, data: list[T], *, has_more: bool) -> ListReply[T]:
     """The page as answered."""
     return ListReply(data=data, has_more=has_more, url=request.url.path)

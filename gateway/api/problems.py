@@ -9,6 +9,16 @@ from typing import Final
 
 import msgspec
 from litestar import Response
+from litestar.openapi import ResponseSpec
+
+from gateway.payments.errors import (
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    NotFound,
+    PaymentError,
+    Refused,
+)
 
 RETRY_SOON_SECONDS: Final = 1
 
@@ -43,6 +53,7 @@ class ProblemReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     param: str | None = None
     decline_code: str | None = None
     payment_intent: str | None = None
+    refund: str | None = None
     first_request_id: str | None = None
     errors: tuple[FieldError, ...] = ()
 
@@ -84,6 +95,28 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "method_not_allowed": Kind(_S.METHOD_NOT_ALLOWED, "The address does not take this method"),
     "idempotency_in_progress": Kind(_S.CONFLICT, "The first request with this key is still at work", retryable=True),
     "idempotency_key_reused": Kind(_S.UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request"),
+    "payment_declined": Kind(_S.PAYMENT_REQUIRED, "The payer's side said no"),
+    "payment_not_attempted": Kind(_S.BAD_GATEWAY, "The provider was not reached; a new payment may be asked for"),
+    "payment_processing": Kind(_S.CONFLICT, "What became of the payment is not known yet", retryable=True),
+    "not_cancelable": Kind(_S.CONFLICT, "The payment cannot be cancelled"),
+    "merchant_reference_used": Kind(_S.CONFLICT, "Another payment has this merchant_reference"),
+    "payment_not_refundable": Kind(_S.CONFLICT, "The payment has no money to give back"),
+    "refund_not_supported": Kind(_S.UNPROCESSABLE_ENTITY, "Nobody can give this payment back through its provider"),
+    "refund_declined": Kind(_S.PAYMENT_REQUIRED, "The provider said no to the refund; the money is yours again"),
+    "exceeds_original": Kind(_S.UNPROCESSABLE_ENTITY, "More than is left of the payment"),
+    "below_floor": Kind(_S.UNPROCESSABLE_ENTITY, "More than your balance holds"),
+    "account_frozen": Kind(_S.UNPROCESSABLE_ENTITY, "The account is frozen"),
+    "refused": Kind(_S.UNPROCESSABLE_ENTITY, "The request was understood and the answer is no"),
+    # Webhook endpoints.
+    "webhook_url_not_allowed": Kind(_S.BAD_REQUEST, "Webhooks may not go to this URL"),
+    "webhook_event_type_unknown": Kind(_S.BAD_REQUEST, "There is no such event type"),
+    "webhook_endpoints_too_many": Kind(_S.CONFLICT, "The account has as many endpoints as it may"),
+    # Test mode.
+    "clock_only_moves_forward": Kind(_S.CONFLICT, "The clock of a test book only moves forward"),
+    "clock_too_far_ahead": Kind(_S.BAD_REQUEST, "A test book runs at most ten years ahead"),
+    "book_has_real_time": Kind(_S.CONFLICT, "This book follows real time"),
+    "payment_not_payable": Kind(_S.CONFLICT, "Nobody can pay this payment now"),
+    "sandbox_off": Kind(_S.FORBIDDEN, "The sandbox is switched off here"),
     # What others and the machinery say.
     "provider_not_attempted": Kind(_S.BAD_GATEWAY, "The provider was not reached; nothing happened", retryable=True),
     "sandbox_unreachable": Kind(_S.BAD_GATEWAY, "The sandbox was not reached; nothing happened", retryable=True),
@@ -91,6 +124,32 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "temporarily_unavailable": Kind(_S.SERVICE_UNAVAILABLE, "A part of the service does not answer", retryable=True),
     "internal_error": Kind(_S.INTERNAL_SERVER_ERROR, "We made a mistake", retryable=True),
 }
+
+
+PROBLEM_TYPE: Final = "application/problem+json"
+
+PROBLEM_RESPONSES: Final = {
+    status: ResponseSpec(ProblemReply, generate_examples=False, description=description, media_type=PROBLEM_TYPE)
+    for status, description in (
+        (400, "The request cannot be understood"),
+        (401, "No API key, or one that opens nothing"),
+        (403, "The API key may not do this"),
+        (404, "No such object of yours"),
+        (429, "Too many requests"),
+    )
+}
+"""For the OpenAPI page: what every address may answer."""
+
+MONEY_RESPONSES: Final = PROBLEM_RESPONSES | {
+    status: ResponseSpec(ProblemReply, generate_examples=False, description=description, media_type=PROBLEM_TYPE)
+    for status, description in (
+        (402, "The payer's side said no"),
+        (409, "Another request, or the state of things, stands against it"),
+        (422, "Understood, and the answer is no; nothing moved"),
+        (502, "The provider was not reached; nothing moved"),
+    )
+}
+"""For the OpenAPI page: what requests that move money may answer besides."""
 
 
 class Problem(Exception):
@@ -107,6 +166,7 @@ class Problem(Exception):
         headers: dict[str, str] | None = None,
         decline_code: str | None = None,
         payment_intent: str | None = None,
+        refund: str | None = None,
         first_request_id: str | None = None,
     ) -> None:
         """`detail` is for people; by default the title says it all."""
@@ -119,13 +179,46 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.decline_code = decline_code
         self.payment_intent = payment_intent
+        self.refund = refund
         self.first_request_id = first_request_id
         if retry_after_seconds is not None:
             self.headers["Retry-After"] = str(retry_after_seconds)
 
 
+def of_payment_error(error: PaymentError) -> Problem:
+    """What a use case's no is called out here: its own code where the table has it, else what its class means."""
+    match error:
+        case IdempotencyInProgress():
+            return Problem(error.code, error.detail, retry_after_seconds=error.retry_after_seconds)
+        case IdempotencyKeyReused():
+            return Problem(error.code, error.detail, first_request_id=error.first_request_id)
+        case InvalidRequest() | Refused() | NotFound():
+            otherwise = "parameter_invalid" if isinstance(error, InvalidRequest) else "refused"
+            code = error.code if error.code in PROBLEMS else otherwise
+            return Problem(code, error.detail, param=error.param, refund=_refund_of(error))
+        case _ if error.retryable:
+            return Problem("temporarily_unavailable", retry_after_seconds=RETRY_SOON_SECONDS)
+        case _:
+            return Problem("internal_error")
+
+
+def _refund_of(error: PaymentError) -> str | None:
+    subject_id = error.subject_id if isinstance(error, Refused) else None
+    return subject_id if subject_id and subject_id.startswith("re_") else None
+
+
 def reply_of(problem: Problem, *, instance: str, request_id: str, public_url: str) -> Response[bytes]:
     """The answer that a problem becomes."""
+    return Response(
+        reply_body(problem, instance=instance, request_id=request_id, public_url=public_url),
+        status_code=problem.kind.status.value,
+        media_type=PROBLEM_TYPE,
+        headers={"QuickKub-Should-Retry": str(problem.kind.retryable).lower(), **problem.headers},
+    )
+
+
+def reply_body(problem: Problem, *, instance: str, request_id: str, public_url: str) -> bytes:
+    """The problem document, encoded."""
     address = f"{public_url}/problems/{problem.code}"
     body = ProblemReply(
         type=address,
@@ -140,12 +233,8 @@ def reply_of(problem: Problem, *, instance: str, request_id: str, public_url: st
         param=problem.param,
         decline_code=problem.decline_code,
         payment_intent=problem.payment_intent,
+        refund=problem.refund,
         first_request_id=problem.first_request_id,
         errors=problem.errors,
     )
-    return Response(
-        msgspec.json.encode(body),
-        status_code=problem.kind.status.value,
-        media_type="application/problem+json",
-        headers={"QuickKub-Should-Retry": str(problem.kind.retryable).lower(), **problem.headers},
-    )
+    return msgspec.json.encode(body)

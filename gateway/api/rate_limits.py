@@ -5,6 +5,7 @@ does not answer, each process counts for itself for a moment and a metric says s
 refused for it and no request waits twice.
 """
 
+import asyncio
 import math
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,6 +24,7 @@ ADDRESS_LIMIT: Final = RateLimit(per_second=300, burst=1500)
 
 _MILLI: Final = 1000
 _LOCAL_BUCKETS_MAX: Final = 10_000
+_VALKEY_SECONDS_MAX: Final = 0.25
 _VALKEY_PAUSE: Final = timedelta(seconds=1)
 
 _TAKE: Final = """
@@ -68,7 +70,8 @@ class RateLimiter:
         now = real_now()
         if self._take is not None and (self._silent_until is None or now >= self._silent_until):
             try:
-                return int(await self._take(keys=[bucket], args=[limit.per_second, limit.burst]))
+                async with asyncio.timeout(_VALKEY_SECONDS_MAX):
+                    return int(await self._take(keys=[bucket], args=[limit.per_second, limit.burst]))
             except (RedisError, OSError) as error:
                 self._silent_until = now + _VALKEY_PAUSE
                 get_logger(__name__).warning("Valkey does not answer; limits are counted here: %s", error)

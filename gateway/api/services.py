@@ -1,7 +1,9 @@
 """What the API needs of the rest of the house; `bootstrap` builds it, requests find it in the application's state."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from redis.asyncio import Redis
 
@@ -9,6 +11,13 @@ from gateway.api.rate_limits import RateLimiter
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
+from gateway.payments.idempotency import IdempotencyStore
+from gateway.payments.intents import Intents
+from gateway.payments.refunds import Refunds
+from gateway.providers.base import Provider
+from gateway.sandbox.client import SandboxControl
+
+ApiRequest = Request[Any, Any, Any]
 
 
 class Services(Protocol):
@@ -32,6 +41,31 @@ class Services(Protocol):
     @property
     def redis(self) -> Redis | None:
         """Valkey; None where there is none, and limits are counted in this process."""
+        ...
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """The adapters by the provider's name."""
+        ...
+
+    @property
+    def intents(self) -> Intents:
+        """Payments."""
+        ...
+
+    @property
+    def refunds(self) -> Refunds:
+        """Refunds."""
+        ...
+
+    @property
+    def idempotency(self) -> IdempotencyStore:
+        """Runs a request once for each key."""
+        ...
+
+    @property
+    def sandbox(self) -> SandboxControl | None:
+        """The sandbox's control interface; None where the sandbox is off."""
         ...
 
 

@@ -1,0 +1,110 @@
+"""`/v1/payment_intents`: payments, from the request for money to what became of it."""
+
+from typing import Any
+
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import FromPath, JSONBody
+
+from gateway.api.authentication import known_id, requires
+from gateway.api.bodies import StrictBody
+from gateway.api.idempotency import run_once
+from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
+from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
+from gateway.api.services import ApiRequest, services_of
+from gateway.merchants.principals import MerchantPrincipal, Scope
+from gateway.payments.idempotency import Claim
+from gateway.payments.requests import CreateIntent
+from gateway.payments.states import AttemptStatus
+from gateway.payments.views import Intent
+
+_CREATED = 201
+_STILL_OPEN = 202
+_OK = 200
+
+
+@post(
+    "/",
+    guards=[requires(Scope.PAYMENTS_WRITE)],
+    dto=StrictBody[CreateIntent],
+    return_dto=None,
+    summary="Ask for a payment",
+    responses={
+        201: ResponseSpec(Intent, description="The payment, waiting for the payer or done"),
+        202: ResponseSpec(Intent, description="The payment; what became of it is not known yet"),
+        **MONEY_RESPONSES,
+    },
+)
+async def create_payment_intent(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], data: JSONBody[CreateIntent]
+) -> Response[bytes]:
+    """201 with what the payer must do now or with the end; 202 while nobody knows; 402 declined; 502 not attempted."""
+
+    async def work(claim: Claim) -> tuple[int, Any]:
+        return _answer(await services_of(request).intents.create(merchant, data, intent_id=claim.id_for("pi")))
+
+    return await run_once(request, merchant, data, work)
+
+
+@get("/", guards=[requires(Scope.PAYMENTS_READ)], summary="Your payments", responses=PROBLEM_RESPONSES)
+async def list_payment_intents(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], page: NamedDependency[PageRequest]
+) -> ListReply[Intent]:
+    """Newest first."""
+    check_cursors(page, "pi")
+    found = await services_of(request).intents.list(merchant, **page.cursor())
+    return list_reply(request, found.data, has_more=found.has_more)
+
+
+@get(
+    "/{intent_id:str}",
+    guards=[requires(Scope.PAYMENTS_READ), known_id],
+    summary="One payment",
+    responses=PROBLEM_RESPONSES,
+)
+async def get_payment_intent(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
+) -> Intent:
+    """The payment as it stands."""
+    return await services_of(request).intents.get(merchant, intent_id)
+
+
+@post(
+    "/{intent_id:str}/cancel",
+    guards=[requires(Scope.PAYMENTS_WRITE), known_id],
+    status_code=200,
+    summary="Give a payment up",
+    responses={200: ResponseSpec(Intent, description="The payment"), **MONEY_RESPONSES},
+)
+async def cancel_payment_intent(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
+) -> Response[bytes]:
+    """Makes it unpayable at the provider first; 202 until the provider has said so."""
+
+    async def work(claim: Claim) -> tuple[int, Any]:
+        del claim
+        return _OK, await services_of(request).intents.cancel(merchant, intent_id)
+
+    return await run_once(request, merchant, None, work)
+
+
+def _answer(intent: Intent) -> tuple[int, Intent]:
+    """The status that belongs to what became of a new payment."""
+    match intent.latest_attempt.status:
+        case AttemptStatus.DECLINED:
+            code = intent.last_error.code if intent.last_error else None
+            raise Problem("payment_declined", decline_code=code, payment_intent=intent.id)
+        case AttemptStatus.NOT_ATTEMPTED:
+            raise Problem("payment_not_attempted", payment_intent=intent.id)
+        case AttemptStatus.UNKNOWN | AttemptStatus.SUBMITTED:
+            return _STILL_OPEN, intent
+        case _:
+            return _CREATED, intent
+
+
+PAYMENT_INTENTS = Router(
+    "/payment_intents",
+    route_handlers=[create_payment_intent, list_payment_intents, get_payment_intent, cancel_payment_intent],
+    tags=["payments"],
+)

@@ -1,0 +1,40 @@
+"""Every address of the API, one resource a file."""
+
+from typing import Final
+
+from litestar import Router
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+from gateway.api.authentication import limit_address, provide_merchant
+from gateway.api.balance import BALANCE
+from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
+from gateway.api.callbacks import CALLBACKS
+from gateway.api.events import EVENTS
+from gateway.api.health import HEALTH
+from gateway.api.ledger_entries import LEDGER_ENTRIES
+from gateway.api.metrics import metrics
+from gateway.api.pagination import provide_page
+from gateway.api.payment_intents import PAYMENT_INTENTS
+from gateway.api.problem_pages import PROBLEM_PAGES
+from gateway.api.refunds import REFUNDS
+from gateway.api.test_mode import TEST_MODE
+from gateway.api.webhook_endpoints import WEBHOOK_ENDPOINTS
+
+_WITH_KEY: Final = Router(
+    "/v1",
+    guards=[limit_address],
+    dependencies={"merchant": Provide(provide_merchant), "page": Provide(provide_page)},
+    route_handlers=[
+        PAYMENT_INTENTS,
+        REFUNDS,
+        BALANCE,
+        BALANCE_TRANSACTIONS,
+        EVENTS,
+        LEDGER_ENTRIES,
+        TEST_MODE,
+        WEBHOOK_ENDPOINTS,
+    ],
+)
+
+ROUTES: Final[list[ControllerRouterHandler]] = [_WITH_KEY, CALLBACKS, HEALTH, PROBLEM_PAGES, metrics]
