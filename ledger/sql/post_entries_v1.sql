@@ -33,8 +33,9 @@ DECLARE
     careful boolean;
     any_frozen boolean;
     -- accounts, by position
-    account_ids bigint[]; debits bigint[]; credits bigint[]; highest bigint[]; lowest bigint[]; signs bigint[];
-    freezes smallint[]; pending boolean[]; next_account bigint;
+    account_ids bigint[]; rows_at tid[]; debits bigint[]; credits bigint[]; highest bigint[]; lowest bigint[]; signs bigint[];
+    freezes smallint[]; pending boolean[];
+    touched integer[]; touched_last bigint[]; touched_count integer; next_account bigint;
     -- entries, by position
     modes smallint[]; draws_on bigint[]; new_sequences bigint[];
     known_sequence bigint[]; known_at timestamptz[]; known_same boolean[]; key_number integer[]; contents text[];
@@ -78,12 +79,12 @@ BEGIN
 
     -- First pass: nobody has used these keys before. Only if that proves wrong, a second pass that knows them.
     FOR pass IN 1..2 LOOP
-        SELECT array_agg(t.account_id), array_agg(t.debits), array_agg(t.credits), array_agg(t.highest),
+        SELECT array_agg(t.account_id), array_agg(t.row_at), array_agg(t.debits), array_agg(t.credits), array_agg(t.highest),
                array_agg(t.lowest), array_agg(t.sign), array_agg(t.freeze), array_agg(t.pending),
                coalesce(bool_or(t.freeze > 0), false)
-        INTO account_ids, debits, credits, highest, lowest, signs, freezes, pending, any_frozen
+        INTO account_ids, rows_at, debits, credits, highest, lowest, signs, freezes, pending, any_frozen
         FROM (
-            SELECT a.account_id, coalesce(a.debits_posted, 0) AS debits, coalesce(a.credits_posted, 0) AS credits,
+            SELECT a.account_id, a.ctid AS row_at, coalesce(a.debits_posted, 0) AS debits, coalesce(a.credits_posted, 0) AS credits,
                    CASE WHEN k.normal_side = 'C' THEN -f.floor_minor END AS highest,
                    CASE WHEN k.normal_side = 'D' THEN f.floor_minor END AS lowest,
                    CASE k.normal_side WHEN 'D' THEN 1 ELSE -1 END::bigint AS sign,
@@ -345,21 +346,42 @@ BEGIN
         RETURN;
     END IF;
 
+    SELECT array_agg(t.account), array_agg(t.last_sequence) INTO touched, touched_last
+    FROM (
+        SELECT u.account, max(u.sequence) AS last_sequence
+        FROM (SELECT v.d, v.sequence FROM unnest(p_debit, posting_sequences) AS v(d, sequence)
+              UNION ALL
+              SELECT v.c, v.sequence FROM unnest(p_credit, posting_sequences) AS v(c, sequence)) AS u(account, sequence)
+        WHERE u.sequence > 0
+        GROUP BY u.account
+    ) AS t;
+    touched_count := cardinality(touched);
     IF array_position(account_ids, NULL) IS NOT NULL THEN
         SELECT coalesce(max(a.account_id), 0) INTO next_account FROM ledger.accounts AS a WHERE a.book_id = p_book;
-        FOR k IN 1..account_count LOOP
-            IF account_ids[k] IS NULL AND (debits[k] > 0 OR credits[k] > 0) THEN
+        FOREACH k IN ARRAY touched LOOP
+            IF account_ids[k] IS NULL THEN
                 next_account := next_account + 1;
-                account_ids[k] := -next_account;
+                account_ids[k] := next_account;
             END IF;
         END LOOP;
-        INSERT INTO ledger.accounts (book_id, account_id, kind, owner, currency, floor_minor, opened_at)
-        SELECT p_book, -u.account_id, u.kind, u.owner, u.currency, k.floor_minor, posted_at
-        FROM unnest(account_ids, p_account_kind, p_account_owner, p_account_currency)
-            AS u(account_id, kind, owner, currency)
-        JOIN ledger.account_kinds AS k ON k.kind = u.kind
-        WHERE u.account_id < 0;
-        account_ids := ARRAY(SELECT abs(u.id) FROM unnest(account_ids) WITH ORDINALITY AS u(id, n) ORDER BY u.n);
+        INSERT INTO ledger.accounts (book_id, account_id, kind, owner, currency, floor_minor, debits_frozen,
+                                     credits_frozen, debits_posted, credits_posted, last_sequence, opened_at)
+        SELECT p_book, account_ids[u.account], k.kind, p_account_owner[u.account], p_account_currency[u.account],
+               k.floor_minor, false, false, debits[u.account], credits[u.account], u.last_sequence, posted_at
+        FROM unnest(touched, touched_last) AS u(account, last_sequence)
+        JOIN ledger.account_kinds AS k ON k.kind = p_account_kind[u.account]
+        WHERE rows_at[u.account] IS NULL;
+        GET DIAGNOSTICS k = ROW_COUNT;
+        touched_count := touched_count - k;
+    END IF;
+    -- By the place where each row was read: under the book's lock nobody has moved it since.
+    UPDATE ledger.accounts AS a
+    SET debits_posted = debits[u.account], credits_posted = credits[u.account], last_sequence = u.last_sequence
+    FROM unnest(touched, touched_last) AS u(account, last_sequence)
+    WHERE a.ctid = rows_at[u.account] AND a.book_id = p_book;
+    GET DIAGNOSTICS k = ROW_COUNT;
+    IF k <> touched_count THEN
+        RAISE EXCEPTION '% accounts moved, % found', touched_count, k USING ERRCODE = 'QK004';
     END IF;
 
     INSERT INTO ledger.entries (book_id, sequence, recorded_at, block_number, key, kind, effective_on, caller,
@@ -378,19 +400,6 @@ BEGIN
     FROM unnest(posting_sequences, lines, p_debit, p_credit, p_amount_minor, p_available_on, debit_after, credit_after)
         AS u(sequence, line, d, c, amount_minor, available_on, debit_after, credit_after)
     WHERE u.sequence > 0;
-
-    UPDATE ledger.accounts AS a
-    SET debits_posted = u.debits, credits_posted = u.credits, last_sequence = u.last_sequence
-    FROM (
-        SELECT account_ids[t.account] AS account_id, debits[t.account] AS debits, credits[t.account] AS credits,
-               max(t.sequence) AS last_sequence
-        FROM (SELECT v.d, v.sequence FROM unnest(p_debit, posting_sequences) AS v(d, sequence)
-              UNION ALL
-              SELECT v.c, v.sequence FROM unnest(p_credit, posting_sequences) AS v(c, sequence)) AS t(account, sequence)
-        WHERE t.sequence > 0
-        GROUP BY t.account
-    ) AS u
-    WHERE a.book_id = p_book AND a.account_id = u.account_id;
 
     IF cardinality(p_reference_entry) > 0 THEN
         INSERT INTO ledger.entry_references (book_id, scheme, value, sequence)

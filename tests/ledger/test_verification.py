@@ -1,0 +1,230 @@
+"""Each check of verification finds what was done against it, and nothing else is wrong in sound books."""
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from ledger.errors import BookNotFound
+from ledger.fence import install_ddl_guard
+from ledger.journal import ExternalReference
+from ledger.posting import post_entries
+from ledger.verification import run_checks, verify
+from tests.conftest import ClonedDatabase
+from tests.ledger.entries import BANK, BOOK, FEES, PENDING, drawing, entry, posting, received
+
+UNGUARD = """DO $$ DECLARE t record; BEGIN
+    FOR t IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
+             WHERE tgname LIKE 'append_only%' AND tgparentid = 0 LOOP
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', t.relation, t.tgname);
+    END LOOP; END $$"""
+GUARD = UNGUARD.replace("DISABLE", "ENABLE ALWAYS")
+
+
+async def books(app: asyncpg.Connection) -> None:
+    """Three blocks: two captures with references and a fee, a draw, a release."""
+    captured = entry(
+        posting(BANK, PENDING, 1_000),
+        posting(PENDING, FEES, 30),
+        references=(ExternalReference("scb", "b"), ExternalReference("scb", "ก")),
+        drawable_minor=1_000,
+    )
+    await post_entries(app, BOOK, [captured, received(500, metadata=b"\x00\xff", caller="acct_1")])
+    await post_entries(app, BOOK, [drawing(captured, 600), drawing(captured, -100)])
+    await post_entries(app, BOOK, [received(7)])
+
+
+async def test_sound_books_pass_every_check(app: asyncpg.Connection, database: ClonedDatabase) -> None:
+    await books(app)
+    seen: list[tuple[int, int]] = []
+    auditor = await asyncpg.connect(database.auditor_dsn)
+    report = await verify(auditor, BOOK, progress=lambda done, total: seen.append((done, total)))
+    await auditor.close()
+    assert [check.name for check in report.checks if not check.passed] == []
+    assert (report.head, report.passed, seen[-1]) == (5, True, (5, 5))
+    rows = {check.name: check.rows for check in report.checks}
+    assert (rows["sequence_gapless"], rows["postings_whole"], rows["block_chain"]) == (5, 6, 4)
+    assert (rows["block_hashes"], rows["account_totals"], rows["keys"], rows["caps"]) == (5, 5, 5, 1)
+    assert report.checks[-1].detail == "guarded; DDL is detected, not refused"
+
+
+async def test_empty_book_passes_and_unknown_book_is_an_error(app: asyncpg.Connection) -> None:
+    assert (await verify(app, BOOK)).passed
+    with pytest.raises(BookNotFound):
+        await verify(app, 77)
+
+
+TAMPERINGS = {
+    "entry deleted": (
+        "DELETE FROM ledger.entries WHERE sequence = 2",
+        {"block_hashes", "keys", "postings_whole", "sequence_gapless"},
+    ),
+    "last entry deleted": (
+        "DELETE FROM ledger.entries WHERE sequence = 5",
+        {"account_totals", "block_hashes", "keys", "sequence_gapless"},
+    ),
+    "tail cut off with its block": (
+        "DELETE FROM ledger.blocks WHERE block_number = 3",
+        {"sequence_gapless"},
+    ),
+    "row beyond the head": (
+        "INSERT INTO ledger.entry_references VALUES (1000, 'scb', 'late', 6)",
+        {"sequence_gapless"},
+    ),
+    "posting deleted": (
+        "DELETE FROM ledger.postings WHERE sequence = 1 AND line = 1",
+        {"account_totals", "balances_after", "block_hashes", "postings_whole"},
+    ),
+    "posting moved in time": (
+        "UPDATE ledger.postings SET recorded_at = recorded_at + interval '1 second' WHERE sequence = 5",
+        {"postings_whole"},
+    ),
+    "posting to nobody": (
+        "UPDATE ledger.postings SET debit_account = 99 WHERE sequence = 5",
+        {"account_totals", "balances_after", "block_hashes", "postings_whole"},
+    ),
+    "available_on taken away": (
+        "UPDATE ledger.postings SET available_on = NULL WHERE sequence = 1 AND line = 2",
+        {"postings_whole", "block_hashes"},
+    ),
+    "amount changed": (
+        "UPDATE ledger.postings SET amount_minor = 8 WHERE sequence = 5",
+        {"balances_after", "account_totals", "block_hashes"},
+    ),
+    "amount changed with all that follows from it": (
+        """UPDATE ledger.postings SET amount_minor = 8, debit_balance_after = debit_balance_after + 1,
+               credit_balance_after = credit_balance_after + 1 WHERE sequence = 5;
+           UPDATE ledger.accounts SET debits_posted = debits_posted + 1 WHERE kind = 11;
+           UPDATE ledger.accounts SET credits_posted = credits_posted + 1 WHERE kind = 31""",
+        {"block_hashes"},
+    ),
+    "balance after changed": (
+        "UPDATE ledger.postings SET debit_balance_after = 0 WHERE sequence = 2",
+        {"balances_after", "block_hashes"},
+    ),
+    "account total changed": (
+        "UPDATE ledger.accounts SET credits_posted = credits_posted + 1 WHERE kind = 31",
+        {"account_totals", "trial_balance_zero"},
+    ),
+    "last sequence of an account changed": (
+        "UPDATE ledger.accounts SET last_sequence = 1 WHERE kind = 31",
+        {"account_totals"},
+    ),
+    "business date changed": (
+        "UPDATE ledger.entries SET effective_on = effective_on + 1 WHERE sequence = 2",
+        {"block_hashes"},
+    ),
+    "metadata changed": ("UPDATE ledger.entries SET metadata = 'x' WHERE sequence = 2", {"block_hashes"}),
+    "caller changed": ("UPDATE ledger.entries SET caller = 'acct_2' WHERE sequence = 2", {"block_hashes"}),
+    "entry moved to another block": (
+        "UPDATE ledger.entries SET block_number = 2 WHERE sequence = 2",
+        {"block_chain", "block_hashes"},
+    ),
+    "block renumbered": (
+        "UPDATE ledger.blocks SET block_number = 7 WHERE block_number = 2",
+        {"block_chain", "block_hashes"},
+    ),
+    "block forged": (
+        "UPDATE ledger.blocks SET hash = sha256('x') WHERE block_number = 2",
+        {"block_chain", "block_hashes"},
+    ),
+    "block lies about its range": (
+        "UPDATE ledger.blocks SET last_sequence = 9223372036854775807 WHERE block_number = 3",
+        {"sequence_gapless", "block_hashes"},
+    ),
+    "incarnation taken back": (
+        "UPDATE ledger.blocks SET incarnation = 0 WHERE block_number = 3",
+        {"block_chain", "block_hashes"},
+    ),
+    "reference added": ("INSERT INTO ledger.entry_references VALUES (1000, 'scb', 'z', 2)", {"block_hashes"}),
+    "reference deleted": ("DELETE FROM ledger.entry_references WHERE value = 'b'", {"block_hashes"}),
+    "key deleted": ("DELETE FROM ledger.idempotency_keys WHERE sequence = 2", {"keys"}),
+    "key invented": (
+        "INSERT INTO ledger.idempotency_keys VALUES (1000, gen_random_uuid(), 2, now())",
+        {"keys"},
+    ),
+    "cap widened": (
+        "UPDATE ledger.entry_caps SET drawable_minor = 2000 WHERE sequence = 1",
+        {"caps"},
+    ),
+    "draw forgotten": ("UPDATE ledger.entry_caps SET drawn_minor = 0 WHERE sequence = 1", {"caps"}),
+    "cap deleted": ("DELETE FROM ledger.entry_caps WHERE sequence = 1", {"caps"}),
+    "floor of a kind removed": ("UPDATE ledger.account_kinds SET floor_minor = NULL WHERE kind = 31", {"kinds"}),
+    "kind made authorising": (
+        "UPDATE ledger.entry_kinds SET mode = 'authorising' WHERE kind = 100",
+        {"kinds"},
+    ),
+}
+
+
+async def test_every_tampering_is_found(app: asyncpg.Connection, superuser: asyncpg.Connection) -> None:
+    await books(app)
+    found = {}
+    for done, (sql, _) in TAMPERINGS.items():
+        undo = superuser.transaction()
+        await undo.start()
+        for statement in (UNGUARD, sql, GUARD):
+            await superuser.execute(statement)
+        found[done] = {check.name for check in (await run_checks(superuser, BOOK)).checks if not check.passed}
+        await undo.rollback()
+    assert found == {done: expected for done, (_, expected) in TAMPERINGS.items()}
+    assert set().union(*found.values()) | {"guards"} == {check.name for check in (await verify(app, BOOK)).checks}
+    assert (await verify(app, BOOK)).passed
+
+
+WEAKENINGS = (
+    "ALTER TABLE ledger.entries DISABLE TRIGGER append_only",
+    "ALTER TABLE ledger.accounts ENABLE TRIGGER append_only",
+    "DROP TRIGGER append_only_truncate ON ledger.books",
+    "ALTER TABLE ledger.postings DETACH PARTITION ledger.postings_@month@",
+    "GRANT INSERT ON ledger.entries TO @app@",
+    "GRANT DELETE ON ledger.entry_caps TO PUBLIC",
+)
+
+
+async def test_weakened_guard_is_found_and_refused_behind_the_fence(
+    app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    await books(app)
+    month = await app.fetchval("SELECT to_char(now() + interval '1 month', 'YYYY_MM')")
+    role = await app.fetchval("SELECT session_user")
+    await install_ddl_guard(superuser)
+    report = await verify(app, BOOK)
+    assert (report.passed, report.checks[-1].detail) == (True, "guarded; DDL trips an event trigger")
+    for weakening in WEAKENINGS:
+        sql = weakening.replace("@month@", month).replace("@app@", role)
+        with pytest.raises(asyncpg.PostgresError, match="append-only") as refused:
+            await superuser.execute(sql)
+        assert refused.value.sqlstate == "QK005"
+        undo = superuser.transaction()
+        await undo.start()
+        await superuser.execute("SET LOCAL quickkub.ledger_change = 'ticket 1'")
+        await superuser.execute(sql)
+        assert await superuser.fetchval("SELECT count(*) FROM ledger.ledger_acts WHERE reason = 'ticket 1'") == 1
+        assert {check.name for check in (await run_checks(superuser, BOOK)).checks if not check.passed} == {"guards"}
+        await undo.rollback()
+    assert await app.fetchval("SELECT ledger.create_month_v1((now() + interval '13 months')::date)")
+
+
+async def test_books_verify_while_posting_goes_on(
+    app: asyncpg.Connection, database: ClonedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ledger.verification.CHUNK_BLOCKS", 2)
+    captured = received(1_000, drawable_minor=1_000)
+    await post_entries(app, BOOK, [captured])
+    other = await asyncpg.connect(database.app_dsn)
+
+    async def post_on() -> None:
+        for _ in range(60):
+            await post_entries(other, BOOK, [received(5), drawing(captured, 3)])
+
+    posting_on = asyncio.create_task(post_on())
+    heads = []
+    while not posting_on.done():
+        report = await verify(app, BOOK)
+        assert [check for check in report.checks if not check.passed] == []
+        heads.append(report.head)
+    await posting_on
+    await other.close()
+    assert len(heads) > 1
+    assert (await verify(app, BOOK)).head == 121
