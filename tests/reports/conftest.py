@@ -1,11 +1,14 @@
-"""The book of `books.py`, posted; and an auditor who may only read."""
+"""The book of `books.py`, posted; and an auditor who may only read. And reconciliation's books, to report on."""
 
 import asyncpg
 import pytest
 
 from ledger.accounts import open_book
 from ledger.posting import Ledger
+from tests.reconciliation.conftest import books, bring, connection, ids, reconciliation
 from tests.reports.books import BOOK, post_all
+
+__all__ = ["books", "bring", "connection", "ids", "reconciliation"]
 
 
 @pytest.fixture
