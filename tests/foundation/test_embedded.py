@@ -6,6 +6,7 @@ Method: real servers in homes of their own; crashes are SIGKILL to processes fou
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -27,14 +28,31 @@ SLOW_MACHINE_SECONDS = 30
 
 
 @pytest.fixture
-def folder():
-    """A home with a short path, whose servers are stopped afterwards whatever happened."""
+def empty():
+    """Where a home may come, with a short path; its servers are stopped afterwards whatever happened."""
     with tempfile.TemporaryDirectory(prefix="qk-") as name:
         home = Path(name) / ".quickkub"
         try:
             yield home
         finally:
             embedded.stop(home)
+
+
+@pytest.fixture(scope="module")
+def seed():
+    """A home whose servers have run once and were stopped."""
+    with tempfile.TemporaryDirectory(prefix="qk-") as name:
+        home = Path(name) / ".quickkub"
+        embedded.start(home, durable=False)
+        embedded.stop(home)
+        yield home
+
+
+@pytest.fixture
+def folder(seed, empty):
+    """A home that has run before: most tests need no new database, and making one takes the longest."""
+    shutil.copytree(seed, empty)
+    return empty
 
 
 def sleeper(folder: Path) -> subprocess.Popen:
@@ -180,20 +198,20 @@ async def test_recorded_process_that_is_somebody_elses_is_left_alone(folder):
         stranger.wait()
 
 
-async def test_a_start_cut_off_in_the_middle_is_begun_anew(folder):
-    home = Home(folder)
+async def test_a_start_cut_off_in_the_middle_is_begun_anew(empty):
+    home = Home(empty)
     home.prepare()
     half = home.postgres_folder.with_name("postgres.new")
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
-    async with embedded.servers(folder) as endpoints:
+    async with embedded.servers(empty) as endpoints:
         await write(endpoints, "works")
     assert not half.exists()
 
 
-async def test_nobody_else_can_read_the_home_or_log_in_without_password(folder):
-    async with embedded.servers(folder) as endpoints:
-        home = Home(folder)
+async def test_nobody_else_can_read_the_home_or_log_in_without_password(empty):
+    async with embedded.servers(empty) as endpoints:
+        home = Home(empty)
         for private in (home.folder, home.socket_folder, home.postgres_folder, home.valkey_folder):
             assert stat.S_IMODE(private.stat().st_mode) == 0o700
         for file in ("master_key", "secrets.json", "postgres.log", "valkey.log", "start.lock", "users.lock"):
@@ -218,8 +236,8 @@ async def test_keys_stay_when_servers_come_again(folder):
         assert second == first
 
 
-async def test_sockets_move_when_the_path_is_too_long(folder):
-    deep = folder / ("long" * 20)
+async def test_sockets_move_when_the_path_is_too_long(empty):
+    deep = empty / ("long" * 20)
     home = Home(deep)
     try:
         async with embedded.servers(deep) as endpoints:
@@ -234,14 +252,14 @@ async def test_sockets_move_when_the_path_is_too_long(folder):
         home.socket_folder.rmdir()
 
 
-async def test_a_new_database_gets_the_superusers_work_once(folder):
+async def test_a_new_database_gets_the_superusers_work_once(empty):
     seen = []
 
     async def after_create(connection: asyncpg.Connection) -> None:
         seen.append(await connection.fetchval("SELECT current_database() || ' as ' || current_user"))
 
     for _ in range(2):
-        async with embedded.servers(folder, after_create=after_create):
+        async with embedded.servers(empty, after_create=after_create):
             pass
     assert seen == ["quickkub as postgres"]
 
@@ -258,11 +276,11 @@ def test_port_in_use_is_named_with_its_setting():
     embedded.ensure_port_free("127.0.0.1", port, variable="QUICKKUB_API_PORT")
 
 
-def test_a_file_where_the_home_should_be_is_named(folder):
-    folder.write_text("in the way")
+def test_a_file_where_the_home_should_be_is_named(empty):
+    empty.write_text("in the way")
     with pytest.raises(EmbeddedUnavailable, match=r"cannot be written|is in the way"):
-        embedded.start(folder)
-    folder.unlink()
+        embedded.start(empty)
+    empty.unlink()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.foundation import embedded
-from gateway.foundation.embedded import binaries, home, postgres, processes
+from gateway.foundation.embedded import binaries, home, processes
 from tests.foundation.test_embedded import rows, write
 
 NOBODY = pwd.getpwnam("nobody")
@@ -63,16 +63,15 @@ def test_root_without_namespaces_runs_servers_as_nobody(place):
     assert (data / "PG_VERSION").stat().st_uid == NOBODY.pw_uid
 
 
-async def restart_twice(folder: Path) -> list[str]:
-    async with embedded.servers(folder) as endpoints:
+async def run_twice(folder: Path) -> list[str]:
+    async with embedded.servers(folder, durable=False) as endpoints:
         await write(endpoints, "kept")
-        os.kill(postgres.process_id(home.Home(folder)), 9)
-    async with embedded.servers(folder) as endpoints:
+    async with embedded.servers(folder, durable=False) as endpoints:
         return await rows(endpoints.database_owner_url)
 
 
 def main(place: Path, become: str) -> None:
-    asyncio.run(restart_twice(place / "before"))
+    asyncio.run(run_twice(place / "before"))
     processes.launcher.cache_clear()
     if become == "plain":
         # What is copied while still root is found again by name, wherever the installation lies.
@@ -85,7 +84,7 @@ def main(place: Path, become: str) -> None:
         home.STATE_FOLDER = place / "state"
         processes._namespace_prefix = lambda: None
     os.chdir("/")
-    sys.stdout.write("\n".join([*asyncio.run(restart_twice(place / "own/.quickkub")), ""]))
+    sys.stdout.write("\n".join([*asyncio.run(run_twice(place / "own/.quickkub")), ""]))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def ensure_running(home: Home, *, durable: bool = True) -> None:
     """
     data = home.postgres_folder
     if not (data / "PG_VERSION").exists():
-        _create(home)
+        _create(home, durable=durable)
     process_id = _recorded_process(data)
     if process_id is not None and processes.works_in(process_id, data):
         _wait_ready(home, process_id)
@@ -99,7 +99,7 @@ def url(home: Home, *, user: str, password: str, database: str) -> str:
     )
 
 
-def _create(home: Home) -> None:
+def _create(home: Home, *, durable: bool) -> None:
     """Run initdb aside and move the result into place, so that a crash in between leaves nothing half made."""
     data = home.postgres_folder
     user = processes.launcher()
@@ -123,6 +123,7 @@ def _create(home: Home) -> None:
                 "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8",
                 "--no-instructions",
+                *(() if durable else ("--no-sync",)),
             ],
             folder=home.servers_folder,
         )
