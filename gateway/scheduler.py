@@ -16,9 +16,9 @@ from gateway.foundation.database import Database
 from ledger.business_days import thai_banks
 
 _BOOKS: Final = sql("""
-    SELECT book.book_id, clock.offset_seconds, book.created_at, latest.closed
+    SELECT book.book_id, coalesce(clock.offset_seconds, 0) AS offset_seconds, book.created_at, latest.closed
     FROM ledger.books AS book
-    JOIN gateway.book_clocks AS clock USING (book_id)
+    LEFT JOIN gateway.book_clocks AS clock USING (book_id)
     LEFT JOIN LATERAL (
         SELECT max(period) AS closed FROM gateway.jobs AS job
         WHERE job.book_id = book.book_id AND job.step = :close_day) AS latest ON true

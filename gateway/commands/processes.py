@@ -68,7 +68,7 @@ async def _work(settings: Settings, stop: asyncio.Event) -> None:
     from gateway.worker import run  # noqa: PLC0415 -- loaded when it is needed
 
     if not stop.is_set():
-        await run(settings)
+        await run(settings, stop)
 
 
 async def _sandbox(settings: Settings, stop: asyncio.Event) -> None:

@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Final, TypeAlias
+from typing import Final
 
-import asyncpg
+from ledger.posting import Connection
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-"""A connection as every function here takes it; whoever calls opened it."""
+__all__ = ["Connection", "queries"]
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 

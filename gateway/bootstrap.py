@@ -1,0 +1,167 @@
+"""The composition root: settings in, services out. The only place that builds things."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+from redis.asyncio import Redis
+
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.foundation.settings import Settings, SettingsInvalid
+from gateway.merchants import clocks, fee_plans, provider_accounts
+from gateway.payments.calls import Calls
+from gateway.payments.facts import FactApplier
+from gateway.payments.idempotency import IdempotencyStore
+from gateway.payments.intents import Intents
+from gateway.payments.janitor import Janitor
+from gateway.payments.refunds import Refunds
+from gateway.payments.schedule import Schedule
+from gateway.providers.base import ProviderAccount
+from gateway.providers.registry import Providers
+from gateway.sandbox.client import SandboxControl
+from gateway.settlement.confirmations import Confirmations
+from gateway.settlement.daily import Daily
+from gateway.settlement.runs import SettlementRun, Sweeper
+from gateway.webhooks import events
+from gateway.webhooks.deliveries import Deliverer
+from gateway.webhooks.inbox import InboxProcessor
+from gateway.webhooks.sending import Sender
+from ledger.posting import Ledger
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the API and the worker use, built once a process."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    vault: Vault
+    redis: Redis | None
+    providers: Providers
+    sandbox: SandboxControl | None
+    applier: FactApplier
+    intents: Intents
+    refunds: Refunds
+    idempotency: IdempotencyStore
+    janitor: Janitor
+    inbox: InboxProcessor
+    deliverer: Deliverer
+    settlement: SettlementRun
+    payout_sweeper: Sweeper
+    daily: Daily
+
+    async def register_pending(self) -> int:
+        """Tell the sandbox of test accounts that it does not know yet; returns how many it took."""
+        if self.sandbox is None:
+            return 0
+        return await provider_accounts.register_pending(
+            self.database,
+            self.vault,
+            self.sandbox,
+            sandbox_url=self.settings.sandbox_url,
+            public_url=self.settings.public_url,
+        )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Build the services on resolved settings and close everything at the end.
+
+    Raises:
+        SettingsInvalid: an address or key is missing.
+    """
+    if settings.database_url is None or settings.master_key is None:
+        raise SettingsInvalid("DATABASE_URL and MASTER_KEY must be known before services are opened")
+    async with AsyncExitStack() as stack:
+        database = await Database.open(settings.database_url)
+        stack.push_async_callback(database.close)
+        ledger = Ledger(database.ledger_pool)
+        stack.push_async_callback(ledger.close)
+        vault = Vault(settings.master_key)
+        redis = Redis.from_url(settings.redis_url) if settings.redis_url else None
+        if redis is not None:
+            stack.push_async_callback(redis.aclose)
+        providers = await stack.enter_async_context(
+            Providers(timeout_seconds=settings.provider_timeout_seconds, sandbox_url=settings.sandbox_url)
+        )
+        sandbox = None
+        if settings.sandbox_enabled and settings.sandbox_control_key:
+            sandbox = await stack.enter_async_context(
+                SandboxControl(settings.sandbox_url, settings.sandbox_control_key)
+            )
+        sender = await stack.enter_async_context(Sender(allow_loopback=settings.allow_loopback_webhooks))
+        yield _build(
+            stack=stack,
+            settings=settings,
+            database=database,
+            ledger=ledger,
+            vault=vault,
+            redis=redis,
+            providers=providers,
+            sandbox=sandbox,
+            sender=sender,
+        )
+
+
+def _build(
+    *,
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    vault: Vault,
+    redis: Redis | None,
+    providers: Providers,
+    sandbox: SandboxControl | None,
+    sender: Sender,
+) -> Services:
+    async def account_of(book_id: int, provider: str) -> ProviderAccount | None:
+        async with database.read() as connection:
+            return await provider_accounts.for_book(connection, vault, book_id, provider)
+
+    applier = FactApplier(database, record_events=events.record, clock_of=clocks.clock_of)
+    stack.push_async_callback(applier.close)
+    calls = Calls(providers, account_of)
+    schedule = Schedule(
+        first_delay_seconds=settings.janitor_first_delay_seconds,
+        lease_seconds=settings.idempotency_lease_seconds,
+    )
+    idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
+    stack.push_async_callback(idempotency.close)
+    refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
+    settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
+    return Services(
+        settings=settings,
+        database=database,
+        ledger=ledger,
+        vault=vault,
+        redis=redis,
+        providers=providers,
+        sandbox=sandbox,
+        applier=applier,
+        intents=Intents(
+            database,
+            applier,
+            calls,
+            schedule,
+            record_events=events.record,
+            plan_of=fee_plans.plan_for,
+        ),
+        refunds=refunds,
+        idempotency=idempotency,
+        janitor=Janitor(database, applier, calls, refunds, schedule, clock_of=clocks.clock_of),
+        inbox=InboxProcessor(database, vault, providers, applier),
+        deliverer=Deliverer(database, vault, sender),
+        settlement=settlement,
+        payout_sweeper=Sweeper(database, settlement),
+        daily=Daily(
+            database=database,
+            ledger=ledger,
+            vault=vault,
+            providers=providers,
+            applier=applier,
+            settlement=settlement,
+            confirmations=Confirmations(database, ledger),
+        ),
+    )

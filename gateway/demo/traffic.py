@@ -1,0 +1,206 @@
+"""Merchant and payers at work: orders become payments through the public API; payers pay at the providers.
+
+The payers' side is the sandbox's control interface – a phone scanning a QR has no other door. Everything is
+repeated safely: an order is created under its own Idempotency-Key, and whether a payer has paid already is asked
+of the sandbox's books first.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from gateway.demo.client import MerchantClient
+from gateway.demo.orders import SPECIAL_AMOUNTS_MINOR, Befalls, Order
+from gateway.providers.promptpay import read_qr
+from gateway.sandbox.client import SandboxControl, SandboxRefused
+
+SHOPPERS: Final = 12
+"""Orders under way at once."""
+POLL_SECONDS: Final = 0.2
+SETTLE_TIMEOUT_SECONDS: Final = 60
+LIVES_SECONDS: Final = {Befalls.PAID_AFTER_EXPIRY: 2, Befalls.ABANDONED: 2, Befalls.WRONG_AMOUNT: 6}
+"""Business seconds after which the QR of such an order expires."""
+LATE_SECONDS: Final = 3.0
+SILENT_SECONDS: Final = 6.0
+WRONG_AMOUNT_SHORT_MINOR: Final = 100_00
+"""How much the payer of the wrong amount leaves out."""
+FINAL_STATUSES: Final = frozenset(
+    {"succeeded", "requires_payment_method", "canceled", "expired", "requires_capture", "conflicted"}
+)
+
+
+class TrafficStuck(Exception):
+    """Payments did not come to an end in time."""
+
+
+class Shop(msgspec.Struct, kw_only=True):
+    """What traffic needs: the API, the payers' door, the world, and the vault's public key."""
+
+    api: MerchantClient
+    sandbox: SandboxControl
+    world: str
+    vault_url: str
+    public_key: str
+
+
+async def prepare(shop: Shop) -> None:
+    """Order the faults that the special orders will meet."""
+    world, amounts = shop.world, SPECIAL_AMOUNTS_MINOR
+    faults: list[tuple[str, str, str, Befalls, dict[str, Any]]] = [
+        ("scb", "callback", "callback_duplicate", Befalls.CALLBACK_TWICE, {}),
+        ("scb", "callback", "callback_late", Befalls.CALLBACK_LATE, {"seconds": LATE_SECONDS}),
+        ("omise", "charge", "timeout_after", Befalls.PROVIDER_SILENT, {"seconds": SILENT_SECONDS}),
+    ]
+    for provider, operation, fault, befalls, details in faults:
+        await shop.sandbox.add_fault(
+            world=world,
+            provider=provider,
+            operation=operation,
+            fault=fault,
+            amount_minor=amounts[befalls],
+            **details,
+        )
+
+
+async def play(shop: Shop, orders: list[Order], done: Callable[[Order], None]) -> dict[str, str]:
+    """Make every order; returns intent id by merchant reference. `done` is called as each one ends."""
+    gate = asyncio.Semaphore(SHOPPERS)
+    intents: dict[str, str] = {}
+
+    async def one(order: Order) -> None:
+        async with gate:
+            intents[order.reference] = await _play_one(shop, order)
+            done(order)
+
+    async with asyncio.TaskGroup() as group:
+        for order in orders:
+            group.create_task(one(order))
+    return intents
+
+
+async def settled(shop: Shop) -> list[dict[str, Any]]:
+    """Wait until no payment and no refund is under way; returns all payments.
+
+    Raises:
+        TrafficStuck: some are still open after a minute.
+    """
+    deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
+    while True:
+        intents = await shop.api.all("/v1/payment_intents")
+        refunds = await shop.api.all("/v1/refunds")
+        waiting = [intent for intent in intents if intent["status"] not in FINAL_STATUSES]
+        unrefunded = [refund for refund in refunds if refund["status"] not in {"succeeded", "failed", "canceled"}]
+        if not waiting and not unrefunded:
+            return intents
+        if asyncio.get_running_loop().time() > deadline:
+            counted = Counter(item["status"] for item in [*waiting, *unrefunded])
+            raise TrafficStuck(f"still under way after {SETTLE_TIMEOUT_SECONDS} s: {dict(counted)}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _play_one(shop: Shop, order: Order) -> str:
+    body: dict[str, Any] = {
+        "amount": order.amount_minor,
+        "currency": "thb",
+        "payment_method": order.method,
+        "provider": order.provider,
+        "merchant_reference": order.reference,
+        "description": f"Order {order.number}",
+    }
+    if order.befalls in LIVES_SECONDS:
+        body["expires_in_seconds"] = LIVES_SECONDS[order.befalls]
+    if order.card_number is not None:
+        body["card_token"] = await _card_token(shop, order.card_number)
+    intent = await shop.api.post("/v1/payment_intents", body, key=order.reference)
+    if order.method == "promptpay":
+        await _pay(shop, order, intent)
+    if order.refund_minor:
+        await _refund(shop, order, intent["id"])
+    return str(intent["id"])
+
+
+async def _pay(shop: Shop, order: Order, intent: dict[str, Any]) -> None:
+    """The payer scans the QR and pays – or does not, or pays something else, or too late."""
+    if order.befalls is Befalls.ABANDONED:
+        return
+    if order.befalls is Befalls.PAID_AFTER_EXPIRY:
+        await _wait_for_status(shop, intent["id"], "expired")
+    details: dict[str, Any] = {}
+    if order.befalls is Befalls.WRONG_AMOUNT:
+        details["amount_minor"] = order.amount_minor - WRONG_AMOUNT_SHORT_MINOR
+    intent = await _with_next_action(shop, intent)
+    reference = intent["next_action"]["qr_data"] if order.provider == "scb" else intent["latest_attempt"]["id"]
+    await _pay_once(shop, order, reference, details)
+
+
+async def _pay_once(shop: Shop, order: Order, reference: str, details: dict[str, Any]) -> None:
+    """Pay, also while servers are being killed: before it is repeated, the sandbox is asked whether it was paid."""
+    while True:
+        try:
+            await shop.sandbox.pay(world=shop.world, provider=order.provider, reference=reference, **details)
+        except (httpx.HTTPError, SandboxRefused) as error:
+            if isinstance(error, SandboxRefused) and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
+                raise
+            await asyncio.sleep(POLL_SECONDS)
+            if await _is_paid(shop, order, reference):
+                return
+        else:
+            return
+
+
+async def _is_paid(shop: Shop, order: Order, reference: str) -> bool:
+    while True:
+        try:
+            books = await shop.sandbox.books(shop.world)
+        except (httpx.HTTPError, SandboxRefused):
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        name = _bill_reference(reference) if order.provider == "scb" else reference
+        return any(
+            charge["received_minor"] and name in {charge["reference"], *charge.get("metadata", {}).values()}
+            for charge in books["charges"]
+        )
+
+
+def _bill_reference(qr_data: str) -> str:
+    bill = read_qr(qr_data).bill
+    assert bill is not None, "SCB's QR asks for a bill payment"
+    return bill.reference1
+
+
+async def _with_next_action(shop: Shop, intent: dict[str, Any]) -> dict[str, Any]:
+    """The payment with its QR; after a fault it may take a moment until the provider's answer is known."""
+    return intent if intent.get("next_action") else await shop.api.get(f"/v1/payment_intents/{intent['id']}")
+
+
+async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
+    await _wait_for_status(shop, intent_id, "succeeded")
+    body = {"payment_intent": intent_id, "amount": order.refund_minor, "reason": "requested_by_customer"}
+    await shop.api.post("/v1/refunds", body, key=f"{order.reference}-REFUND")
+
+
+async def _wait_for_status(shop: Shop, intent_id: str, status: str) -> None:
+    deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
+    while (found := (await shop.api.get(f"/v1/payment_intents/{intent_id}"))["status"]) != status:
+        if asyncio.get_running_loop().time() > deadline:
+            raise TrafficStuck(f"{intent_id} is {found}, not {status}")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _card_token(shop: Shop, card_number: str) -> str:
+    """What the payer's browser does: the card goes to the provider's vault, never to us."""
+    card = {
+        "name": "TEST PAYER",
+        "number": card_number,
+        "expiration_month": 12,
+        "expiration_year": 2099,
+        "security_code": "123",
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=10) as browser:
+        answer = await browser.post(shop.vault_url, json={"card": card}, auth=(shop.public_key, ""))
+    answer.raise_for_status()
+    return str(answer.json()["id"])
