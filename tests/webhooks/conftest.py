@@ -20,16 +20,16 @@ ACCOUNT = "acct_test_1"
 
 
 class Clock:
-    """Real time of the code under test; starts at the real one."""
+    """Real time of the code under test: begins at the real one and stands still until it is moved."""
 
     def __init__(self) -> None:
-        self.moved = timedelta(0)
+        self.now = datetime.now(UTC)
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.moved
+        return self.now
 
     def advance(self, **units: float) -> None:
-        self.moved += timedelta(**units)
+        self.now += timedelta(**units)
 
 
 class House(msgspec.Struct):
