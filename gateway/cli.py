@@ -10,6 +10,7 @@ from gateway.foundation.embedded.errors import EmbeddedUnavailable
 from gateway.foundation.settings import SettingsInvalid
 
 COMMANDS: Final = {
+    "demo": "gateway.commands.demo:demo",
     "up": "gateway.commands.processes:up",
     "serve": "gateway.commands.processes:serve",
     "work": "gateway.commands.processes:work",
@@ -18,6 +19,9 @@ COMMANDS: Final = {
     "database": "gateway.commands.database:database",
     "merchants": "gateway.commands.merchants:merchants",
     "operators": "gateway.commands.operators:operators",
+    "settlement": "gateway.commands.settlement:settlement",
+    "reports": "gateway.commands.reports:reports",
+    "export": "gateway.commands.reports:export",
 }
 """Command → `module:attribute`."""
 

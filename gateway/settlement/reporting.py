@@ -1,21 +1,61 @@
-"""What the settlement room tells the reports: windows, payouts, and what each payout file says of itself."""
+"""What the settlement room tells the reports: windows, payouts, and what each payout file says of itself.
 
-from datetime import date
+`write_reports` writes everything that finance reads of a book and a period, each report checked as it is rendered.
+"""
+
+from datetime import date, datetime
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import business_date_of
+from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.settlement.files import content_context
 from gateway.settlement.payout_files import pain_001
 from gateway.settlement.payouts import Payout, PayoutState, of_row
 from gateway.settlement.schedules import PAYOUT_FEE
 from gateway.settlement.tables import payout_files, payouts, settlements
-from reports.finance.merchant_settlement import SettlementWindow
+from reports import rendering
+from reports.finance.merchant_settlement import SettlementWindow, merchant_settlement
+from reports.finance.payouts import payout_report
+from reports.finance.reconciliation_summary import finished_runs, reconciliation_reports
+from reports.finance.trial_balance import trial_balance
+from reports.rendering import Report
 from reports.rows import PayoutFileTotal, PayoutLine
 
 _NOT_OWED = frozenset({PayoutState.PAID, PayoutState.RETURNED, PayoutState.REJECTED})
+
+
+async def write_reports(
+    database: Database,
+    vault: Vault,
+    *,
+    book_id: int,
+    folder: Path,
+    from_on: date,
+    to_on: date,
+    generated_at: datetime,
+) -> list[Path]:
+    """Trial balance, payouts, and each settlement and reconciliation run of the period; returns the files.
+
+    Raises:
+        IdentityFailed: a report does not add up. Those before it are written, it and those after it are not.
+    """
+    async with database.read() as connection:
+        windows = await settlement_windows(connection, book_id, from_on=from_on, to_on=to_on)
+        rows = await payout_lines(connection, book_id)
+        files = await file_totals(connection, vault, book_id)
+    async with database.ledger_pool.acquire() as ledger:
+        reports: list[Report] = [
+            await trial_balance(ledger, book_id, from_on=from_on, to_on=to_on),
+            await payout_report(ledger, book_id, rows=rows, files=files, as_of=to_on),
+        ]
+        reports += [await merchant_settlement(ledger, book_id, window) for window in windows]
+        for business_on in await finished_runs(ledger, book_id, from_on=from_on, to_on=to_on):
+            reports += await reconciliation_reports(ledger, book_id, business_on=business_on)
+    return [path for report in reports for path in rendering.write(report, folder, generated_at=generated_at)]
 
 
 async def settlement_windows(

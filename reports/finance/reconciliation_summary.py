@@ -87,6 +87,12 @@ async def reconciliation_reports(
     )
 
 
+async def finished_runs(connection: Connection, book_id: int, *, from_on: date, to_on: date) -> list[date]:
+    """The business dates of a period that have a finished run, oldest first."""
+    rows = await connection.fetch(QUERIES["finished_runs"], book_id, from_on, to_on)
+    return [row["business_on"] for row in rows]
+
+
 def _head(report: str, result: RunResult, cut: int, *, control_column: str) -> ReportHead:
     return ReportHead(
         report=report,

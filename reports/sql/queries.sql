@@ -110,6 +110,12 @@ GROUP BY a.currency;
 SELECT r.run_id, r.result::text AS result
 FROM reconciliation.runs AS r WHERE r.book_id = $1 AND r.business_on = $2 AND r.state = 'finished';
 
+-- name: finished_runs
+SELECT r.business_on
+FROM reconciliation.runs AS r
+WHERE r.book_id = $1 AND r.business_on BETWEEN $2 AND $3 AND r.state = 'finished'
+ORDER BY r.business_on;
+
 -- name: statement_lines
 -- What the run of business date $2 had to do, by source: its lines, and what its files held besides.
 SELECT t.source, max(t.currency) AS currency, sum(t.lines)::bigint AS lines, sum(t.amount_minor)::bigint AS amount_minor
