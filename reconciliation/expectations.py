@@ -27,7 +27,9 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """A line that a statement must show.
 
     Attributes:
-        expected_id: `<sequence>-<account>`: which of the entry's accounts it is about, counted from 1.
+        expected_id: `<fact>-<account>`: which fact, and which of the accounts it moved, counted from 1; an entry
+            without a fact goes by its sequence.
+        sequence: of the first of its entries.
         stage: `provider` or `payout`: on whose statement.
         amount_minor: signed in that account's view, gross of any fee that the provider keeps back.
     """
@@ -45,9 +47,10 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Metadata(msgspec.Struct):
-    """What is read of an entry's metadata."""
+    """What is read of an entry's metadata: our ids, where its poster put them."""
 
     payout: str | None = None
+    fact: str | None = None
 
 
 async def follow_feed(connection: Connection, book_id: int) -> int:
@@ -65,13 +68,13 @@ async def follow_feed(connection: Connection, book_id: int) -> int:
 
 def expected_of(entry: RecordedEntry) -> list[Expected]:
     """The lines that an entry makes us expect; most entries none or one."""
-    payout_id = _payout_of(entry)
+    metadata = _metadata_of(entry)
     found = []
     for number, (account, amount_minor) in enumerate(_movements(entry), start=1):
         provider = account.owner if account.kind is AccountKind.PROVIDER_RECEIVABLE else None
         found.append(
             Expected(
-                expected_id=f"{entry.sequence}-{number}",
+                expected_id=f"{metadata.fact or entry.sequence}-{number}",
                 sequence=entry.sequence,
                 stage="payout" if provider is None else "provider",
                 provider=provider,
@@ -79,7 +82,7 @@ def expected_of(entry: RecordedEntry) -> list[Expected]:
                 amount_minor=amount_minor,
                 currency=account.currency,
                 effective_on=entry.effective_on,
-                payout_id=payout_id,
+                payout_id=metadata.payout,
                 references=entry.references,
             )
         )
@@ -103,13 +106,28 @@ def _movements(entry: RecordedEntry) -> Iterator[tuple[AccountRef, int]]:
     yield from ((account, amount_minor) for account, amount_minor in sorted(net.items()) if amount_minor)
 
 
-def _payout_of(entry: RecordedEntry) -> str | None:
-    if entry.kind not in {EntryKind.PAYOUT_REQUESTED, EntryKind.PAYOUT_PAID, EntryKind.PAYOUT_REJECTED}:
-        return None
+def _metadata_of(entry: RecordedEntry) -> _Metadata:
     try:
-        return msgspec.json.decode(entry.metadata, type=_Metadata).payout
+        return msgspec.json.decode(entry.metadata, type=_Metadata)
     except msgspec.DecodeError:
-        return None
+        return _Metadata()
+
+
+def _together(expected: Iterable[Expected]) -> list[Expected]:
+    """One for each id, with the sum of the amounts and all of the names."""
+    found: dict[str, Expected] = {}
+    for each in expected:
+        before = found.get(each.expected_id)
+        found[each.expected_id] = (
+            each
+            if before is None
+            else msgspec.structs.replace(
+                before,
+                amount_minor=before.amount_minor + each.amount_minor,
+                references=(*before.references, *each.references),
+            )
+        )
+    return list(found.values())
 
 
 async def _follow_chunk(connection: Connection, book_id: int) -> int:
@@ -120,7 +138,7 @@ async def _follow_chunk(connection: Connection, book_id: int) -> int:
         entries = await read_entries(connection, book_id, after=after, limit=CHUNK_ENTRIES)
         if not entries:
             return 0
-        await _insert(connection, book_id, [expected for entry in entries for expected in expected_of(entry)])
+        await _insert(connection, book_id, _together(expected for entry in entries for expected in expected_of(entry)))
         await connection.execute(sql["book_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_PAID))
         await connection.execute(sql["withdraw_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_REJECTED))
         await connection.execute(sql["move_feed"], book_id, entries[-1].sequence)
@@ -129,7 +147,9 @@ async def _follow_chunk(connection: Connection, book_id: int) -> int:
 
 def _payouts_moved(entries: Iterable[RecordedEntry], kind: EntryKind) -> tuple[list[str], list[int]]:
     moved = [
-        (payout_id, entry.sequence) for entry in entries if entry.kind is kind and (payout_id := _payout_of(entry))
+        (payout_id, entry.sequence)
+        for entry in entries
+        if entry.kind is kind and (payout_id := _metadata_of(entry).payout) is not None
     ]
     return [payout_id for payout_id, _ in moved], [sequence for _, sequence in moved]
 

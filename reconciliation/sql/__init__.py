@@ -1,20 +1,16 @@
-"""Named queries: each has a `-- name:` line and, after it, a comment that says what it gives."""
+"""Named queries, a file for each module that runs them: a `-- name:` line, a comment that says what it gives, SQL."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
-from typing import Final
+from pathlib import Path
 
 from ledger.posting import Connection
+from ledger.queries import load_queries
 
 __all__ = ["Connection", "queries"]
-
-_NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
 @cache
 def queries(file: str) -> Mapping[str, str]:
     """The queries of `reconciliation/sql/<file>.sql` by name."""
-    pieces = _NAME.split(files(__name__).joinpath(f"{file}.sql").read_text("utf-8"))
-    return dict(zip(pieces[1::2], (query.strip() for query in pieces[2::2]), strict=True))
+    return load_queries(Path(__file__).parent / f"{file}.sql")

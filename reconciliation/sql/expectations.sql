@@ -11,12 +11,13 @@ INSERT INTO reconciliation.feed_positions (book_id, last_sequence) VALUES ($1, 0
 UPDATE reconciliation.feed_positions SET last_sequence = $2 WHERE book_id = $1
 
 -- name: insert_expected
--- What statements must show.
-INSERT INTO reconciliation.expected_lines (
+-- What statements must show; the second entry of a movement adds to the first.
+INSERT INTO reconciliation.expected_lines AS known (
     book_id, expected_id, sequence, stage, provider, kind, amount_minor, currency, effective_on, payout_id)
 SELECT $1, expected.*
 FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::date[],
     $10::text[]) AS expected
+ON CONFLICT (book_id, expected_id) DO UPDATE SET amount_minor = known.amount_minor + excluded.amount_minor
 
 -- name: insert_references
 -- Under which names they must show it.

@@ -11,7 +11,7 @@ from ledger.chart_of_accounts import AccountKind
 from ledger.journal import AccountRef, ExternalReference, JournalEntry, Posted, Refused
 from ledger.posting import post_entries
 from ledger.posting_rules.fees_and_tax import NO_FEE
-from ledger.posting_rules.payments import payment_captured
+from ledger.posting_rules.payments import payer_money_held, payment_captured
 from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested
 from ledger.posting_rules.refunds import refund_reserved, refund_succeeded
 from ledger.posting_rules.settlement import became_available
@@ -32,14 +32,15 @@ def entry_key(identifier: str, purpose: str) -> UUID:
 class Books:
     """Posts on a connection of its own and counts what was posted."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, book_id: int = BOOK) -> None:
         self.connection = connection
+        self.book_id = book_id
         self.calls = 0
         self.posted: list[JournalEntry] = []
 
     async def open(self) -> None:
         async with self.connection.transaction():
-            await open_book(self.connection, BOOK, code="test-1007", mode="test")
+            await open_book(self.connection, self.book_id, code=f"test-{self.book_id}", mode="test")
 
     async def post(self, book_id: int, entry: JournalEntry) -> Posted | Refused:
         self.calls += 1
@@ -51,14 +52,22 @@ class Books:
         return result
 
     async def captured(
-        self, provider: str, reference: str, amount_minor: int, *, on: date = DAY, bill: str | None = None
+        self,
+        provider: str,
+        reference: str,
+        amount_minor: int,
+        *,
+        on: date = DAY,
+        bill: str | None = None,
+        held_minor: int = 0,
     ) -> UUID:
+        """A receipt: what was due, and what is held for the payer, as two entries of one fact."""
         key = entry_key(reference, "captured")
         references = [ExternalReference(provider, reference)]
         if bill is not None:
             references.append(ExternalReference(provider, bill))
         await self.post(
-            BOOK,
+            self.book_id,
             payment_captured(
                 key=key,
                 provider=provider,
@@ -69,15 +78,28 @@ class Books:
                 available_on=on,
                 effective_on=on,
                 references=tuple(references),
-                metadata=b"{}",
+                metadata=_fact(reference),
                 caller="system",
             ),
         )
+        if held_minor:
+            held = payer_money_held(
+                key=entry_key(reference, "held"),
+                provider=provider,
+                intent="pi_test_1",
+                amount_minor=held_minor,
+                currency="THB",
+                effective_on=on,
+                references=tuple(references),
+                metadata=_fact(reference),
+                caller="system",
+            )
+            await self.post(self.book_id, held)
         return key
 
     async def refunded(self, charge: UUID, reference: str, amount_minor: int, *, on: date = DAY) -> None:
         await self.post(
-            BOOK,
+            self.book_id,
             refund_reserved(
                 key=entry_key(reference, "reserved"),
                 captured_key=charge,
@@ -91,7 +113,7 @@ class Books:
             ),
         )
         await self.post(
-            BOOK,
+            self.book_id,
             refund_succeeded(
                 key=entry_key(reference, "succeeded"),
                 provider="omise",
@@ -108,7 +130,7 @@ class Books:
     async def payout(self, payout_id: str, amount_minor: int, *, on: date = NEXT_DAY) -> None:
         """Make that much of the day's pending money available and reserve it for a payout."""
         await self.post(
-            BOOK,
+            self.book_id,
             became_available(
                 key=entry_key(payout_id, "available"),
                 merchant=MERCHANT,
@@ -120,7 +142,7 @@ class Books:
             ),
         )
         await self.post(
-            BOOK,
+            self.book_id,
             payout_requested(
                 key=entry_key(payout_id, "reserve"),
                 merchant=MERCHANT,
@@ -136,7 +158,7 @@ class Books:
 
     async def paid(self, payout_id: str, amount_minor: int, line_id: str, *, on: date = NEXT_DAY) -> None:
         await self.post(
-            BOOK,
+            self.book_id,
             payout_paid(
                 key=entry_key(payout_id, "paid"),
                 merchant=MERCHANT,
@@ -152,7 +174,7 @@ class Books:
 
     async def rejected(self, payout_id: str, amount_minor: int, *, on: date = NEXT_DAY) -> None:
         await self.post(
-            BOOK,
+            self.book_id,
             payout_rejected(
                 key=entry_key(payout_id, "rejected"),
                 merchant=MERCHANT,
@@ -168,6 +190,10 @@ class Books:
 RECEIVABLE_OMISE = AccountRef(AccountKind.PROVIDER_RECEIVABLE, "omise", "THB")
 RECEIVABLE_SCB = AccountRef(AccountKind.PROVIDER_RECEIVABLE, "scb", "THB")
 BANK_ACCOUNT = AccountRef(AccountKind.BANK, BANK, "THB")
+
+
+def _fact(reference: str) -> bytes:
+    return msgspec.json.encode({"fact": f"fact_test_{reference}"})
 
 
 def _payout(payout_id: str) -> bytes:

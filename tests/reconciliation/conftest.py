@@ -47,19 +47,22 @@ def ids() -> Ids:
     return Ids()
 
 
+async def bring_in(
+    connection: asyncpg.Connection, ids: Ids, source: str, content: bytes, *, book_id: int = BOOK
+) -> ImportResult:
+    return await import_statement(
+        connection,
+        book_id=book_id,
+        file=RawFile(source=source, name=f"{source}.txt", content=content),
+        received_at=RECEIVED_AT,
+        new_id=ids,
+        seal=seal,
+    )
+
+
 @pytest.fixture
 def bring(connection: asyncpg.Connection, ids: Ids) -> Import:
-    async def bring_in(source: str, content: bytes) -> ImportResult:
-        return await import_statement(
-            connection,
-            book_id=BOOK,
-            file=RawFile(source=source, name=f"{source}.txt", content=content),
-            received_at=RECEIVED_AT,
-            new_id=ids,
-            seal=seal,
-        )
-
-    return bring_in
+    return partial(bring_in, connection, ids)
 
 
 @pytest.fixture
@@ -90,8 +93,7 @@ async def books(database: ClonedDatabase) -> AsyncIterator[Books]:
         await found.close()
 
 
-@pytest.fixture
-def reconciliation(database: ClonedDatabase, books: Books, ids: Ids) -> Reconciliation:
+def reconciliation_of(database: ClonedDatabase, books: Books, ids: Ids) -> Reconciliation:
     @asynccontextmanager
     async def connect() -> AsyncIterator[asyncpg.Connection]:
         found = await asyncpg.connect(database.app_dsn)
@@ -101,3 +103,8 @@ def reconciliation(database: ClonedDatabase, books: Books, ids: Ids) -> Reconcil
             await found.close()
 
     return Reconciliation(connect=connect, post=books.post, new_id=ids, entry_key=entry_key, banks={BANK_ACCOUNT: BANK})
+
+
+@pytest.fixture
+def reconciliation(database: ClonedDatabase, books: Books, ids: Ids) -> Reconciliation:
+    return reconciliation_of(database, books, ids)

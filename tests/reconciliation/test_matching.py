@@ -211,6 +211,21 @@ async def test_the_database_refuses_a_second_match_of_either_side(connection, bo
         await connection.execute(copy.format(line="'other'", expected="expected_id"))
 
 
+async def test_a_receipt_booked_as_two_entries_is_one_movement(connection, books, bring, match):
+    await books.captured("scb", "qk01", 500, bill="QK1", held_minor=77)
+    await bring("thai_bill_payment", bill_file([{"ref1": "QK1", "amount_minor": 577, "transaction_id": "qk01"}]))
+    assert await match() == {"exact_reference": 1}
+    expected = await connection.fetch("SELECT expected_id, sequence, amount_minor FROM reconciliation.expected_lines")
+    assert [tuple(row) for row in expected] == [("fact_test_qk01-1", 1, 577)]
+
+
+async def test_the_feed_is_the_same_in_chunks_of_one(connection, books, monkeypatch):
+    monkeypatch.setattr("reconciliation.expectations.CHUNK_ENTRIES", 1)
+    await books.captured("scb", "qk01", 500, held_minor=77)
+    assert await follow_feed(connection, BOOK) == 2
+    assert await connection.fetchval("SELECT sum(amount_minor) FROM reconciliation.expected_lines") == 577
+
+
 async def test_the_feed_is_read_once(connection, books):
     await books.captured("scb", "qk01", 500)
     assert await follow_feed(connection, BOOK) == 1
