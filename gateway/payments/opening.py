@@ -28,6 +28,8 @@ def chosen_route(request: CreateIntent, providers: Mapping[str, Provider]) -> Ro
         raise InvalidRequest("parameter_missing", "a card is charged by its token", param="card_token")
     if request.payment_method is not Method.CARD and request.card_token is not None:
         raise InvalidRequest("parameter_invalid", "only cards have a token", param="card_token")
+    if request.payment_method is Method.CARD and request.expires_in_seconds is not None:
+        raise InvalidRequest("parameter_invalid", "a card is charged at once", param="expires_in_seconds")
     return route(
         providers,
         method=request.payment_method,
@@ -52,7 +54,7 @@ def new_payment(
     """
     now = principal.clock.now()
     attempt_id = new_id("att", livemode=principal.livemode)
-    life_seconds = chosen.capabilities.expiry_seconds
+    life_seconds = request.expires_in_seconds or chosen.capabilities.expiry_seconds
     expires_at = None if life_seconds is None else now + timedelta(seconds=life_seconds)
     intent = IntentRow(
         book_id=principal.book_id,

@@ -4,13 +4,13 @@ Lock order: intents in id order, then the book (by `post_entries`). Attempts, re
 a change: whoever writes them holds the lock of their intent. Claiming work (`janitor.py`) only sets a lease.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Select, Table, Text, and_, any_, bindparam, cast, insert, select, text, update
+from sqlalchemy import ARRAY, Select, Table, Text, TextClause, and_, any_, bindparam, cast, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -321,9 +321,14 @@ async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[M
     assert result.rowcount == len(moves), f"an illegal move among {moves}"
 
 
-async def rows_of(connection: AsyncConnection, statement: Select[Any], kind: type[Row]) -> list[Row]:
+async def rows_of(
+    connection: AsyncConnection,
+    statement: Select[Any] | TextClause,
+    kind: type[Row],
+    parameters: Mapping[str, Any] | None = None,
+) -> list[Row]:
     """The rows of a statement as values."""
-    result = await connection.execute(statement)
+    result = await connection.execute(statement, parameters)
     names = kind.__struct_fields__
     return [msgspec.convert({name: row[name] for name in names}, kind) for row in result.mappings()]
 

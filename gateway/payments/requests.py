@@ -10,6 +10,7 @@ from gateway.payments.errors import InvalidRequest
 from gateway.providers.base import Method
 from ledger.money import AMOUNT_MINOR_MAX
 
+LIFE_SECONDS_MAX: Final = 24 * 60 * 60
 METADATA_KEYS_MAX: Final = 50
 METADATA_KEY_LENGTH_MAX: Final = 40
 METADATA_VALUE_LENGTH_MAX: Final = 500
@@ -28,6 +29,8 @@ class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         currency: lower case, `thb`.
         card_token: the provider's single-use token, for `card` only; card numbers never come here.
         provider: the merchant's own choice of provider; by default ours.
+        expires_in_seconds: how long the payer has, where the method lets a payer pay later; by default the
+            method's own life.
         merchant_reference: the merchant's own name for the payment, unique in its account if given.
     """
 
@@ -37,6 +40,7 @@ class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     card_token: ShortText | None = None
     provider: str | None = None
     return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern="^https?://")] | None = None
+    expires_in_seconds: Annotated[int, msgspec.Meta(ge=1, le=LIFE_SECONDS_MAX)] | None = None
     merchant_reference: ReferenceText | None = None
     description: ShortText = ""
     metadata: dict[str, str] = {}

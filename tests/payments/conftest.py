@@ -1,7 +1,9 @@
 """A merchant with its own test book on a real database and ledger; only the providers are scripted."""
 
+from collections import Counter
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from gateway.foundation.database import Database, driver
@@ -13,8 +15,10 @@ from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
 from gateway.payments.calls import Calls
 from gateway.payments.facts import FactApplier
 from gateway.payments.intents import Intents
+from gateway.payments.janitor import Janitor
+from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
-from gateway.providers.base import ProviderAccount
+from gateway.providers.base import FactKind, FactSource, ProviderAccount
 from gateway.webhooks import events
 from ledger.balances import all_balances
 from ledger.chart_of_accounts import AccountKind
@@ -26,17 +30,24 @@ VAULT = Vault(bytes(range(32)))
 LEASE_SECONDS = 30
 
 
+class Asked(msgspec.Struct):
+    """What a scripted provider needs to know of a charge."""
+
+    provider_key: str
+    amount_minor: int
+
+
 class House:
     """The payments room as bootstrap builds it, over scripted providers."""
 
-    def __init__(self, database):
+    def __init__(self, database, *, lease_seconds=LEASE_SECONDS):
         self.database = database
         self.scb = ScriptedProvider("scb", [QR])
         self.omise = ScriptedProvider("omise", [CARD, QR])
         self.providers = {"scb": self.scb, "omise": self.omise}
         self.ledger = Ledger(database.ledger_pool)
         self.calls = Calls(self.providers, self._account_of)
-        self.schedule = Schedule(first_delay_seconds=10, lease_seconds=LEASE_SECONDS)
+        self.schedule = Schedule(first_delay_seconds=10, lease_seconds=lease_seconds)
         self.applier = self.new_applier()
         self.intents = Intents(
             database,
@@ -46,6 +57,11 @@ class House:
             record_events=events.record,
             plan_of=plan_for,
         )
+
+        self.refunds = Refunds(
+            database, self.ledger, self.applier, self.calls, self.schedule, record_events=events.record
+        )
+        self.janitor = Janitor(database, self.applier, self.calls, self.refunds, self.schedule, clock_of=clock_of)
 
     def new_applier(self):
         return FactApplier(self.database, record_events=events.record, clock_of=clock_of)
@@ -110,22 +126,43 @@ class House:
     async def attempt(self, intent_id):
         return (await self.rows("SELECT * FROM gateway.payment_attempts WHERE intent_id = $1", intent_id))[0]
 
+    async def pay(self, principal, intent, provider, *, amount=None, seconds=5, transaction="txn_1", applier=None):
+        """The payer pays; the provider tells us by callback."""
+        fact = await self.paid_fact(intent, provider, amount=amount, seconds=seconds, transaction=transaction)
+        return await (applier or self.applier).apply(fact, book_id=principal.book_id)
+
+    async def paid_fact(self, intent, provider, *, amount=None, seconds=5, transaction="txn_1", kind=FactKind.CAPTURED):
+        attempt = await self.attempt(intent.id)
+        asked = Asked(provider_key=attempt["provider_key"], amount_minor=intent.amount)
+        return provider.fact(
+            asked,
+            kind,
+            intent.created_at + timedelta(seconds=seconds),
+            transaction=transaction,
+            amount=amount,
+            source=FactSource.CALLBACK,
+        )
+
+    async def make_due(self):
+        """As if every question's time had come and nobody was on it."""
+        await self.end_leases()
+        for table in ("payment_attempts", "refunds"):
+            await self.run(f"UPDATE gateway.{table} SET due_at = created_at WHERE due_at IS NOT NULL")
+
     async def end_leases(self):
         """As if every lease's holder had died and its time was over."""
         await self.run("UPDATE gateway.payment_attempts SET leased_until = NULL")
         await self.run("UPDATE gateway.refunds SET leased_until = NULL")
 
     async def balances(self, principal):
-        """Non-zero balances by kind, in minor units."""
+        """Sums of balances by kind of account, in minor units; zeros left out."""
         async with self.database.read() as connection:
             await connection.exec_driver_sql("SELECT 1")
             found = await all_balances(driver(connection), principal.book_id)
-        balances = found.values() if isinstance(found, dict) else found
-        return {
-            AccountKind(balance.account.kind).name.lower(): balance.balance_minor
-            for balance in balances
-            if balance.balance_minor
-        }
+        by_kind = Counter()
+        for balance in found:
+            by_kind[AccountKind(balance.account.kind).name.lower()] += balance.balance_minor
+        return {name: amount_minor for name, amount_minor in by_kind.items() if amount_minor}
 
     async def entries(self, principal):
         """Names of the entries' kinds in order."""

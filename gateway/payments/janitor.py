@@ -1,0 +1,168 @@
+"""The janitor: asks providers about everything whose end is open, and takes up what a crash left behind.
+
+Work is claimed with a lease and SKIP LOCKED, so any number of janitors may run. Pace: see `schedule.py`. What it
+learns goes to the applier as facts like any other; nothing is expired before the provider was asked, and nobody's
+silence is ever read as "failed".
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
+from sqlalchemy import TextClause, select
+
+from gateway.foundation.clock import BookClock, real_now
+from gateway.foundation.database import Database
+from gateway.foundation.logs import get_logger
+from gateway.foundation.metrics import JANITOR_RUNS
+from gateway.payments.calls import Calls, charge_fact, subject_of
+from gateway.payments.deciding import Finding
+from gateway.payments.facts import ClockOf, FactApplier
+from gateway.payments.records import AttemptRow, RefundRow, rows_of
+from gateway.payments.refunds import Refunds
+from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, postpone
+from gateway.payments.states import AttemptStatus, RefundStatus
+from gateway.payments.tables import intents
+from gateway.providers.base import Fact, FactKind, FactSource, Inquiry, Unknown
+
+CLAIM_MAX: Final = 50
+_SENT_AGAIN_AFTER_ASKS: Final = 1
+_ENDS: Final = frozenset({FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED})
+_NOT_SENT_YET: Final = frozenset({RefundStatus.REQUESTED, RefundStatus.RESERVED})
+
+Due = TypeVar("Due", AttemptRow, RefundRow)
+
+_log = get_logger("quickkub.janitor")
+
+
+class Janitor:
+    """Asks about what is due.
+
+    Args:
+        refunds: takes a stuck refund on.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        applier: FactApplier,
+        calls: Calls,
+        refunds: Refunds,
+        schedule: Schedule,
+        *,
+        clock_of: ClockOf,
+    ) -> None:
+        self._database = database
+        self._applier = applier
+        self._calls = calls
+        self._refunds = refunds
+        self._schedule = schedule
+        self._clock_of = clock_of
+
+    async def run_once(self) -> int:
+        """Ask about what is due now, at most 50 attempts and 50 refunds; returns how many were asked about."""
+        due_attempts = await self._claim(CLAIM_ATTEMPTS, AttemptRow)
+        due_refunds = await self._claim(CLAIM_REFUNDS, RefundRow)
+        await asyncio.gather(
+            *(self._guarded(self._see_to_attempt(attempt)) for attempt in due_attempts),
+            *(self._guarded(self._see_to_refund(refund)) for refund in due_refunds),
+        )
+        return len(due_attempts) + len(due_refunds)
+
+    async def _claim(self, statement: TextClause, kind: type[Due]) -> list[Due]:
+        async with self._database.transaction() as connection:
+            parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
+            return await rows_of(connection, statement, kind, parameters)
+
+    async def _guarded(self, work: Coroutine[Any, Any, str]) -> None:
+        """One subject's trouble is not the others'; its lease lapses and it is asked about again."""
+        try:
+            JANITOR_RUNS.labels(await work).inc()
+        except Exception:  # noqa: BLE001 – logged; the loop must see to the others
+            JANITOR_RUNS.labels("error").inc()
+            _log.exception("janitor could not see to a subject")
+
+    async def _see_to_attempt(self, attempt: AttemptRow) -> str:
+        clock, cancel_requested_at = await self._read(attempt)
+        now = clock.now()
+        if cancel_requested_at is not None and attempt.status is AttemptStatus.PENDING:
+            answer = await self._calls.cancel(attempt, now)
+            if isinstance(answer, Finding):
+                await self._applier.report(answer, book_id=attempt.book_id)
+                return "canceled"
+        inquiry = await self._calls.inquire(attempt)
+        finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
+        if isinstance(inquiry, Unknown):
+            result = "unknown"
+        else:
+            facts = inquiry.facts
+            if attempt.expires_at is not None and attempt.expires_at <= now and not _is_decided(facts, attempt):
+                facts = (*facts, charge_fact(attempt, FactKind.EXPIRED, FactSource.INQUIRY, attempt.expires_at))
+            finding = replace(finding, facts=facts)
+            if inquiry.found:
+                finding = replace(finding, outcome=AttemptStatus.PENDING)
+            result = "found" if inquiry.found else "not_found"
+        await self._applier.report(finding, book_id=attempt.book_id)
+        await self._postpone(attempt, now, attempt.expires_at)
+        return result
+
+    async def _see_to_refund(self, refund: RefundRow) -> str:
+        clock, _ = await self._read(refund)
+        now = clock.now()
+        if refund.status in _NOT_SENT_YET:
+            await self._refunds.proceed(refund, clock)
+            await self._postpone(refund, now)
+            return "resumed"
+        finding = Finding(provider=refund.provider, subject=subject_of(refund))
+        inquiry = await self._calls.inquire_refund(refund)
+        if isinstance(inquiry, Inquiry) and inquiry.found:
+            await self._applier.report(replace(finding, facts=inquiry.facts), book_id=refund.book_id)
+            result = "found"
+        else:
+            # Noted before anything is sent again: from here on only the provider's word leads further.
+            await self._applier.report(replace(finding, outcome=RefundStatus.UNKNOWN), book_id=refund.book_id)
+            result = "unknown" if isinstance(inquiry, Unknown) else "not_found"
+            if result == "not_found" and self._may_send_again(refund, now):
+                await self._refunds.send(refund, clock)
+                result = "sent_again"
+        await self._postpone(refund, now)
+        return result
+
+    def _may_send_again(self, refund: RefundRow, now: datetime) -> bool:
+        """Whether a refund that the provider does not know may be sent again, under the same key.
+
+        Not at the first such answer: the provider may still have been at work on the first sending.
+        """
+        return (
+            refund.status is not RefundStatus.PENDING
+            and refund.asks >= _SENT_AGAIN_AFTER_ASKS
+            and self._schedule.may_send_again(refund.created_at, now)
+        )
+
+    async def _read(self, row: AttemptRow | RefundRow) -> tuple[BookClock, datetime | None]:
+        """The book's clock, and since when the merchant wants the payment cancelled."""
+        async with self._database.read() as connection:
+            wish = select(intents.c.cancel_requested_at).where(
+                intents.c.book_id == row.book_id, intents.c.intent_id == row.intent_id
+            )
+            return await self._clock_of(connection, row.book_id), (await connection.execute(wish)).scalar_one()
+
+    async def _postpone(self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None) -> None:
+        due_at = self._schedule.next_due_at(row.asks + 1, now, not_after=deadline)
+        async with self._database.transaction() as connection:
+            await postpone(connection, row, due_at)
+
+
+def _is_decided(facts: tuple[Fact, ...], attempt: AttemptRow) -> bool:
+    """Whether the provider has said how a charge ended: with its money in time, or without."""
+    return any(
+        fact.kind in _ENDS
+        or (
+            fact.kind is FactKind.CAPTURED
+            and fact.amount_minor >= attempt.amount_minor
+            and (attempt.expires_at is None or fact.occurred_at <= attempt.expires_at)
+        )
+        for fact in facts
+    )
