@@ -11,7 +11,7 @@ from sqlalchemy import text as sql
 from gateway.commands.merchants import open_desk
 from gateway.foundation.clock import business_date_of, real_now
 from gateway.merchants.clocks import clock_of
-from gateway.settlement.reporting import write_reports
+from gateway.settlement.reporting import write_finance_reports
 from ledger.money import to_text
 from reports.audit.export import AuditExport, EmptyBook
 from reports.audit.export import export as export_book
@@ -72,7 +72,7 @@ async def _write(book_id: int, out: Path, from_on: date | None, to_on: date | No
             today = (await clock_of(connection, book_id)).today()
         if opened_at is None:
             raise click.ClickException(f"there is no book {book_id}")
-        return await write_reports(
+        return await write_finance_reports(
             desk.database,
             desk.vault,
             book_id=book_id,

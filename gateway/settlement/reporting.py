@@ -1,6 +1,6 @@
 """What the settlement room tells the reports: windows, payouts, and what each payout file says of itself.
 
-`write_reports` writes everything that finance reads of a book and a period, each report checked as it is rendered.
+`write_finance_reports` writes everything that finance reads of a book and a period, each report checked as it is rendered.
 """
 
 from datetime import date, datetime
@@ -28,7 +28,7 @@ from reports.rows import PayoutFileTotal, PayoutLine
 _NOT_OWED = frozenset({PayoutState.PAID, PayoutState.RETURNED, PayoutState.REJECTED})
 
 
-async def write_reports(
+async def write_finance_reports(
     database: Database,
     vault: Vault,
     *,
