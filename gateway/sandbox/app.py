@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.logs import get_logger
@@ -63,7 +63,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await pool.close()
 
     return Litestar(
-        route_handlers=[ScbController, OmiseCharges, OmiseAccount, OmiseVault, BankController, Control],
+        route_handlers=[ScbController, OmiseCharges, OmiseAccount, OmiseVault, BankController, Control, health],
         dependencies={"sandbox": Provide(_sandbox, sync_to_thread=False)},
         exception_handlers={Refusal: _refused, LookupError: _unknown_world},
         lifespan=[running],
@@ -71,6 +71,13 @@ def create_app(settings: Settings | None = None) -> Litestar:
         logging_config=None,
         request_max_body_size=BODY_BYTES_MAX,
     )
+
+
+@get("/health", summary="Whether the sandbox can work")
+async def health(sandbox: NamedDependency[Sandbox]) -> dict[str, str]:
+    """200 when the database answers."""
+    await sandbox.worlds.pool.fetchval("SELECT 1")
+    return {"status": "ok"}
 
 
 def _sandbox(state: State) -> Sandbox:

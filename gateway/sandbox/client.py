@@ -4,7 +4,7 @@ Every body below is JSON; the bearer key is `SANDBOX_CONTROL_KEY`. A refusal is 
 """
 
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import httpx
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 TIMEOUT_SECONDS: Final = 30
 
 ProviderName = Literal["scb", "omise", "bank"]
+AmountMinor = Annotated[int, msgspec.Meta(gt=0, le=10**15)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
 class AccountBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class ClockBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`POST /_control/clock`: business time of the world = real time + offset; never back."""
 
     world: str
-    offset_seconds: int
+    offset_seconds: Annotated[int, msgspec.Meta(ge=0, le=10 * 366 * 86_400)]
 
 
 class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,11 +57,11 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     provider: ProviderName
     operation: str
     fault: str
-    times: int = 1
-    amount_minor: int | None = None
+    times: Count = 1
+    amount_minor: AmountMinor | None = None
     code: str | None = None
-    seconds: float | None = None
-    paid_minor: int | None = None
+    seconds: Seconds | None = None
+    paid_minor: AmountMinor | None = None
 
 
 class PayBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,8 +77,8 @@ class PayBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     world: str
     provider: Literal["scb", "omise"]
     reference: str
-    amount_minor: int | None = None
-    transaction_count: int = 1
+    amount_minor: AmountMinor | None = None
+    transaction_count: Count = 1
     silent: bool = False
 
 

@@ -14,7 +14,7 @@ from litestar.params import FromPath
 from gateway.sandbox import bill_payments, callbacks, faults, omise_charges
 from gateway.sandbox.books import books
 from gateway.sandbox.client import AccountBody, ClockBody, FaultBody, ForgeBody, PayBody
-from gateway.sandbox.faults import FAULTS_OF_OPERATION, Fault, FaultKind
+from gateway.sandbox.faults import FAULTS_OF_OPERATION, OPERATIONS_OF_PROVIDER, Fault, FaultKind
 from gateway.sandbox.omise_charge_object import read_charge
 from gateway.sandbox.omise_events import forged_charge_event
 from gateway.sandbox.service import InjectedSandbox, Sandbox
@@ -22,7 +22,6 @@ from gateway.sandbox.wire import AnyRequest, Refusal, Row, json_answer
 from gateway.sandbox.world import World
 
 Body = TypeVar("Body")
-PAYMENTS_AT_ONCE_MAX: Final = 100
 CREDENTIALS: Final = {
     "scb": {"application_key", "application_secret", "biller_id", "ref3_prefix"},
     "omise": {"public_key", "secret_key", "webhook_secret"},
@@ -123,8 +122,9 @@ class Control(Controller):
     async def order_fault(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
         """Order a fault."""
         body = await _read(request, FaultBody)
-        if body.fault not in FAULTS_OF_OPERATION.get(body.operation, ()) or body.times < 1:
-            _refuse(400, "invalid_fault", f"{body.fault!r} cannot befall {body.operation!r}")
+        possible = FAULTS_OF_OPERATION.get(body.operation, frozenset())
+        if body.operation not in OPERATIONS_OF_PROVIDER[body.provider] or body.fault not in possible:
+            _refuse(400, "invalid_fault", f"{body.fault!r} cannot befall {body.provider}'s {body.operation!r}")
         fault = Fault(kind=FaultKind(body.fault), code=body.code, seconds=body.seconds, paid_minor=body.paid_minor)
         async with sandbox.worlds.open(body.world) as world:
             identifier = await faults.order(
@@ -141,10 +141,6 @@ class Control(Controller):
     async def pay(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
         """Let a payer pay."""
         body = await _read(request, PayBody)
-        if not 1 <= body.transaction_count <= PAYMENTS_AT_ONCE_MAX:
-            _refuse(400, "invalid_count", f"transaction_count must be between 1 and {PAYMENTS_AT_ONCE_MAX}")
-        if body.amount_minor is not None and body.amount_minor <= 0:
-            _refuse(400, "invalid_amount", "amount_minor must be above zero")
         async with sandbox.worlds.open(body.world) as world:
             paid = await (_pay_bill(world, body) if body.provider == "scb" else _pay_charge(world, body))
         sandbox.callbacks.wake()

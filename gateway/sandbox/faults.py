@@ -62,6 +62,12 @@ FAULTS_OF_OPERATION: Final[dict[str, frozenset[FaultKind]]] = {
     ),
 }
 """Which faults can befall which operation."""
+OPERATIONS_OF_PROVIDER: Final[dict[str, frozenset[str]]] = {
+    "scb": frozenset({"token", "charge", "inquiry", "statement", "pay", "callback"}),
+    "omise": frozenset({"token", "charge", "inquiry", "cancel", "refund", "statement", "transfer", "callback"}),
+    "bank": frozenset({"inquiry", "statement", "payment_file", "payout"}),
+}
+"""Which operations a provider has. Omise's QR is paid once, in full and in time, so nothing can befall `pay`."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,9 @@ async def _answer(
     try:
         world = await _world_of(request, sandbox, credential)
         fields = await _fields(request)
+        if operation == "charge" and isinstance(fields.get("card"), dict):
+            # Refused before anything else: not even a fingerprint of a request with a card number is kept.
+            refuse(400, "invalid_charge", "card must be a token")
 
         async def in_world(opened: World, fault: Fault | None) -> Answer:
             result = await act(opened, fields, fault)

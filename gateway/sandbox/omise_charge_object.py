@@ -26,33 +26,12 @@ def charge_object(
     sandbox_url: str,
 ) -> dict[str, Any]:
     """A charge with everything that hangs on it; fees are known once it is captured."""
-    paid = charge["status"] == "successful"
-    left_minor = charge["captured_minor"] - charge["refunded_minor"]
-    refundable = paid and left_minor > 0 and charge["method"] in REFUNDABLE_METHODS
-    capturable = charge["authorized"] and charge["status"] == "pending"
-    rate_ppm = settings.omise_card_rate_ppm if charge["method"] == "card" else settings.omise_promptpay_rate_ppm
     return {
         "object": "charge",
         "id": charge["id"],
         "location": f"/charges/{charge['id']}",
         "livemode": False,
-        "amount": charge["amount_minor"],
-        "net": (charge["captured_minor"] or charge["amount_minor"]) - charge["fee_minor"] - charge["fee_vat_minor"],
-        "fee": charge["fee_minor"],
-        "fee_vat": charge["fee_vat_minor"],
-        "interest": 0,
-        "interest_vat": 0,
-        "funding_amount": charge["amount_minor"],
-        "funding_currency": charge["currency"],
-        "refunded_amount": charge["refunded_minor"],
-        "authorized_amount": charge["amount_minor"] if charge["authorized"] else 0,
-        "captured_amount": charge["captured_minor"],
-        "transaction_fees": {
-            "fee_flat": "0.0",
-            "fee_rate": _percent(rate_ppm),
-            "vat_rate": _percent(settings.vat_rate_ppm),
-        },
-        "platform_fee": {"fixed": None, "amount": None, "percentage": None},
+        **_amounts(charge, settings),
         "currency": charge["currency"],
         "ip": None,
         "refunds": list_object(
@@ -83,6 +62,41 @@ def charge_object(
         "expired_at": utc_text(charge["expired_at"]),
         "reversed_at": utc_text(charge["reversed_at"]),
         "zero_interest_installments": False,
+        **_state(charge, voidable=voidable),
+        "approval_code": None,
+        "acquirer_reference_number": None,
+    }
+
+
+def _amounts(charge: Row, settings: WorldSettings) -> dict[str, Any]:
+    rate_ppm = settings.omise_card_rate_ppm if charge["method"] == "card" else settings.omise_promptpay_rate_ppm
+    return {
+        "amount": charge["amount_minor"],
+        "net": (charge["captured_minor"] or charge["amount_minor"]) - charge["fee_minor"] - charge["fee_vat_minor"],
+        "fee": charge["fee_minor"],
+        "fee_vat": charge["fee_vat_minor"],
+        "interest": 0,
+        "interest_vat": 0,
+        "funding_amount": charge["amount_minor"],
+        "funding_currency": charge["currency"],
+        "refunded_amount": charge["refunded_minor"],
+        "authorized_amount": charge["amount_minor"] if charge["authorized"] else 0,
+        "captured_amount": charge["captured_minor"],
+        "transaction_fees": {
+            "fee_flat": "0.0",
+            "fee_rate": _percent(rate_ppm),
+            "vat_rate": _percent(settings.vat_rate_ppm),
+        },
+        "platform_fee": {"fixed": None, "amount": None, "percentage": None},
+    }
+
+
+def _state(charge: Row, *, voidable: bool) -> dict[str, bool]:
+    paid = charge["status"] == "successful"
+    left_minor = charge["captured_minor"] - charge["refunded_minor"]
+    refundable = paid and left_minor > 0 and charge["method"] in REFUNDABLE_METHODS
+    capturable = charge["authorized"] and charge["status"] == "pending"
+    return {
         "authorized": charge["authorized"],
         "capturable": capturable,
         "capture": charge["capture"],
@@ -95,8 +109,6 @@ def charge_object(
         "voided": charge["voided"],
         "paid": paid,
         "expired": charge["status"] == "expired",
-        "approval_code": None,
-        "acquirer_reference_number": None,
     }
 
 

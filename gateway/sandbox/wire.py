@@ -1,5 +1,6 @@
 """What all protocols share on the wire: bodies in, answers out, ids, amounts in baht."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -15,6 +16,8 @@ from gateway.foundation.ids import uuid7, uuid_to_text
 PARTS_PER_MILLION: Final = 1_000_000
 SATANG_PER_BAHT: Final = 100
 BAHT_TEXT_LENGTH_MAX: Final = 13
+WHOLE_NUMBER: Final = re.compile(r"-?[0-9]{1,20}")
+BIGINT_LIMIT: Final = 2**63
 
 AnyRequest: TypeAlias = Request[Any, Any, State]
 
@@ -90,12 +93,12 @@ def _nested(pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def whole_number(value: Any) -> int | None:
-    """The whole number that JSON or a form gave, None for anything else (a float and true are not numbers here)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.removeprefix("-").isascii() and value.removeprefix("-").isdigit():
-        return int(value)
-    return None
+    """The whole number that JSON or a form gave; None for a float, for true, and for what no column could hold."""
+    if isinstance(value, str) and WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < BIGINT_LIMIT else None
 
 
 def truth(value: Any, *, default: bool) -> bool:

@@ -7,7 +7,7 @@ passed. Business time of a world is real time plus its offset; it only moves for
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import asyncpg
 import msgspec
@@ -26,6 +26,12 @@ FIND_BY_CREDENTIAL: Final = {
 }
 
 
+Days = Annotated[int, msgspec.Meta(ge=0, le=365)]
+AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+RatePpm = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+RetrySeconds = Annotated[int, msgspec.Meta(ge=0, le=3600)]
+
+
 class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a merchant agreed with the invented providers; all amounts in satang, all rates in parts per million.
 
@@ -39,18 +45,18 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         omise_callback_retry_seconds: real seconds before the one repeat.
     """
 
-    omise_hold_days: int = 7
+    omise_hold_days: Days = 7
     omise_transfer_interval: Literal["daily", "manual"] = "daily"
-    omise_transfer_bank_days: int = 1
-    omise_transfer_fee_minor: int = 30_00
-    omise_transfer_fee_vat_minor: int = 2_10
-    omise_card_rate_ppm: int = 36_500
-    omise_promptpay_rate_ppm: int = 16_500
-    vat_rate_ppm: int = 70_000
-    scb_fee_minor: int = 2_00
-    bank_opening_minor: int = 0
-    scb_callback_retry_seconds: int = 12
-    omise_callback_retry_seconds: int = 30
+    omise_transfer_bank_days: Days = 1
+    omise_transfer_fee_minor: AmountMinor = 30_00
+    omise_transfer_fee_vat_minor: AmountMinor = 2_10
+    omise_card_rate_ppm: RatePpm = 36_500
+    omise_promptpay_rate_ppm: RatePpm = 16_500
+    vat_rate_ppm: RatePpm = 70_000
+    scb_fee_minor: AmountMinor = 2_00
+    bank_opening_minor: AmountMinor = 0
+    scb_callback_retry_seconds: RetrySeconds = 12
+    omise_callback_retry_seconds: RetrySeconds = 30
 
 
 class World:

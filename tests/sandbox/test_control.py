@@ -33,9 +33,12 @@ async def test_body_is_refused_when_anything_in_it_is_unknown(sandbox):
             control.pay(world="7", provider="scb", reference="QK1", amount_minor=1.5),
             control.pay(world="7", provider="scb", reference="QK1", colour="red"),
             control.pay(world="7", provider="omise", reference="chrg_test_none", amount_minor=5),
+            control.pay(world="7", provider="scb", reference="QK1", amount_minor=0),
+            control.pay(world="7", provider="scb", reference="QK1", amount_minor=2**63),
+            control.pay(world="7", provider="scb", reference="QK1", transaction_count=0),
+            control.move_clock(world="7", offset_seconds=10**12),
+            control.add_fault(world="7", provider="omise", operation="charge", fault="decline", times=0),
         ],
-        "invalid_amount": [control.pay(world="7", provider="scb", reference="QK1", amount_minor=0)],
-        "invalid_count": [control.pay(world="7", provider="scb", reference="QK1", transaction_count=0)],
         "unknown_reference": [
             control.pay(world="7", provider="scb", reference="QK1"),
             control.pay(world="7", provider="omise", reference="chrg_test_none"),
@@ -44,6 +47,7 @@ async def test_body_is_refused_when_anything_in_it_is_unknown(sandbox):
         "invalid_settings": [
             control.configure(world="7", settings={"colour": 1}),
             control.configure(world="7", settings={"omise_hold_days": "1"}),
+            control.configure(world="7", settings={"scb_fee_minor": -1}),
         ],
         "invalid_world": [control.configure(world="a b", settings={})],
         "invalid_credentials": [control.register_account(world="7", provider="scb", credentials={}, callback_url=None)],

@@ -129,7 +129,8 @@ async def test_order_is_refused_when_the_fault_cannot_befall_the_operation(sandb
     for wrong in (
         {"operation": "charge", "fault": "pay_twice"},
         {"operation": "moon", "fault": "decline"},
-        {"operation": "charge", "fault": "decline", "times": 0},
+        {"operation": "pay", "fault": "pay_twice"},
+        {"operation": "payout", "fault": "payout_returned"},
     ):
         with pytest.raises(SandboxRefused) as refused:
             await sandbox.control.add_fault(**OM, **wrong)

@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import time
 
+import asyncpg
+
 from gateway.sandbox.omise_cards import PUBLISHED_TEST_CARDS
 
 from .conftest import CARD
@@ -65,8 +67,6 @@ async def test_card_is_refused_and_kept_nowhere_when_it_is_not_a_published_test_
     assert error_of(answer) == (400, "invalid_card")
     assert number not in answer.text
     await sandbox.token(number="4242 4242 4242 4242")
-    import asyncpg
-
     connection = await asyncpg.connect(database.sandbox_dsn)
     tables = await connection.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'sandbox'")
     dump = ""
@@ -96,8 +96,25 @@ async def test_token_is_refused_when_used_before_or_unknown(sandbox):
     assert len((await sandbox.books())["charges"]) == 1
 
 
+async def test_card_number_is_refused_before_anything_is_kept_when_sent_with_a_charge(sandbox, database):
+    answer = await sandbox.omise("POST", "/charges", json={"amount": 777_011, "currency": "thb", "card": CARD})
+    assert error_of(answer) == (400, "invalid_charge")
+    assert CARD["number"] not in answer.text
+    connection = await asyncpg.connect(database.sandbox_dsn)
+    assert await connection.fetchval("SELECT count(*) FROM sandbox.magic_amounts_used") == 0
+    await connection.close()
+
+
 async def test_charge_is_refused_when_amount_or_currency_is_wrong(sandbox):
-    for case in ({"amount": 1999}, {"amount": 15_000_001}, {"amount": 50.5}, {"amount": "x"}, {"currency": "usd"}):
+    for case in (
+        {"amount": 1999},
+        {"amount": 15_000_001},
+        {"amount": 50.5},
+        {"amount": 2**64},
+        {"amount": -5000},
+        {"amount": "x"},
+        {"currency": "usd"},
+    ):
         body = {"amount": 5000, "currency": "thb", "source": {"type": "promptpay"}, **case}
         assert error_of(await sandbox.omise("POST", "/charges", json=body)) == (400, "invalid_charge")
     assert error_of(await sandbox.omise("POST", "/charges", json={"amount": 5000, "currency": "thb"})) == (
