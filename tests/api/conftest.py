@@ -10,11 +10,12 @@ import redis.asyncio
 
 from gateway.app import app_with
 from gateway.foundation.database import Database
-from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
 from gateway.merchants import operators
 from gateway.merchants.accounts import create_account
-from gateway.sandbox.client import SandboxRefused, SandboxUnreachable
+from gateway.payments.idempotency import IdempotencyStore
+from gateway.sandbox.client import PaidTransaction, SandboxRefused, SandboxUnreachable
+from tests.payments.conftest import VAULT, House
 
 
 class MemorySandbox:
@@ -22,6 +23,7 @@ class MemorySandbox:
 
     def __init__(self):
         self.offsets = {}
+        self.paid = []
         self.is_reachable = True
 
     async def move_clock(self, *, world, offset_seconds):
@@ -31,12 +33,23 @@ class MemorySandbox:
             raise SandboxRefused(409, "clock_goes_forward_only", "the world is further ahead already")
         self.offsets[world] = offset_seconds
 
+    async def pay(self, *, world, provider, reference, **details):
+        if not self.is_reachable:
+            raise SandboxUnreachable("nobody there")
+        if reference in [reference for _, _, reference, _ in self.paid]:
+            raise SandboxRefused(409, "paid_already", "this was paid")
+        self.paid.append((world, provider, reference, details))
+        return [PaidTransaction(transaction_id="txn_1", amount_minor=details.get("amount_minor", 100))]
+
 
 class Merchant(SimpleNamespace):
     """A merchant's account with ready-made headers for each of its keys."""
 
     def headers(self, **more):
         return {"Authorization": f"Bearer {self.account.test_key.secret}", **more}
+
+    def money(self, key):
+        return self.headers(**{"Idempotency-Key": key})
 
     def live_headers(self, **more):
         return {"Authorization": f"Bearer {self.account.live_key.secret}", **more}
@@ -61,14 +74,22 @@ async def new_merchant(services, email="shop@example.test"):
 async def services(database, valkey_url):
     opened = await Database.open(database.app_dsn, pool_size=6)
     valkey = redis.asyncio.from_url(valkey_url)
+    house = House(opened)
+    idempotency = IdempotencyStore(opened, VAULT, lease_seconds=30)
     yield SimpleNamespace(
         settings=Settings.from_environment({}),
         database=opened,
-        vault=Vault(bytes(range(32))),
+        vault=VAULT,
         redis=valkey,
         sandbox=MemorySandbox(),
-        providers={},
+        providers=house.providers,
+        intents=house.intents,
+        refunds=house.refunds,
+        idempotency=idempotency,
+        house=house,
     )
+    await idempotency.close()
+    await house.close()
     await valkey.aclose()
     await opened.close()
 

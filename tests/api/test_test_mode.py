@@ -1,0 +1,57 @@
+"""Test mode: time passes and payers pay when told to, in the merchant's own test book only."""
+
+from datetime import timedelta
+
+from gateway.foundation.clock import real_now
+from tests.api.conftest import new_merchant, problem
+from tests.api.test_payment_intents import QR
+
+ADVANCE = "/v1/test/clock/advance"
+
+
+async def test_time_passes_in_the_sandbox_and_then_in_the_book(client, services, merchant):
+    to = real_now() + timedelta(days=1)
+    moved = await client.post(ADVANCE, json={"to": to.isoformat()}, headers=merchant.headers())
+    assert (moved.status_code, moved.json()["offset_seconds"]) == (200, 86_400)
+    assert services.sandbox.offsets == {str(merchant.book_id): 86_400}
+    shown = await client.get("/v1/test/clock", headers=merchant.headers())
+    assert shown.json()["offset_seconds"] == 86_400
+    created = await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))
+    assert created.json()["created_at"] >= to.isoformat()[:19]
+
+    other = await new_merchant(services, "other@example.test")
+    assert (await client.get("/v1/test/clock", headers=other.headers())).json()["offset_seconds"] == 0
+
+
+async def test_time_that_cannot_pass_does_not(client, services, merchant):
+    ahead = {"to": (real_now() + timedelta(days=2)).isoformat()}
+    services.sandbox.is_reachable = False
+    problem(await client.post(ADVANCE, json=ahead, headers=merchant.headers()), 502, "sandbox_unreachable")
+    services.sandbox.is_reachable = True
+    for to, status, code in (
+        ((real_now() - timedelta(days=1)).isoformat(), 409, "clock_only_moves_forward"),
+        ((real_now() + timedelta(days=5000)).isoformat(), 400, "clock_too_far_ahead"),
+        ("2026-12-01T00:00:00", 400, "parameter_invalid"),
+        ("tomorrow", 400, "parameter_invalid"),
+    ):
+        body = problem(await client.post(ADVANCE, json={"to": to}, headers=merchant.headers()), status, code)
+        assert body["param"] == "to"
+    problem(await client.post(ADVANCE, json=ahead, headers=merchant.live_headers()), 403, "test_mode_only")
+    assert services.sandbox.offsets == {}
+    assert (await client.get("/v1/test/clock", headers=merchant.headers())).json()["offset_seconds"] == 0
+
+
+async def test_a_payer_pays_what_is_asked_or_something_else(client, services, merchant):
+    intent = (await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))).json()
+    pay = f"/v1/test/payments/{intent['id']}/pay"
+    paid = await client.post(pay, json={"amount": 99_900, "silent": True}, headers=merchant.headers())
+    assert (paid.status_code, paid.json()["payment_intent"]) == (200, intent["id"])
+    assert paid.json()["transactions"] == [{"transaction_id": "txn_1", "amount_minor": 99_900}]
+    reference = intent["latest_attempt"]["provider_reference"]
+    details = {"amount_minor": 99_900, "transaction_count": 1, "silent": True}
+    assert services.sandbox.paid == [(str(merchant.book_id), "scb", reference, details)]
+    problem(await client.post(pay, json={}, headers=merchant.headers()), 409, "payment_not_payable")
+    other = await new_merchant(services, "other@example.test")
+    problem(await client.post(pay, json={}, headers=other.headers()), 404, "not_found")
+    services.sandbox = None
+    problem(await client.post(pay, json={}, headers=merchant.headers()), 403, "sandbox_off")
