@@ -18,7 +18,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
-from gateway.merchants.data_keys import wrapped_key
+from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
 from gateway.settlement.payout_files import BankAccount, PayoutOrder, Transfer, pain_001
 from gateway.settlement.payouts import Payout, PayoutState, destination_context, end_to_end_id, of_row
 from gateway.settlement.tables import payout_files, payouts
@@ -48,30 +48,26 @@ class PayoutFiles:
         self._database = database
         self._vault = vault
 
-    async def build(self, book_id: int, execute_on: date) -> int:
-        """Gather the approved payouts that are in no file yet into one file a currency; returns how many payouts.
+    async def build(self, book_id: int, execute_on: date) -> list[str]:
+        """Gather the approved payouts that are in no file yet into one file a currency.
 
-        They wait where the book has no connection to a bank yet.
+        They wait where the book has no connection to a bank yet. Returns the ids of those that no file can ever
+        hold, because their merchant's data was shredded: the caller gives the money back.
         """
         async with self._database.transaction() as connection:
             ours = await provider_accounts.for_book(connection, self._vault, book_id, BANK)
             if ours is None:
-                return 0
+                return []
             debtor = BankAccount(
                 bank_code=DEBTOR_BANK_CODE, account_number=ours.credentials["account_number"], holder=DEBTOR_NAME
             )
-            p = payouts.c
-            waiting = (
-                select(payouts)
-                .where(p.book_id == book_id, p.state == PayoutState.APPROVED, p.payout_file_id.is_(None))
-                .order_by(p.currency, p.payout_id)
-                .limit(PAYOUTS_IN_FILE_MAX)
-                .with_for_update(skip_locked=True)
-            )
-            found = [of_row(row) for row in (await connection.execute(waiting)).mappings()]
-            for currency, members in groupby(found, key=lambda payout: payout.currency):
-                await self._write(connection, list(members), debtor=debtor, currency=currency, execute_on=execute_on)
-            return len(found)
+            transfers = {
+                payout: await self._transfer(connection, payout) for payout in await _waiting(connection, book_id)
+            }
+            ready = [(payout, transfer) for payout, transfer in transfers.items() if transfer is not None]
+            for _, members in groupby(ready, key=lambda each: each[0].currency):
+                await self._write(connection, list(members), debtor=debtor, execute_on=execute_on)
+            return [payout.payout_id for payout, transfer in transfers.items() if transfer is None]
 
     async def content(self, book_id: int, payout_file_id: str) -> bytes:
         """The bytes of a file, opened.
@@ -90,47 +86,50 @@ class PayoutFiles:
     async def _write(
         self,
         connection: AsyncConnection,
-        members: list[Payout],
+        members: list[tuple[Payout, Transfer]],
         *,
         debtor: BankAccount,
-        currency: str,
         execute_on: date,
     ) -> None:
-        book_id, built_at = members[0].book_id, (await clock_of(connection, members[0].book_id)).now()
-        file_id = new_id("pf", livemode=members[0].livemode)
+        first, _ = members[0]
+        file_id = new_id("pf", livemode=first.livemode)
         order = PayoutOrder(
             message_id=end_to_end_id(file_id),
-            created_at=built_at,
+            created_at=(await clock_of(connection, first.book_id)).now(),
             execute_on=execute_on,
             debtor=debtor,
-            transfers=tuple([await self._transfer(connection, payout) for payout in members]),
+            transfers=tuple(transfer for _, transfer in members),
         )
         content = pain_001.write(order)
         await connection.execute(
             insert(payout_files).values(
-                book_id=book_id,
+                book_id=first.book_id,
                 payout_file_id=file_id,
                 message_id=order.message_id,
                 format=FORMAT,
-                currency=currency,
+                currency=first.currency,
                 execute_on=execute_on,
                 sealed_content=self._vault.seal_house(content, context=content_context(file_id)),
                 content_sha256=hashlib.sha256(content).digest(),
                 count=order.count,
                 control_minor=order.control_minor,
                 state=FileState.BUILT,
-                built_at=built_at,
+                built_at=order.created_at,
             )
         )
         p = payouts.c
         await connection.execute(
             update(payouts)
-            .where(p.book_id == book_id, p.payout_id.in_([payout.payout_id for payout in members]))
+            .where(p.book_id == first.book_id, p.payout_id.in_([payout.payout_id for payout, _ in members]))
             .values(payout_file_id=file_id)
         )
 
-    async def _transfer(self, connection: AsyncConnection, payout: Payout) -> Transfer:
-        key = await wrapped_key(connection, payout.account_id)
+    async def _transfer(self, connection: AsyncConnection, payout: Payout) -> Transfer | None:
+        """The payout as a file holds it, or None where its destination cannot be read by anybody any more."""
+        try:
+            key = await wrapped_key(connection, payout.account_id)
+        except DataKeyDestroyed:
+            return None
         opened = self._vault.open(key, payout.sealed_destination, context=destination_context(payout.payout_id))
         return Transfer(
             end_to_end_id=payout.end_to_end_id,
@@ -138,6 +137,19 @@ class PayoutFiles:
             currency=payout.currency,
             creditor=msgspec.json.decode(opened, type=BankAccount),
         )
+
+
+async def _waiting(connection: AsyncConnection, book_id: int) -> list[Payout]:
+    """Approved payouts that are in no file, locked; those that somebody else is gathering are left out."""
+    p = payouts.c
+    statement = (
+        select(payouts)
+        .where(p.book_id == book_id, p.state == PayoutState.APPROVED, p.payout_file_id.is_(None))
+        .order_by(p.currency, p.payout_id)
+        .limit(PAYOUTS_IN_FILE_MAX)
+        .with_for_update(skip_locked=True)
+    )
+    return [of_row(row) for row in (await connection.execute(statement)).mappings()]
 
 
 def content_context(payout_file_id: str) -> str:

@@ -1,6 +1,6 @@
 """What the settlement room tells the reports: windows, payouts, and what each payout file says of itself.
 
-`write_finance_reports` writes everything that finance reads of a book and a period, each report checked as it is rendered.
+`write_finance_reports` writes all that finance reads of a book and a period, each report checked as it is rendered.
 """
 
 from datetime import date, datetime

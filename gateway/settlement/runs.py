@@ -102,7 +102,14 @@ class SettlementRun:
         """Put approved payouts into a file and hand over every file that waits; returns how many were handed over."""
         async with self._database.read() as connection:
             today = (await clock_of(connection, book_id)).today()
-        await self.files.build(book_id, execution_date(business_date, today, self._calendar))
+        for payout_id in await self.files.build(book_id, execution_date(business_date, today, self._calendar)):
+            await self.payouts.reject(
+                book_id,
+                payout_id,
+                actor=SYSTEM,
+                reason="the merchant's data was shredded",
+                reject_code="destination_destroyed",
+            )
         return await self._submission.submit_due(book_id)
 
     async def resume(self, book_id: int) -> None:

@@ -25,7 +25,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants import bank_accounts
 from gateway.merchants.clocks import clock_of
-from gateway.merchants.data_keys import wrapped_key
+from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
 from gateway.merchants.tables import accounts
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM, PayoutState, destination_context, end_to_end_id, note, of_row
@@ -192,9 +192,7 @@ async def _open(
     if last is not None and (last.state == "open" or last.available_through >= business_date):
         return 0
     became_available = sum(merchant.days.values())
-    destination = await bank_accounts.for_payout(
-        connection, vault, book_id=book_id, account_id=merchant.account_id, currency=CURRENCY
-    )
+    destination = await _destination(connection, vault, book_id, merchant.account_id)
     planned = payout_minor(
         merchant.available_minor + became_available, None if destination is None else destination.payout_minimum_minor
     )
@@ -228,6 +226,18 @@ async def _open(
         return 0
     await _plan(connection, vault, settlement, merchant, destination)
     return 1
+
+
+async def _destination(
+    connection: AsyncConnection, vault: Vault, book_id: int, account_id: str
+) -> bank_accounts.BankAccount | None:
+    """Where the merchant wants payouts; None where nowhere, or where that was shredded with the merchant's data."""
+    try:
+        return await bank_accounts.for_payout(
+            connection, vault, book_id=book_id, account_id=account_id, currency=CURRENCY
+        )
+    except DataKeyDestroyed:
+        return None
 
 
 async def _plan(

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from gateway.sandbox.bank import read_payment_file
 from gateway.settlement.payout_files import BankAccount, PayoutOrder, Transfer
 from gateway.settlement.payout_files.pain_001 import NAMESPACE, write
 
@@ -111,6 +112,16 @@ def test_file_says_who_pays_whom_how_much_and_when():
     assert texts(document, "CreDtTm") == ["2026-11-24T02:30:00Z"]
     assert texts(document, "MmbId") == ["014", "004", "004"]
     assert texts(document, "Nm") == [OUR_ACCOUNT.holder, OUR_ACCOUNT.holder, SHOP.holder, SHOP.holder]
+
+
+def test_bank_of_the_sandbox_reads_what_was_written():
+    file = read_payment_file(write(order_of(123_45, 1_000_000_00)))
+    assert (file.message_id, file.debtor_account) == ("PFTEST01K8", OUR_ACCOUNT.account_number)
+    assert [(order.end_to_end_id, order.amount_minor) for order in file.orders] == [
+        ("PO0", 123_45),
+        ("PO1", 1_000_000_00),
+    ]
+    assert {order.execute_on for order in file.orders} == {date(2026, 11, 24)}
 
 
 def test_same_order_is_the_same_bytes():

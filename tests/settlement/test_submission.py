@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
+from gateway.merchants import data_keys
 from gateway.settlement.payouts import IllegalMove, PayoutState
 from gateway.settlement.runs import Sweeper
 from gateway.settlement.tables import payout_files, payouts
@@ -109,3 +110,24 @@ async def test_live_payout_waits_for_an_operator(shop):
     await run.payouts.approve(shop.book_id, payout.payout_id, actor="op_1", reason="checked")
     assert await run.pay_out(shop.book_id, TUESDAY) == 1
     assert await shop.money() == (0, 0, 1_000_00)
+
+
+async def test_shredded_merchant_is_not_paid_and_keeps_the_money_in_the_books(shop, monkeypatch):
+    run = shop.run
+    genuine = run.files.build
+
+    async def shredded_meanwhile(book_id, execute_on):
+        async with shop.database.transaction() as connection:
+            await data_keys.destroy(connection, shop.account_id)
+        return await genuine(book_id, execute_on)
+
+    monkeypatch.setattr(run.files, "build", shredded_meanwhile)
+    await shop.capture(1_000_00, available_on=TUESDAY)
+    await run.run(shop.book_id, TUESDAY)
+    [payout] = await shop.payouts()
+    assert (payout.state, payout.reject_code) == (PayoutState.REJECTED, "destination_destroyed")
+    assert await shop.money() == (0, 1_000_00, 0)
+    await shop.capture(1_000_00, available_on=WEDNESDAY)
+    await shop.run.run(shop.book_id, WEDNESDAY)
+    assert await shop.money() == (0, 2_000_00, 0)
+    assert (len(await shop.payouts()), shop.bank.files) == (1, [])
