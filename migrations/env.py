@@ -19,6 +19,8 @@ MIGRATORS_LOCK = 0x717569636B6B7562
 
 def run(connection: Connection) -> None:
     connection.exec_driver_sql(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+    # The ledger's fence lets a change pass that says what for, and records it.
+    connection.exec_driver_sql("SET quickkub.ledger_change = 'migration'")
     connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATORS_LOCK})")
     connection.commit()
     try:

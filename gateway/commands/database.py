@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import rich_click as click
 
+from gateway.foundation import schema
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.embedded.roles import script_for_administrator
 from gateway.foundation.settings import Settings, SettingsInvalid, role_names
@@ -44,7 +45,7 @@ async def _migrate() -> None:
         if settings.database_owner_url is None:
             raise SettingsInvalid("DATABASE_OWNER_URL must be set: migrations run as the owner role")
         before = await upgrade.current(settings.database_owner_url)
-        await upgrade.upgrade(settings.database_owner_url)
+        await schema.migrate(settings)
         after = await upgrade.current(settings.database_owner_url)
     print(f"schema at {after}" + ("" if before == after else f", was {before or 'empty'}"))
 

@@ -11,8 +11,8 @@ from gateway.commands import web
 from gateway.foundation import logs
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.embedded.resolution import resolved
+from gateway.foundation.schema import migrate
 from gateway.foundation.settings import Settings, SettingsInvalid
-from migrations.upgrade import upgrade
 
 API: Final = "gateway.app:create_app"
 SANDBOX: Final = "gateway.sandbox.app:create_app"
@@ -84,7 +84,7 @@ async def _up(settings: Settings, stop: asyncio.Event) -> None:
     ensure_port_free(settings.api_host, settings.api_port, variable="QUICKKUB_API_PORT")
     ensure_port_free(settings.sandbox_host, settings.sandbox_port, variable="QUICKKUB_SANDBOX_PORT")
     if settings.database_owner_url is not None:
-        await upgrade(settings.database_owner_url)
+        await migrate(settings)
     processes = Processes(settings.home / "logs", settings.as_environment())
     try:
         if settings.sandbox_enabled:

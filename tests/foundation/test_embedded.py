@@ -23,6 +23,9 @@ import redis.asyncio
 from gateway.foundation import embedded
 from gateway.foundation.embedded import EmbeddedUnavailable, binaries, postgres, processes
 from gateway.foundation.embedded.home import SOCKET_PATH_BYTES_MAX, Home
+from gateway.foundation.schema import migrate
+from gateway.foundation.settings import Settings
+from tests.conftest import fastest_folder
 
 SLOW_MACHINE_SECONDS = 30
 
@@ -30,7 +33,7 @@ SLOW_MACHINE_SECONDS = 30
 @pytest.fixture
 def empty():
     """Where a home may come, with a short path; its servers are stopped afterwards whatever happened."""
-    with tempfile.TemporaryDirectory(prefix="qk-") as name:
+    with tempfile.TemporaryDirectory(prefix="qk-", dir=fastest_folder()) as name:
         home = Path(name) / ".quickkub"
         try:
             yield home
@@ -41,7 +44,7 @@ def empty():
 @pytest.fixture(scope="module")
 def seed():
     """A home whose servers have run once and were stopped."""
-    with tempfile.TemporaryDirectory(prefix="qk-") as name:
+    with tempfile.TemporaryDirectory(prefix="qk-", dir=fastest_folder()) as name:
         home = Path(name) / ".quickkub"
         embedded.start(home, durable=False)
         embedded.stop(home)
@@ -252,16 +255,15 @@ async def test_sockets_move_when_the_path_is_too_long(empty):
         home.socket_folder.rmdir()
 
 
-async def test_a_new_database_gets_the_superusers_work_once(empty):
-    seen = []
-
-    async def after_create(connection: asyncpg.Connection) -> None:
-        seen.append(await connection.fetchval("SELECT current_database() || ' as ' || current_user"))
-
-    for _ in range(2):
-        async with embedded.servers(empty, after_create=after_create):
-            pass
-    assert seen == ["quickkub as postgres"]
+async def test_ledger_of_an_embedded_database_is_fenced_and_can_be_migrated_again(folder):
+    async with embedded.servers(folder) as endpoints:
+        settings = Settings(home=folder, database_owner_url=endpoints.database_owner_url)
+        await migrate(settings)
+        await migrate(settings)
+        owner = await asyncpg.connect(endpoints.database_owner_url)
+        with pytest.raises(asyncpg.PostgresError, match="the books are append-only"):
+            await owner.execute("ALTER TABLE ledger.entries DISABLE TRIGGER ALL")
+        await owner.close()
 
 
 def test_port_in_use_is_named_with_its_setting():

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -26,13 +26,11 @@ from gateway.foundation.embedded.home import Home
 from gateway.foundation.embedded.roles import database_statements, role_statements
 from gateway.foundation.settings import role_names
 
-__all__ = ["EmbeddedUnavailable", "Endpoints", "ensure_port_free", "servers", "start", "status", "stop"]
+__all__ = ["EmbeddedUnavailable", "Endpoints", "endpoints_of", "ensure_port_free", "servers", "start", "status", "stop"]
 
 DATABASE: Final = "quickkub"
 SUPERVISION_SECONDS: Final = 1.0
 PORT_POLL_SECONDS: Final = 0.1
-AfterCreate = Callable[[asyncpg.Connection], Awaitable[None]]
-"""Runs once as superuser in the new database, before its first migration."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,21 +57,18 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def servers(
-    folder: Path, *, durable: bool = True, after_create: AfterCreate | None = None
-) -> AsyncIterator[Endpoints]:
+async def servers(folder: Path, *, durable: bool = True) -> AsyncIterator[Endpoints]:
     """The servers of a home folder, for as long as the block lasts: started or joined, and kept alive meanwhile.
 
     Args:
         folder: the home; made if it is not there.
         durable: False only for throw-away databases of tests.
-        after_create: superuser's work in a new database; may be called again after a crash.
 
     Raises:
         EmbeddedUnavailable: they cannot run here; the message says why and what to do.
     """
     home = Home(folder)
-    membership = await asyncio.to_thread(_enter, home, durable=durable, after_create=after_create)
+    membership = await asyncio.to_thread(_enter, home, durable=durable)
     supervision = asyncio.create_task(_supervise(home, durable=durable))
     try:
         yield _endpoints(home)
@@ -84,7 +79,7 @@ async def servers(
         await asyncio.shield(asyncio.to_thread(_leave, home, membership))
 
 
-def start(folder: Path, *, durable: bool = True, after_create: AfterCreate | None = None) -> Endpoints:
+def start(folder: Path, *, durable: bool = True) -> Endpoints:
     """Start the servers and leave them running, until `stop`. Starting what runs changes nothing.
 
     Raises:
@@ -93,7 +88,7 @@ def start(folder: Path, *, durable: bool = True, after_create: AfterCreate | Non
     home = Home(folder)
     home.prepare()
     home.detached_mark.touch(mode=0o600)
-    _leave(home, _enter(home, durable=durable, after_create=after_create))
+    _leave(home, _enter(home, durable=durable))
     return _endpoints(home)
 
 
@@ -112,6 +107,12 @@ def stop(folder: Path) -> None:
             raise EmbeddedUnavailable(
                 f"a running process still uses the servers of {home.folder}: stop that one, they end with it"
             )
+
+
+def endpoints_of(folder: Path) -> Endpoints | None:
+    """How the servers of a home are reached; None where no home is. Says nothing about whether they run."""
+    home = Home(folder)
+    return _endpoints(home) if home.created_mark.exists() else None
 
 
 def status(folder: Path) -> Status:
@@ -148,14 +149,14 @@ def ensure_port_free(host: str, port: int, *, variable: str, patience_seconds: f
             return
 
 
-def _enter(home: Home, *, durable: bool, after_create: AfterCreate | None) -> int:
+def _enter(home: Home, *, durable: bool) -> int:
     home.prepare()
     with home.starting():
         membership = home.join()
         try:
             _ensure_running(home, durable=durable)
             if not home.created_mark.exists():
-                asyncio.run(_create_database(home, after_create))
+                asyncio.run(_create_database(home))
                 home.created_mark.touch(mode=0o600)
         except BaseException:
             _leave_locked(home, membership)
@@ -205,7 +206,7 @@ def _restart(home: Home, *, durable: bool) -> None:
         _ensure_running(home, durable=durable)
 
 
-async def _create_database(home: Home, after_create: AfterCreate | None) -> None:
+async def _create_database(home: Home) -> None:
     """Make roles and database; after a crash in between, make what is missing."""
     names, passwords = role_names(), home.secrets()
     connection = await asyncpg.connect(_superuser_url(home, "postgres"))
@@ -221,12 +222,6 @@ async def _create_database(home: Home, after_create: AfterCreate | None) -> None
             await connection.execute(statement)
     finally:
         await connection.close()
-    if after_create is not None:
-        connection = await asyncpg.connect(_superuser_url(home, DATABASE))
-        try:
-            await after_create(connection)
-        finally:
-            await connection.close()
 
 
 def _endpoints(home: Home) -> Endpoints:

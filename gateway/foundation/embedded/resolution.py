@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from gateway.foundation.embedded import AfterCreate, servers
+from gateway.foundation.embedded import servers
 from gateway.foundation.settings import Settings, SettingsInvalid
 
 
 @asynccontextmanager
-async def resolved(settings: Settings, *, after_create: AfterCreate | None = None) -> AsyncIterator[Settings]:
+async def resolved(settings: Settings) -> AsyncIterator[Settings]:
     """The settings with every address and key filled in; embedded servers run for as long as the block lasts.
 
     Your own database is never mixed with keys that lie in a folder of this machine, so DATABASE_URL asks for
@@ -27,7 +27,7 @@ async def resolved(settings: Settings, *, after_create: AfterCreate | None = Non
             raise SettingsInvalid(f"DATABASE_URL is set, so set {names} too (a new key: openssl rand -hex 32)")
         yield settings
         return
-    async with servers(settings.home, after_create=after_create) as found:
+    async with servers(settings.home) as found:
         yield msgspec.structs.replace(
             settings,
             database_url=found.database_url,
