@@ -6,17 +6,20 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
-import pytest
+import pytest_asyncio
 import uvicorn
 
 from gateway.foundation.settings import Settings
 from gateway.sandbox.app import create_app
 from gateway.sandbox.client import SandboxControl
+from tests.conftest import cloned_database
 
 CONTROL_KEY = "control-key-of-the-tests"
 WORLD = "7"
+SETTINGS = {"omise_hold_days": 1, "scb_callback_retry_seconds": 1, "omise_callback_retry_seconds": 1}
 CREDENTIALS = {
     "scb": {
         "application_key": "l7invented",
@@ -105,9 +108,9 @@ class FakeGateway:
 class Sandbox:
     """A running sandbox, seen from outside."""
 
-    def __init__(self, dsn: str, gateway: FakeGateway) -> None:
+    def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self.gateway = gateway
+        self.gateway: FakeGateway
         self.url = ""
         self.control: SandboxControl
         self.http: httpx.AsyncClient
@@ -190,21 +193,51 @@ class Sandbox:
         return await self.http.request(method, f"/bank/v1{path}", headers=headers, **request)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def gateway() -> AsyncIterator[FakeGateway]:
-    """The gateway's callback addresses."""
+    """The gateway's callback addresses, new ones for each test."""
     fake = FakeGateway()
     async with serving(fake, lifespan="off") as fake.root:
         yield fake
 
 
-@pytest.fixture
-async def sandbox(database, gateway) -> AsyncIterator[Sandbox]:
-    """A running sandbox with one world: one day's hold, daily transfers that arrive the next day."""
-    running = Sandbox(database.sandbox_dsn, gateway)
-    await running.start()
-    await running.register(omise_hold_days=1, scb_callback_retry_seconds=1, omise_callback_retry_seconds=1)
-    try:
-        yield running
-    finally:
-        await running.stop()
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(endpoints) -> AsyncIterator[tuple[Sandbox, asyncpg.Connection]]:
+    """One running sandbox for all tests of a worker, and the owner's connection that empties it between them."""
+    async with cloned_database(endpoints) as clone:
+        running = Sandbox(clone.sandbox_dsn)
+        owner = await asyncpg.connect(clone.owner_dsn)
+        await running.start()
+        try:
+            yield running, owner
+        finally:
+            await running.stop()
+            await owner.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sandbox(shared, gateway) -> Sandbox:
+    """A sandbox with one world: one day's hold, daily transfers that arrive the next day."""
+    running, owner = shared
+    tables = await owner.fetch(
+        "SELECT format('sandbox.%I', tablename) AS name FROM pg_tables WHERE schemaname = $1", "sandbox"
+    )
+    await owner.execute(f"TRUNCATE {', '.join(table['name'] for table in tables)}")
+    running.http.timeout = httpx.Timeout(20)
+    running.gateway = gateway
+    await running.register(**SETTINGS)
+    return running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mortal_sandbox(endpoints, gateway) -> AsyncIterator[Sandbox]:
+    """A sandbox that nobody else uses, to be stopped and started."""
+    async with cloned_database(endpoints) as clone:
+        running = Sandbox(clone.sandbox_dsn)
+        running.gateway = gateway
+        await running.start()
+        await running.register(**SETTINGS)
+        try:
+            yield running
+        finally:
+            await running.stop()

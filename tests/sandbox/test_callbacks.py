@@ -10,6 +10,9 @@ from gateway.providers.omise import omise_wire
 
 from .conftest import CREDENTIALS
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
 QK = {"world": "7", "provider": "scb"}
 OM = {"world": "7", "provider": "omise"}
 
@@ -122,7 +125,8 @@ async def test_event_goes_to_the_charges_own_addresses_when_it_has_some(sandbox,
     assert [call.provider for call in await gateway.wait_for(1)] == ["own"]
 
 
-async def test_callback_is_sent_after_the_restart_when_the_sandbox_died_with_it(sandbox, gateway):
+async def test_callback_is_sent_after_the_restart_when_the_sandbox_died_with_it(mortal_sandbox, gateway):
+    sandbox = mortal_sandbox
     await sandbox.control.add_fault(**QK, operation="callback", fault="callback_late", seconds=1)
     transaction_id = await pay_qr(sandbox)
     before = await sandbox.books()

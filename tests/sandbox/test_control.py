@@ -6,6 +6,8 @@ from gateway.sandbox.client import SandboxControl, SandboxRefused
 
 from .conftest import CREDENTIALS
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 async def test_control_is_closed_when_the_key_is_missing_or_wrong(sandbox):
     for headers in ({}, {"authorization": "Bearer guess"}, {"authorization": "control-key-of-the-tests"}):

@@ -5,10 +5,13 @@ import hmac
 import time
 
 import asyncpg
+import pytest
 
 from gateway.sandbox.omise_cards import PUBLISHED_TEST_CARDS
 
 from .conftest import CARD
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def error_of(answer) -> tuple[int, str]:
@@ -61,13 +64,13 @@ async def test_declined_card_is_http_200_with_status_failed_when_published_so(sa
     assert (await sandbox.books())["transactions"] == []
 
 
-async def test_card_is_refused_and_kept_nowhere_when_it_is_not_a_published_test_card(sandbox, database):
+async def test_card_is_refused_and_kept_nowhere_when_it_is_not_a_published_test_card(sandbox):
     number = "4000056655665556"
     answer = await sandbox.token(number=number)
     assert error_of(answer) == (400, "invalid_card")
     assert number not in answer.text
     await sandbox.token(number="4242 4242 4242 4242")
-    connection = await asyncpg.connect(database.sandbox_dsn)
+    connection = await asyncpg.connect(sandbox.dsn)
     tables = await connection.fetch("SELECT table_name FROM information_schema.tables WHERE table_schema = 'sandbox'")
     dump = ""
     for table in tables:
@@ -96,11 +99,11 @@ async def test_token_is_refused_when_used_before_or_unknown(sandbox):
     assert len((await sandbox.books())["charges"]) == 1
 
 
-async def test_card_number_is_refused_before_anything_is_kept_when_sent_with_a_charge(sandbox, database):
+async def test_card_number_is_refused_before_anything_is_kept_when_sent_with_a_charge(sandbox):
     answer = await sandbox.omise("POST", "/charges", json={"amount": 777_011, "currency": "thb", "card": CARD})
     assert error_of(answer) == (400, "invalid_charge")
     assert CARD["number"] not in answer.text
-    connection = await asyncpg.connect(database.sandbox_dsn)
+    connection = await asyncpg.connect(sandbox.dsn)
     assert await connection.fetchval("SELECT count(*) FROM sandbox.magic_amounts_used") == 0
     await connection.close()
 

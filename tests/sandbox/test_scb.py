@@ -3,6 +3,10 @@
 import base64
 
 import asyncpg
+import pytest
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 HEADERS = {"resourceOwnerId": "l7invented", "requestUId": "0123456789abcdef"}
 JSON = {"content-type": "application/json"}
@@ -44,13 +48,13 @@ async def test_call_is_refused_when_the_token_is_missing_or_unknown(sandbox):
     assert code_of(await sandbox.http.get(url, headers=stale)) == (401, 9300)
 
 
-async def test_call_is_refused_when_the_token_has_expired(sandbox, database):
+async def test_call_is_refused_when_the_token_has_expired(sandbox):
     assert (await sandbox.create_qr()).status_code == 200
     granted = await sandbox.http.post("/scb/v1/oauth/token", json=SECRET, headers=HEADERS)
     token = {**HEADERS, "authorization": f"Bearer {granted.json()['data']['accessToken']}"}
     url = "/scb/v1/payment/billpayment/inquiry"
     assert code_of(await sandbox.http.get(url, headers=token)) == (400, 1101)
-    connection = await asyncpg.connect(database.sandbox_dsn)
+    connection = await asyncpg.connect(sandbox.dsn)
     await connection.execute("UPDATE sandbox.access_tokens SET expires_at = expires_at - interval '1800 seconds'")
     await connection.close()
     assert code_of(await sandbox.http.get(url, headers=token)) == (401, 9300)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 
 from gateway.providers.bank import Bank
 from gateway.providers.base import Accepted, Declined, ProviderAccount, StatementUnavailable
@@ -17,8 +18,10 @@ from reconciliation.statements.registry import format_of
 
 from .conftest import CREDENTIALS, Sandbox
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def http() -> AsyncIterator[ProviderHttp]:
     """The adapters' own client."""
     async with ProviderHttp(timeout_seconds=10) as client:
