@@ -130,6 +130,10 @@ def _build(
     idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
     stack.push_async_callback(idempotency.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
+    inbox = InboxProcessor(database, vault, providers, applier)
+    stack.push_async_callback(inbox.close)
+    deliverer = Deliverer(database, vault, sender)
+    stack.push_async_callback(deliverer.close)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(
         settings=settings,
@@ -151,8 +155,8 @@ def _build(
         refunds=refunds,
         idempotency=idempotency,
         janitor=Janitor(database, applier, calls, refunds, schedule, clock_of=clocks.clock_of),
-        inbox=InboxProcessor(database, vault, providers, applier),
-        deliverer=Deliverer(database, vault, sender),
+        inbox=inbox,
+        deliverer=deliverer,
         settlement=settlement,
         payout_sweeper=Sweeper(database, settlement),
         daily=Daily(

@@ -79,7 +79,7 @@ class Deliverer:
     """Sends what is due; any number may run. `close` it at the end.
 
     Args:
-        sender: makes the requests.
+        sender: makes the requests; it stays its owner's to close.
         lanes: how many endpoints are served at a time.
     """
 
@@ -88,6 +88,7 @@ class Deliverer:
         self._vault = vault
         self._sender = sender
         self._slots = Slots(lanes)
+        self._closing = False
 
     async def run_once(self) -> int:
         """Claim lanes with something due and send from them in the background; returns how many attempts ended.
@@ -102,16 +103,16 @@ class Deliverer:
         return await self._slots.gather(seconds=WAIT_SECONDS)
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish the attempts under way; what is left of their lanes is for the next."""
+        self._closing = True
         await self._slots.gather(seconds=None)
-        await self._sender.close()
 
     async def _serve(self, lane: Lane) -> int:
         until, count = time.monotonic() + LANE_SECONDS, 0
         key = await self._wrapped_key(lane)
         if key is None:
             return count
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._closing:
             async with self._database.read() as connection:
                 delivery = await _next_due(connection, lane)
             if delivery is None:

@@ -23,9 +23,8 @@ async def deliverer(house: House):
 
 
 def _deliverer(house: House, *, timeout_seconds: float = 1, allow_loopback: bool = True) -> Deliverer:
-    return Deliverer(
-        house.database, house.vault, Sender(allow_loopback=allow_loopback, timeout_seconds=timeout_seconds)
-    )
+    sender = Sender(allow_loopback=allow_loopback, timeout_seconds=timeout_seconds)
+    return Deliverer(house.database, house.vault, sender)
 
 
 async def _settle(deliverer: Deliverer) -> int:
@@ -405,6 +404,19 @@ async def _resend(house: House, endpoint_id: str, event_id: object) -> bool:
 async def _execute(house: House, statement: str) -> None:
     async with house.database.transaction() as connection:
         await connection.exec_driver_sql(statement)
+
+
+async def test_close_ends_a_lane_after_the_attempt_under_way(house: House):
+    closing = _deliverer(house)
+    async with receiving(delay_seconds=0.2) as shop:
+        await house.endpoint(shop.url)
+        await house.happen(*["refund.failed"] * 20)
+        while not shop.requests:
+            await closing.run_once()
+        await closing.close()
+        assert len(shop.requests) < 5
+    states = [row["state"] for row in await _deliveries(house)]
+    assert states.count("delivered") == len(shop.requests)
 
 
 def test_lease_outlasts_an_attempt():
