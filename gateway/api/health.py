@@ -1,14 +1,20 @@
 """Is it alive, may it get requests, is it well: three questions for three askers."""
 
+from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from litestar import Response, Router, get
 from redis.exceptions import RedisError
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway.api.services import ApiRequest, Services, services_of
+from gateway.foundation.clock import real_now
+from gateway.jobs import jobs
+from gateway.payments.tables import attempts, refunds
+from gateway.webhooks.tables import webhook_deliveries, webhook_inbox
 from migrations.upgrade import heads
 
 
@@ -27,6 +33,31 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, State]
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """What is due and not done, and how long the oldest has waited."""
+
+    status: State
+    count: int
+    oldest_seconds: int
+
+
+class DeepHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer for alarms, by queue."""
+
+    status: State
+    waiting: dict[str, Waiting]
+
+
+_QUEUES: Final = {
+    "inbox": (webhook_inbox.c.next_attempt_at, webhook_inbox.c.state == "pending", 60),
+    "deliveries": (webhook_deliveries.c.next_attempt_at, webhook_deliveries.c.state == "pending", 300),
+    "open_attempts": (attempts.c.due_at, attempts.c.due_at.is_not(None), 300),
+    "open_refunds": (refunds.c.due_at, refunds.c.due_at.is_not(None), 300),
+    "jobs": (jobs.c.not_before, jobs.c.state != "done", 3600),
+}
+"""When a row is due, whether it still waits, and how many seconds it may."""
+
+
 @get("/live", summary="Is the process alive?")
 async def live() -> Health:
     """For whoever restarts processes: answers while the process can."""
@@ -38,6 +69,22 @@ async def ready(request: ApiRequest) -> Response[Health]:
     """For load balancers: 503 while the database is away or its schema is not this version's."""
     services = services_of(request)
     return _reply({"database": await _database(services), "valkey": await _valkey(services)})
+
+
+@get("/deep", summary="Is the work done in time?")
+async def deep(request: ApiRequest) -> Response[DeepHealth]:
+    """For alarms: 503 while something waits longer than it may. Test books that run ahead of time are not counted."""
+    now = real_now()
+    waiting: dict[str, Waiting] = {}
+    async with services_of(request).database.read() as connection:
+        for name, (due_at, is_waiting, seconds_max) in _QUEUES.items():
+            statement = select(func.count(), func.min(due_at)).where(is_waiting, due_at <= now)
+            count, oldest_at = (await connection.execute(statement)).one()
+            seconds = 0 if oldest_at is None else (now - oldest_at) // timedelta(seconds=1)
+            state = State.FAILED if seconds > seconds_max else State.OK
+            waiting[name] = Waiting(status=state, count=count, oldest_seconds=seconds)
+    worst = State.FAILED if any(queue.status is State.FAILED for queue in waiting.values()) else State.OK
+    return Response(DeepHealth(status=worst, waiting=waiting), status_code=503 if worst is State.FAILED else 200)
 
 
 def _reply(checks: dict[str, State]) -> Response[Health]:
@@ -65,4 +112,4 @@ async def _valkey(services: Services) -> State:
     return State.OK
 
 
-HEALTH = Router("/health", route_handlers=[live, ready], tags=["health"])
+HEALTH = Router("/health", route_handlers=[live, ready, deep], tags=["health"])

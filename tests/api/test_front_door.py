@@ -5,6 +5,7 @@ from sqlalchemy import text
 from gateway.api.problems import PROBLEMS
 from gateway.foundation.database import Database
 from tests.api.conftest import problem
+from tests.api.test_payment_intents import QR
 
 
 async def test_every_answer_has_an_id_of_its_own_and_security_headers(client):
@@ -69,6 +70,19 @@ async def test_ready_needs_the_newest_schema_and_lives_without_valkey(client, se
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     await owner.close()
     assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_work_that_waits_too_long_is_an_alarm(client, services, merchant):
+    await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))
+    well = (await client.get("/health/deep")).json()
+    assert well["status"] == "ok"
+    assert set(well["waiting"]) == {"inbox", "deliveries", "open_attempts", "open_refunds", "jobs"}
+    assert well["waiting"]["open_attempts"] == {"status": "ok", "count": 0, "oldest_seconds": 0}
+    await services.house.run("UPDATE gateway.payment_attempts SET due_at = now() - interval '10 minutes'")
+    late = await client.get("/health/deep")
+    assert (late.status_code, late.json()["status"]) == (503, "failed")
+    assert late.json()["waiting"]["open_attempts"]["count"] == 1
+    assert late.json()["waiting"]["open_attempts"]["oldest_seconds"] >= 600
 
 
 async def test_requests_are_counted_by_template_never_by_path(client, merchant):
