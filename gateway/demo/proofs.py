@@ -5,10 +5,9 @@ one side is the journal, the other what the providers believe.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 
 from gateway.payments.entries import INTENT_SCHEME
@@ -18,6 +17,7 @@ from ledger.chart_of_accounts import AccountKind
 from ledger.feed import RecordedEntry
 from ledger.journal import EntryKind
 from ledger.money import to_text
+from ledger.posting import Connection
 from ledger.verification import verify
 
 CHUNK: Final = 1_000
@@ -32,7 +32,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
-async def entries_of(connection: asyncpg.Connection, book_id: int) -> list[RecordedEntry]:
+async def entries_of(connection: Connection, book_id: int) -> list[RecordedEntry]:
     """Every entry of the demonstration's book."""
     found: list[RecordedEntry] = []
     while chunk := await feed.read_entries(connection, book_id, after=found[-1].sequence if found else 0, limit=CHUNK):
@@ -41,7 +41,7 @@ async def entries_of(connection: asyncpg.Connection, book_id: int) -> list[Recor
 
 
 async def prove(
-    connection: asyncpg.Connection, book_id: int, *, books: Mapping[str, Any], acknowledged: Sequence[Mapping[str, Any]]
+    connection: Connection, book_id: int, *, books: Mapping[str, Any], acknowledged: Sequence[Mapping[str, Any]]
 ) -> list[Proof]:
     """Compare journal, providers and what merchants were told.
 
@@ -54,6 +54,7 @@ async def prove(
     entries = await entries_of(connection, book_id)
     balances = {balance.account: balance.balance_minor for balance in await all_balances(connection, book_id)}
     report = await verify(connection, book_id)
+    receipts = _receipt_ids_there(books)
     failed = [check.name for check in report.checks if not check.passed]
     by_kind = {
         kind: sum(amount for account, amount in balances.items() if account.kind is kind) for kind in AccountKind
@@ -66,7 +67,7 @@ async def prove(
             + (f", failed: {failed}" if failed else ""),
         ),
         _same("money received, provider by provider", _received(entries), _received_there(books)),
-        _same("every receipt booked once", _receipt_ids(entries), _receipt_ids_there(books)),
+        _same("every receipt booked once", _receipt_ids(entries, receipts), receipts),
         _same("refunds done, provider by provider", _refunded(entries), _refunded_there(books)),
         _same("merchants were told what was booked", _captured_by_intent(entries), _told(acknowledged)),
         _same_amount("our bank account = the bank's", by_kind[AccountKind.BANK], books["bank_balance_minor"]),
@@ -91,17 +92,14 @@ def _received_there(books: Mapping[str, Any]) -> Counter[str]:
     return totals
 
 
-def _receipt_ids(entries: Iterable[RecordedEntry]) -> Counter[str]:
-    """Providers' ids of receipts; an overpaid one makes two entries and is one receipt all the same."""
-    return Counter(
-        {
-            reference.value
-            for entry in entries
-            if entry.kind in RECEIPTS
-            for reference in entry.references
-            if reference.scheme in {"scb", "omise"}
-        }
-    )
+def _receipt_ids(entries: Iterable[RecordedEntry], known: Container[str]) -> Counter[str]:
+    """Providers' ids of the receipts that we booked; an overpaid one makes two entries and is one receipt."""
+    found: set[str] = set()
+    for entry in entries:
+        if entry.kind in RECEIPTS:
+            ids = {reference.value for reference in entry.references if reference.value in known}
+            found |= ids or {f"entry {entry.sequence} without a receipt"}
+    return Counter(found)
 
 
 def _receipt_ids_there(books: Mapping[str, Any]) -> Counter[str]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from gateway.demo.client import MerchantClient
+from gateway.demo.client import CallFailed, MerchantClient
 from gateway.demo.orders import SPECIAL_AMOUNTS_MINOR, Befalls, Order
 from gateway.providers.promptpay import read_qr
 from gateway.sandbox.client import SandboxControl, SandboxRefused
@@ -66,20 +66,24 @@ async def prepare(shop: Shop) -> None:
         )
 
 
-async def play(shop: Shop, orders: list[Order], done: Callable[[Order], None]) -> dict[str, str]:
-    """Make every order; returns intent id by merchant reference. `done` is called as each one ends."""
+async def play(shop: Shop, orders: list[Order], done: Callable[[Order], None]) -> None:
+    """Make every order; `done` is called as each one ends. Refunds come afterwards: a new shop has no money yet."""
     gate = asyncio.Semaphore(SHOPPERS)
+    known = {intent["merchant_reference"]: intent for intent in await shop.api.all("/v1/payment_intents")}
     intents: dict[str, str] = {}
 
     async def one(order: Order) -> None:
         async with gate:
-            intents[order.reference] = await _play_one(shop, order)
+            intents[order.reference] = await _play_one(shop, order, known.get(order.reference))
             done(order)
 
     async with asyncio.TaskGroup() as group:
         for order in orders:
             group.create_task(one(order))
-    return intents
+    async with asyncio.TaskGroup() as group:
+        for order in orders:
+            if order.refund_minor:
+                group.create_task(_refund(shop, order, intents[order.reference]))
 
 
 async def settled(shop: Shop) -> list[dict[str, Any]]:
@@ -102,7 +106,15 @@ async def settled(shop: Shop) -> list[dict[str, Any]]:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _play_one(shop: Shop, order: Order) -> str:
+async def _play_one(shop: Shop, order: Order, known: dict[str, Any] | None) -> str:
+    """Make one order; `known` is its payment where an earlier demonstration was cut off after making it."""
+    intent = known or await _create(shop, order)
+    if order.method == "promptpay":
+        await _pay(shop, order, intent, again=known is not None)
+    return str(intent["id"])
+
+
+async def _create(shop: Shop, order: Order) -> dict[str, Any]:
     body: dict[str, Any] = {
         "amount": order.amount_minor,
         "currency": "thb",
@@ -115,15 +127,15 @@ async def _play_one(shop: Shop, order: Order) -> str:
         body["expires_in_seconds"] = LIVES_SECONDS[order.befalls]
     if order.card_number is not None:
         body["card_token"] = await _card_token(shop, order.card_number)
-    intent = await shop.api.post("/v1/payment_intents", body, key=order.reference)
-    if order.method == "promptpay":
-        await _pay(shop, order, intent)
-    if order.refund_minor:
-        await _refund(shop, order, intent["id"])
-    return str(intent["id"])
+    try:
+        return await shop.api.post("/v1/payment_intents", body, key=order.reference)
+    except CallFailed as no:
+        if no.problem.get("code") != "payment_declined":
+            raise
+        return await shop.api.get(f"/v1/payment_intents/{no.problem['payment_intent']}")
 
 
-async def _pay(shop: Shop, order: Order, intent: dict[str, Any]) -> None:
+async def _pay(shop: Shop, order: Order, intent: dict[str, Any], *, again: bool) -> None:
     """The payer scans the QR and pays – or does not, or pays something else, or too late."""
     if order.befalls is Befalls.ABANDONED:
         return
@@ -134,7 +146,8 @@ async def _pay(shop: Shop, order: Order, intent: dict[str, Any]) -> None:
         details["amount_minor"] = order.amount_minor - WRONG_AMOUNT_SHORT_MINOR
     intent = await _with_next_action(shop, intent)
     reference = intent["next_action"]["qr_data"] if order.provider == "scb" else intent["latest_attempt"]["id"]
-    await _pay_once(shop, order, reference, details)
+    if not (again and await _is_paid(shop, order, reference)):
+        await _pay_once(shop, order, reference, details)
 
 
 async def _pay_once(shop: Shop, order: Order, reference: str, details: dict[str, Any]) -> None:
@@ -173,8 +186,14 @@ def _bill_reference(qr_data: str) -> str:
 
 
 async def _with_next_action(shop: Shop, intent: dict[str, Any]) -> dict[str, Any]:
-    """The payment with its QR; after a fault it may take a moment until the provider's answer is known."""
-    return intent if intent.get("next_action") else await shop.api.get(f"/v1/payment_intents/{intent['id']}")
+    """The payment with its QR; where the provider was slow to answer, it comes a moment later."""
+    deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
+    while not intent["next_action"]:
+        if asyncio.get_running_loop().time() > deadline:
+            raise TrafficStuck(f"{intent['id']} has no QR and is {intent['status']}")
+        await asyncio.sleep(POLL_SECONDS)
+        intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
+    return intent
 
 
 async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
