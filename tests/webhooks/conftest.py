@@ -4,16 +4,20 @@ import secrets
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import msgspec
 import pytest
+import pytest_asyncio
 from sqlalchemy import text
 
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.merchants.data_keys import new_data_key
+from gateway.merchants.tables import data_keys, provider_accounts
 from gateway.webhooks import deliveries, endpoints, events, inbox
 from gateway.webhooks.events import NewEvent, record
-from tests.conftest import ClonedDatabase
+from gateway.webhooks.tables import metadata
+from tests.conftest import ClonedDatabase, cloned_database
 
 BOOK = 7
 ACCOUNT = "acct_test_1"
@@ -77,9 +81,17 @@ class House(msgspec.Struct):
             )
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def clone(endpoints) -> AsyncIterator[ClonedDatabase]:
+    """One database for all tests of this room: its tables can be emptied, unlike those of the ledger."""
+    async with cloned_database(endpoints) as cloned:
+        yield cloned
+
+
 @pytest.fixture
-async def house(database: ClonedDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    opened = await Database.open(database.app_dsn, pool_size=8)
+async def house(clone: ClonedDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    await _empty(clone.owner_dsn)
+    opened = await Database.open(clone.app_dsn, pool_size=8)
     clock, vault = Clock(), Vault(secrets.token_bytes(32))
     for module in (deliveries, endpoints, events, inbox):
         monkeypatch.setattr(module, "real_now", clock)
@@ -89,3 +101,12 @@ async def house(database: ClonedDatabase, monkeypatch: pytest.MonkeyPatch) -> As
         yield House(opened, vault, clock)
     finally:
         await opened.close()
+
+
+async def _empty(dsn: str) -> None:
+    names = [table.fullname for table in (*metadata.sorted_tables, data_keys, provider_accounts)]
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"TRUNCATE {', '.join(names)}")
+    finally:
+        await connection.close()

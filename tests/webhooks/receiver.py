@@ -1,12 +1,10 @@
 """A merchant's endpoint: keeps what came and answers as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.providers.stub import Raw, Reply, Request, Stub, serving
-
-Answer = Callable[[Request], Reply]
+from tests.providers.stub import Reply, Request, Stub, serving
 
 
 @asynccontextmanager
@@ -29,6 +27,3 @@ def ids_of(stub: Stub) -> list[str]:
 
 def types_of(stub: Stub) -> list[str]:
     return [request.json()["type"] for request in stub.requests]
-
-
-__all__ = ["Answer", "Raw", "ids_of", "receiving", "types_of"]

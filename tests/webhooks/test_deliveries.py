@@ -11,8 +11,9 @@ from gateway.webhooks import deliveries, endpoints
 from gateway.webhooks.deliveries import SCHEDULE_SECONDS, Deliverer, body_context, resend, wait_seconds
 from gateway.webhooks.endpoints import rotate_secret
 from gateway.webhooks.sending import Sender
+from tests.providers.stub import Raw
 from tests.webhooks.conftest import ACCOUNT, BOOK, House
-from tests.webhooks.receiver import Raw, ids_of, receiving, types_of
+from tests.webhooks.receiver import ids_of, receiving, types_of
 
 
 @pytest.fixture
