@@ -75,11 +75,12 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class FakeGateway:
-    """Keeps callbacks. `refusals` counts down: so many are answered 500 first."""
+    """Keeps callbacks. `refusals` counts down: so many are answered 500 first. While it hangs, it answers none."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.refusals = 0
+        self.hangs = False
         self.root = ""
         self._news = asyncio.Condition()
 
@@ -93,6 +94,8 @@ class FakeGateway:
         async with self._news:
             self.told.append(Told(scope["path"].rpartition("/")[2], headers, body))
             self._news.notify_all()
+        if self.hangs:
+            await asyncio.sleep(60)
         refused = self.refusals > 0
         self.refusals -= refused
         await send({"type": "http.response.start", "status": 500 if refused else 200, "headers": []})

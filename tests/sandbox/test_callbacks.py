@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import asyncpg
 import pytest
 
 from gateway.providers.base import Callback, CallbackRejected
@@ -138,3 +139,24 @@ async def test_callback_is_sent_after_the_restart_when_the_sandbox_died_with_it(
         assert after[name] == before[name]
     told = await gateway.wait_for(1)
     assert told[0].fields["transactionId"] == transaction_id
+
+
+async def test_callback_is_sent_again_when_the_sandbox_died_while_it_was_on_its_way(mortal_sandbox, gateway):
+    sandbox, gateway.hangs = mortal_sandbox, True
+    transaction_id = await pay_qr(sandbox)
+    await gateway.wait_for(1)
+    await sandbox.stop()
+    gateway.hangs = False
+    connection = await asyncpg.connect(sandbox.dsn)
+    # The lease of the dead sender ends.
+    assert (
+        await connection.execute(
+            "UPDATE sandbox.callback_queue SET due_at = created_at WHERE state = 'queued' AND attempts = 1"
+        )
+        == "UPDATE 1"
+    )
+    await connection.close()
+    await sandbox.start()
+    told = await gateway.wait_for(2)
+    assert [call.fields["transactionId"] for call in told] == [transaction_id] * 2
+    assert await settled(sandbox) == [("delivered", 2)]

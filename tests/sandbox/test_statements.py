@@ -1,5 +1,6 @@
 """What the sandbox gives out as statements, fetched by the adapters, read by the parsers, held against its books."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -235,3 +236,22 @@ async def test_payment_file_is_rejected_whole_when_anything_in_it_is_wrong(sandb
     assert (stranger.status_code, stranger.json()["code"]) == (401, "unauthorized")
     books = await sandbox.books()
     assert (books["payouts"], books["bank_lines"]) == ([], [])
+
+
+async def test_books_add_up_when_thirty_payers_pay_at_once(sandbox):
+    async def shop(number: int) -> None:
+        charge = (await sandbox.charge_promptpay(2_000 + number)).json()
+        await sandbox.control.pay(world="7", provider="omise", reference=charge["id"])
+        await sandbox.create_qr(f"QK{number}", f"{number + 1}.00")
+        await sandbox.control.pay(world="7", provider="scb", reference=f"QK{number}")
+
+    await asyncio.gather(*(shop(number) for number in range(30)))
+    books = await sandbox.books()
+    received = {"scb": 0, "omise": 0}
+    for charge in books["charges"]:
+        received[charge["provider"]] += charge["received_minor"]
+    assert received == {"scb": 100 * sum(range(1, 31)), "omise": 60_000 + sum(range(30))}
+    assert books["bank_balance_minor"] == received["scb"]
+    fees = sum(charge["fee_minor"] + charge["fee_vat_minor"] for charge in books["charges"])
+    assert books["omise_balance"]["total_minor"] == received["omise"] - fees
+    assert len({line["id"] for line in books["bank_lines"]}) == 30
