@@ -1,4 +1,7 @@
-"""When money is settled and how much of it is paid out. Pure; the calendar and the dates are handed in."""
+"""When payouts are executed and how much is paid out. Pure; the calendar and the dates are handed in.
+
+When money becomes available (T+n) is fixed with each payment, by its fee plan (`payments/entries.py`).
+"""
 
 from datetime import date
 from typing import Final
@@ -8,11 +11,6 @@ from ledger.posting_rules.fees_and_tax import NO_FEE, Fee
 
 PAYOUT_FEE: Final[Fee] = NO_FEE
 """What we charge for a payout. Nothing by today's price list."""
-
-
-def available_on(captured_on: date, settlement_days: int, calendar: BusinessCalendar) -> date:
-    """T+n: the business date on which money captured on `captured_on` becomes available."""
-    return calendar.add(captured_on, settlement_days)
 
 
 def execution_date(business_date: date, today: date, calendar: BusinessCalendar) -> date:

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.balances import columns_of
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import EntryKind
+from ledger.journal import AccountRef, EntryKind
 from ledger.posting import Connection
+from ledger.queries import QUERIES as LEDGER_QUERIES
 from reports import identities
 from reports.identities import Identity
 from reports.rendering import ReportHead
@@ -145,29 +147,29 @@ async def _own(connection: Connection, book_id: int, window: SettlementWindow, k
 
 
 async def _entries(connection: Connection, book_id: int, window: SettlementWindow) -> list[SettlementLine]:
-    """The rows: first what an earlier cut had seen but whose day had not come, then what came since."""
-    parts: tuple[tuple[int, int, date | None, bool], ...] = (
-        (0, window.previous_cut, window.previous_through, False),
-        (window.previous_cut, window.cut, None, True),
-    )
+    """The rows: first what an earlier settlement had seen but whose day had not come, then what came since."""
+    kinds = (AccountKind.MERCHANT_PENDING, AccountKind.MERCHANT_AVAILABLE)
+    own = columns_of(AccountRef(kind, window.merchant, window.currency) for kind in kinds)
+    account_ids = [row["account_id"] for row in await connection.fetch(LEDGER_QUERIES["account_ids"], book_id, *own)]
+    parts: list[tuple[str, int, int, tuple[date, ...]]] = [("postings_since", window.previous_cut, window.cut, ())]
+    if window.previous_through is not None:
+        parts.insert(0, ("postings_fallen_due", 0, window.previous_cut, (window.previous_through,)))
     lines: list[SettlementLine] = []
-    for after, last, later_than, direct in parts:
-        position = after
+    for query, first, last, later_than in parts:
+        after = first
         while postings := await connection.fetch(
-            QUERIES["merchant_postings"],
+            QUERIES[query],
             book_id,
-            window.merchant,
-            window.currency,
-            position,
+            account_ids,
+            after,
             last,
-            later_than,
             window.available_through,
-            direct,
             [int(kind) for kind in OWN_ENTRIES],
             CHUNK,
+            *later_than,
         ):
             lines += await _lines(connection, book_id, window, postings)
-            position = postings[-1]["sequence"]
+            after = postings[-1]["sequence"]
     return lines
 
 
@@ -177,7 +179,7 @@ async def _lines(
     """One row for each entry and day of it."""
     sequences = sorted({posting["sequence"] for posting in postings})
     references: defaultdict[int, dict[str, str]] = defaultdict(dict)
-    for row in await connection.fetch(QUERIES["references_of"], book_id, sequences):
+    for row in await connection.fetch(LEDGER_QUERIES["references_of"], book_id, sequences):
         references[row["sequence"]].setdefault(row["scheme"], row["value"])
     grouped: defaultdict[tuple[int, date | None], list[Any]] = defaultdict(list)
     for posting in postings:

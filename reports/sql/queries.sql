@@ -24,36 +24,38 @@ WHERE e.book_id = $1 AND p.book_id = $1 AND a.book_id = $1
     AND e.effective_on BETWEEN $2 AND $3 AND e.sequence <= $4
 GROUP BY a.currency;
 
--- name: merchant_postings
--- Postings on the pending and available accounts of merchant $2 in currency $3, of entries after $4 up to $5, oldest
--- first. Those with a day count where it is after $6 (null = any) and not after $7; those without one where $8 is
--- true. Entries of the settlement itself ($9) are left out. About $10
--- rows, no entry cut in two.
-WITH own AS MATERIALIZED (
-    SELECT a.account_id FROM ledger.accounts AS a
-    WHERE a.book_id = $1 AND a.owner = $2 AND a.currency = $3 AND a.kind IN (30, 31)
-)
+-- name: postings_since
+-- Postings on a merchant's accounts $2 of entries after $3 up to $4, oldest first: those without a day, and those
+-- whose day is not after $5. Entries of kinds $6 are left out. About $7 rows, no entry cut in two.
 SELECT p.sequence, p.line, e.kind AS entry_kind, e.effective_on, e.metadata, p.available_on, p.amount_minor,
-       p.credit_account IN (SELECT o.account_id FROM own AS o) AS credited,
-       CASE WHEN p.credit_account IN (SELECT o.account_id FROM own AS o) THEN d.kind ELSE c.kind END AS other_kind
+       p.credit_account = ANY($2::bigint[]) AS credited,
+       CASE WHEN p.credit_account = ANY($2::bigint[]) THEN d.kind ELSE c.kind END AS other_kind
 FROM ledger.postings AS p
 JOIN ledger.entries AS e ON e.book_id = p.book_id AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
 JOIN ledger.accounts AS d ON d.book_id = p.book_id AND d.account_id = p.debit_account
 JOIN ledger.accounts AS c ON c.book_id = p.book_id AND c.account_id = p.credit_account
 WHERE p.book_id = $1 AND e.book_id = $1 AND d.book_id = $1 AND c.book_id = $1
-    AND (p.debit_account IN (SELECT o.account_id FROM own AS o)
-        OR p.credit_account IN (SELECT o.account_id FROM own AS o))
-    AND p.sequence > $4 AND p.sequence <= $5
-    AND CASE WHEN p.available_on IS NULL THEN $8 ELSE
-            p.available_on <= $7 AND ($6::date IS NULL OR p.available_on > $6) END
-    AND e.kind <> ALL($9::smallint[])
-ORDER BY p.sequence FETCH FIRST $10 ROWS WITH TIES;
+    AND (p.debit_account = ANY($2::bigint[]) OR p.credit_account = ANY($2::bigint[]))
+    AND p.sequence > $3 AND p.sequence <= $4
+    AND (p.available_on IS NULL OR p.available_on <= $5)
+    AND e.kind <> ALL($6::smallint[])
+ORDER BY p.sequence FETCH FIRST $7 ROWS WITH TIES;
 
--- name: references_of
-SELECT r.sequence, r.scheme, r.value
-FROM ledger.entry_references AS r
-WHERE r.book_id = $1 AND r.sequence = ANY($2::bigint[])
-ORDER BY r.sequence, r.scheme, r.value;
+-- name: postings_fallen_due
+-- The same of entries that an earlier settlement has seen, whose day came since: after $8, not after $5.
+SELECT p.sequence, p.line, e.kind AS entry_kind, e.effective_on, e.metadata, p.available_on, p.amount_minor,
+       p.credit_account = ANY($2::bigint[]) AS credited,
+       CASE WHEN p.credit_account = ANY($2::bigint[]) THEN d.kind ELSE c.kind END AS other_kind
+FROM ledger.postings AS p
+JOIN ledger.entries AS e ON e.book_id = p.book_id AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
+JOIN ledger.accounts AS d ON d.book_id = p.book_id AND d.account_id = p.debit_account
+JOIN ledger.accounts AS c ON c.book_id = p.book_id AND c.account_id = p.credit_account
+WHERE p.book_id = $1 AND e.book_id = $1 AND d.book_id = $1 AND c.book_id = $1
+    AND (p.debit_account = ANY($2::bigint[]) OR p.credit_account = ANY($2::bigint[]))
+    AND p.sequence > $3 AND p.sequence <= $4
+    AND p.available_on > $8 AND p.available_on <= $5
+    AND e.kind <> ALL($6::smallint[])
+ORDER BY p.sequence FETCH FIRST $7 ROWS WITH TIES;
 
 -- name: account_before
 -- Balance of one account after the last posting of entries up to the cut $5; no row where there is none.
