@@ -9,6 +9,7 @@ No transaction is open while a request is under way. Whoever dies between sendin
 lapses; the delivery is then sent again under the same `webhook-id`.
 """
 
+import math
 import secrets
 import time
 from datetime import datetime, timedelta
@@ -24,7 +25,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
-from gateway.foundation.metrics import WEBHOOK_DELIVERY_SECONDS, WEBHOOK_ENDPOINTS_DISABLED
+from gateway.foundation.metrics import OUTBOX_LAG_SECONDS, WEBHOOK_DELIVERY_SECONDS, WEBHOOK_ENDPOINTS_DISABLED
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
 from gateway.webhooks import endpoints, events
@@ -48,6 +49,7 @@ LANE_SECONDS: Final = 30
 LEASE: Final = timedelta(seconds=60)
 """Longer than any attempt; renewed with each."""
 WAIT_SECONDS: Final = 0.2
+LAG_EVERY_SECONDS: Final = 5
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +91,17 @@ class Deliverer:
         self._sender = sender
         self._slots = Slots(lanes)
         self._closing = False
+        self._lag_measured_at = -math.inf
 
     async def run_once(self) -> int:
         """Claim lanes with something due and send from them in the background; returns how many attempts ended.
 
         Slow lanes go on while this returns, so the next call serves the others.
         """
+        if time.monotonic() - self._lag_measured_at >= LAG_EVERY_SECONDS:
+            self._lag_measured_at = time.monotonic()
+            async with self._database.read() as connection:
+                OUTBOX_LAG_SECONDS.set(await _lag_seconds(connection))
         if self._slots.free:
             async with self._database.transaction() as connection:
                 lanes = await _claim(connection, limit=self._slots.free)
@@ -236,6 +243,19 @@ _CLAIM: Final = sql("""
       endpoint.sealed_secret, endpoint.sealed_previous_secret, endpoint.previous_secret_until,
       endpoint.failing_since, endpoint.lease_until
 """)
+
+
+_OLDEST_DUE: Final = sql("""
+    SELECT min(delivery.next_attempt_at) FROM gateway.webhook_deliveries AS delivery
+    JOIN gateway.webhook_endpoints AS endpoint USING (book_id, endpoint_id)
+    WHERE delivery.state = 'pending' AND endpoint.status = 'enabled'
+""")
+
+
+async def _lag_seconds(connection: AsyncConnection) -> int:
+    """How long the oldest delivery that is due has been waiting, in whole seconds."""
+    oldest = (await connection.execute(_OLDEST_DUE)).scalar_one()
+    return 0 if oldest is None else max(int((real_now() - oldest).total_seconds()), 0)
 
 
 async def _claim(connection: AsyncConnection, *, limit: int) -> list[Lane]:

@@ -5,6 +5,7 @@ import socket
 from datetime import timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from gateway.webhooks import deliveries, endpoints
@@ -405,6 +406,21 @@ async def _resend(house: House, endpoint_id: str, event_id: object) -> bool:
 async def _execute(house: House, statement: str) -> None:
     async with house.database.transaction() as connection:
         await connection.exec_driver_sql(statement)
+
+
+async def test_lag_is_the_age_of_the_oldest_delivery_that_is_due(house: House):
+    def lag() -> float | None:
+        return REGISTRY.get_sample_value("quickkub_outbox_lag_seconds")
+
+    await house.endpoint("https://shop.example/")
+    await house.happen("refund.failed")
+    await _execute(house, "UPDATE gateway.webhook_endpoints SET lease_until = 'infinity'")
+    house.clock.advance(seconds=90)
+    await _deliverer(house).run_once()
+    assert lag() == 90
+    await _execute(house, "UPDATE gateway.webhook_deliveries SET state = 'failed'")
+    await _deliverer(house).run_once()
+    assert lag() == 0
 
 
 async def test_close_ends_a_lane_after_the_attempt_under_way(house: House):
