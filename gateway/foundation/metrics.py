@@ -19,7 +19,7 @@ API_KEY_AUTH_FAILURES: Final = Counter(
     "quickkub_api_key_auth_failures_total", "Requests refused for their key.", ["reason"]
 )
 IDEMPOTENCY: Final = Counter(
-    "quickkub_idempotency_total", "Idempotency keys seen: new, replay, conflict, mismatch.", ["result"]
+    "quickkub_idempotency_total", "Idempotency keys seen: new, resumed, replay, conflict, mismatch.", ["result"]
 )
 RATE_LIMITED: Final = Counter("quickkub_rate_limited_total", "Requests refused for their rate, per kind.", ["kind"])
 RATE_LIMIT_LOCAL: Final = Counter(

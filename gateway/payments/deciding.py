@@ -64,8 +64,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be written for one case. `ended`: attempts and refunds that nobody needs to ask about again."""
+    """What is to be written for one case.
 
+    Attributes:
+        provider: who carries the intent now.
+        ended_attempts, ended_refunds: ids of those that are still due and need not be asked about again.
+    """
+
+    provider: str
     intents: list[IntentRow]
     attempts: list[AttemptRow]
     refunds: list[RefundRow]
@@ -73,7 +79,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[JournalEntry]
     events: list[NewEvent]
     moves: list[Move]
-    ended: list[str]
+    ended_attempts: list[str]
+    ended_refunds: list[str]
 
 
 _EVENT_OF_STATUS: Final = {
@@ -121,13 +128,6 @@ class Case:
             self._refunds[subject.refund_id] = _refund_with(self._refunds[subject.refund_id], finding)
         return len(fresh)
 
-    def status_of(self, subject: Subject) -> AttemptStatus | RefundStatus:
-        """Status of the subject before this case was settled."""
-        if subject.attempt_id is not None:
-            return self._attempts_before[subject.attempt_id].status
-        assert subject.refund_id is not None
-        return self._refunds_before[subject.refund_id].status
-
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
         attempts = [self._attempts[attempt_id] for attempt_id in sorted(self._attempts)]
@@ -143,6 +143,7 @@ class Case:
         changed_attempts = [row for row in settled_attempts if row != self._attempts_before[row.attempt_id]]
         changed_refunds = [row for row in self._refunds.values() if row != self._refunds_before[row.refund_id]]
         return Changes(
+            provider=self._attempts[intent.latest_attempt_id].provider,
             intents=[intent] if intent != self._before else [],
             attempts=changed_attempts,
             refunds=changed_refunds,
@@ -150,8 +151,14 @@ class Case:
             entries=[entry for fact in self._new for entry in self._entries(fact, intent, now)],
             events=list(self._events(intent, now)),
             moves=list(self._moves(intent, changed_attempts, changed_refunds)),
-            ended=[row.attempt_id for row in changed_attempts if row.status not in OPEN_ATTEMPTS]
-            + [row.refund_id for row in changed_refunds if row.status not in RESERVED_REFUNDS],
+            ended_attempts=[
+                row.attempt_id for row in settled_attempts if row.due_at is not None and row.status not in OPEN_ATTEMPTS
+            ],
+            ended_refunds=[
+                row.refund_id
+                for row in self._refunds.values()
+                if row.due_at is not None and row.status not in RESERVED_REFUNDS
+            ],
         )
 
     def _checked(self, fact: Fact, subject: Subject, now: datetime) -> FactRow | None:

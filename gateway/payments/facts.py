@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database, driver
-from gateway.foundation.ids import new_id
+from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.payments import schedule
@@ -201,7 +201,7 @@ class FactApplier:
         rows = [
             {
                 "book_id": book_id,
-                "quarantine_id": new_id("fact", livemode=False),
+                "quarantine_id": uuid_to_text(uuid7()),
                 "provider": fact.provider,
                 "kind": fact.kind,
                 "provider_reference": fact.provider_reference,
@@ -282,21 +282,19 @@ async def _note_calls(
         for finding, result in zip(findings, results, strict=True)
         if finding.subject is not None and isinstance(result, Applied)
     ]
-    ended = [subject_id for change in changes for subject_id in change.ended]
-    attempt_ids = {row.attempt_id for change in changes for row in change.attempts}
     await schedule.finish(
         connection,
         attempts,
         book_id,
         [subject.attempt_id for subject in answered if subject.attempt_id is not None],
-        [subject_id for subject_id in ended if subject_id in attempt_ids],
+        [attempt_id for change in changes for attempt_id in change.ended_attempts],
     )
     await schedule.finish(
         connection,
         refunds,
         book_id,
         [subject.refund_id for subject in answered if subject.refund_id is not None],
-        [subject_id for subject_id in ended if subject_id not in attempt_ids],
+        [refund_id for change in changes for refund_id in change.ended_refunds],
     )
 
 
@@ -326,8 +324,6 @@ def _is_passing(error: DBAPIError) -> bool:
 
 
 def _count(change: Changes) -> None:
-    for move in change.moves:
-        if move.object == "intent":
-            PAYMENT_INTENTS.labels(
-                change.intents[0].method, change.facts[0].provider if change.facts else "-", move.to_status
-            ).inc()
+    for intent in change.intents:
+        if any(move.subject_id == intent.intent_id for move in change.moves):
+            PAYMENT_INTENTS.labels(intent.method, change.provider, intent.status).inc()

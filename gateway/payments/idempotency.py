@@ -34,6 +34,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import uuid7, uuid_to_text
+from gateway.foundation.metrics import IDEMPOTENCY
 from gateway.merchants.data_keys import wrapped_key
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.errors import (
@@ -131,9 +132,18 @@ class IdempotencyStore:
             IdempotencyInProgress: another run holds the lease.
             IdempotencyKeyReused: the key belongs to another request.
         """
-        claimed = await self._claim(principal, key, fingerprint, request_id)
+        try:
+            claimed = await self._claim(principal, key, fingerprint, request_id)
+        except IdempotencyInProgress:
+            IDEMPOTENCY.labels("conflict").inc()
+            raise
+        except IdempotencyKeyReused:
+            IDEMPOTENCY.labels("mismatch").inc()
+            raise
         if isinstance(claimed, Reply):
+            IDEMPOTENCY.labels("replay").inc()
             return claimed
+        IDEMPOTENCY.labels("resumed" if claimed.resumed else "new").inc()
         task = asyncio.create_task(self._run(principal, key, claimed, operation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -38,12 +38,13 @@ from gateway.payments.schedule import Schedule
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.tables import attempts, intents
 from gateway.payments.views import Intent, encoded, intent_view
-from gateway.providers.base import ChargeRequest, Declined, Method, NotAttempted, Unknown
+from gateway.providers.base import ChargeRequest, Declined, Inquiry, Method, NotAttempted
 
 PlanOf = Callable[[AsyncConnection, str, Method], Awaitable[FeePlan | None]]
 """An account's fee plan in force for a method; None where it may not take it."""
 
-_UNKNOWN_YET = frozenset({AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN})
+_TAKEN_UP = frozenset({AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN, AttemptStatus.NOT_ATTEMPTED})
+"""Attempts with which a retry of the same request can get further."""
 _CANCELABLE = frozenset({IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD})
 
 
@@ -214,32 +215,33 @@ class Intents:
         self, principal: MerchantPrincipal, intent: IntentRow, attempt: AttemptRow, request: CreateIntent
     ) -> Intent:
         """Take up what an earlier run of the same request began; the provider is asked before it is told again."""
-        if attempt.status not in _UNKNOWN_YET or not await self._leased(attempt):
-            return intent_view(intent, attempt)
         now = principal.clock.now()
-        answer = await self._calls.inquire(attempt)
-        expired = attempt.expires_at is not None and attempt.expires_at <= now
-        finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
-        if isinstance(answer, Unknown):
-            await self._applier.report(finding, book_id=principal.book_id)
-        elif answer.found:
-            found = msgspec.structs.replace(finding, outcome=AttemptStatus.PENDING, facts=answer.facts)
-            await self._applier.report(found, book_id=principal.book_id)
-        elif expired or not self._schedule.may_send_again(attempt.created_at, now):
-            await self._applier.report(finding, book_id=principal.book_id)
-        else:
+        is_in_time = attempt.expires_at is None or now < attempt.expires_at
+        was_not_sent = attempt.status is AttemptStatus.NOT_ATTEMPTED
+        is_over = attempt.status not in _TAKEN_UP or (was_not_sent and not is_in_time)
+        if is_over or intent.status is IntentStatus.CANCELED or not await self._leased(attempt):
+            return intent_view(intent, attempt)
+        answer = Inquiry(found=False) if was_not_sent else await self._calls.inquire(attempt)
+        is_unheard_of = isinstance(answer, Inquiry) and not answer.found
+        is_settled = was_not_sent or self._schedule.may_send_again(attempt.created_at, now)
+        if is_unheard_of and is_settled and is_in_time:
             await self._charge(principal, attempt, request)
+        else:
+            finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
+            if isinstance(answer, Inquiry) and answer.found:
+                finding = msgspec.structs.replace(finding, outcome=AttemptStatus.PENDING, facts=answer.facts)
+            await self._applier.report(finding, book_id=principal.book_id)
         return await self.get(principal, intent.intent_id)
 
     async def _leased(self, attempt: AttemptRow) -> bool:
-        """Whether the attempt is ours to ask about; false while somebody else is at it."""
+        """Whether the attempt is ours; false while somebody else is at it. A crash from here on will be asked about."""
         c = attempts.c
         async with self._database.transaction() as connection:
             taken = await connection.execute(
                 update(attempts)
                 .where(c.book_id == attempt.book_id, c.attempt_id == attempt.attempt_id)
                 .where(or_(c.leased_until.is_(None), c.leased_until <= real_now()))
-                .values(leased_until=self._schedule.lease_end())
+                .values(leased_until=self._schedule.lease_end(), due_at=func.coalesce(c.due_at, attempt.created_at))
             )
         return taken.rowcount == 1
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
-from sqlalchemy import TextClause, select
+from sqlalchemy import TextClause, func, select
 
 from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
-from gateway.foundation.metrics import JANITOR_RUNS
+from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
 from gateway.payments.calls import Calls, charge_fact, subject_of
 from gateway.payments.deciding import Finding
 from gateway.payments.facts import ClockOf, FactApplier
@@ -24,7 +24,7 @@ from gateway.payments.records import AttemptRow, RefundRow, rows_of
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, postpone
 from gateway.payments.states import AttemptStatus, RefundStatus
-from gateway.payments.tables import intents
+from gateway.payments.tables import attempts, intents
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry, Unknown
 
 CLAIM_MAX: Final = 50
@@ -69,7 +69,22 @@ class Janitor:
             *(self._guarded(self._see_to_attempt(attempt)) for attempt in due_attempts),
             *(self._guarded(self._see_to_refund(refund)) for refund in due_refunds),
         )
+        await self._measure()
         return len(due_attempts) + len(due_refunds)
+
+    async def _measure(self) -> None:
+        """Put on the dashboard what nobody knows."""
+        c = attempts.c
+        statement = select(c.provider, func.count(), func.min(c.created_at)).where(c.status == AttemptStatus.UNKNOWN)
+        async with self._database.read() as connection:
+            found = (await connection.execute(statement.group_by(c.provider))).all()
+        unknown = {provider: count for provider, count, _ in found}
+        for provider in self._calls.providers:
+            ATTEMPTS_UNKNOWN.labels(provider).set(unknown.get(provider, 0))
+        now = real_now()
+        # Business time of a test book may run ahead; its attempts are young, not of negative age.
+        ages_seconds = [max(0, (now - oldest).total_seconds()) for *_, oldest in found]
+        ATTEMPT_UNKNOWN_OLDEST_SECONDS.set(max(ages_seconds, default=0))
 
     async def _claim(self, statement: TextClause, kind: type[Due]) -> list[Due]:
         async with self._database.transaction() as connection:

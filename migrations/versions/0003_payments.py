@@ -115,6 +115,10 @@ def _attempts() -> None:
         CREATE UNIQUE INDEX payment_attempts_one_open ON gateway.payment_attempts (book_id, intent_id)
             WHERE status IN ('submitted', 'unknown', 'pending', 'authorized')
         """,
+        """
+        CREATE INDEX payment_attempts_unknown ON gateway.payment_attempts (provider, created_at)
+            WHERE status = 'unknown'
+        """,
         "CREATE INDEX payment_attempts_due ON gateway.payment_attempts (due_at) WHERE due_at IS NOT NULL",
         """
         CREATE TABLE gateway.provider_references (

@@ -2,17 +2,16 @@
 
 import asyncio
 import itertools
+import sys
 
 import msgspec
 import pytest
 
-from gateway.foundation.database import Database
 from gateway.payments.errors import EntryRefused, FactContradicts, UnknownReference
 from gateway.payments.facts import Applied
 from gateway.payments.requests import CreateIntent
 from gateway.payments.states import IntentStatus
 from gateway.providers.base import FactKind, Method
-from tests.payments.conftest import House
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 CARD_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.CARD, card_token="tokn_1")
@@ -182,23 +181,26 @@ async def test_poison_hurts_only_its_own_caller(house, merchant):
     assert (view.status, view.amount_received) == (IntentStatus.REQUIRES_ACTION, 0)
 
 
-async def test_two_appliers_with_the_same_facts_book_each_once(house, merchant, database):
-    """Two processes have two pools and two coalescers; nothing else is shared but the database."""
+async def test_two_processes_with_the_same_facts_book_each_once(house, merchant, database):
     intents = [await house.intents.create(merchant, QR_ASKED) for _ in range(25)]
     facts = [
         await house.paid_fact(intent, house.scb, transaction=f"txn_{number}") for number, intent in enumerate(intents)
     ]
-    other_database = await Database.open(database.app_dsn, pool_size=4)
-    other = House(other_database)
-    try:
-        results = await asyncio.gather(
-            *(house.applier.apply(fact, book_id=merchant.book_id) for fact in facts),
-            *(other.applier.apply(fact, book_id=merchant.book_id) for fact in reversed(facts)),
-        )
-    finally:
-        await other.close()
-        await other_database.close()
-    assert sum(result.new_facts for result in results) == 25
+    other = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.payments.apply_facts",
+        database.app_dsn,
+        str(merchant.book_id),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert await other.stdout.readline() == b"ready\n"
+    other.stdin.write(msgspec.json.encode(facts[::-1]) + b"\n")
+    here = await asyncio.gather(*(house.applier.apply(fact, book_id=merchant.book_id) for fact in facts))
+    there, _ = await other.communicate()
+    assert other.returncode == 0
+    assert sum(applied.new_facts for applied in here) + int(there) == 25
     assert await house.entries(merchant) == ["payment_captured"] * 25
     assert await house.balances(merchant) == {name: 25 * amount for name, amount in PAID.items()}
     assert (await house.event_types(merchant)).count("payment_intent.succeeded") == 25

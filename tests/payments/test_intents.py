@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
 from gateway.payments.requests import CreateIntent
@@ -90,6 +91,32 @@ async def test_unreachable_provider_is_told_from_a_decline(house, merchant):
     )
     assert (intent.last_error.code, intent.last_error.retryable) == ("provider_not_attempted", True)
     assert (await house.attempt(intent.id))["due_at"] is None
+
+
+async def test_retry_of_a_payment_that_never_left_sends_it_under_the_same_key(house, merchant):
+    house.omise.charge_script.extend(["not_attempted", "not_attempted"])
+    intent_id = "pi_test_01k80000000000000000000000"
+    for status in (AttemptStatus.NOT_ATTEMPTED, AttemptStatus.NOT_ATTEMPTED, AttemptStatus.CAPTURED):
+        intent = await house.intents.create(merchant, CARD_ASKED, intent_id=intent_id)
+        assert (intent.id, intent.latest_attempt.status) == (intent_id, status)
+        attempt = await house.attempt(intent.id)
+        assert (attempt["due_at"], attempt["leased_until"]) == (None, None)
+    assert len({key for _, key in house.omise.calls}) == 1
+    assert house.omise.count("inquire") == 0
+    assert await house.balances(merchant) == SETTLED_CARD
+
+
+async def test_list_asks_the_same_number_of_questions_for_any_number_of_rows(house, merchant):
+    statements = []
+    event.listen(house.database.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    counts = []
+    for wanted in (1, 6):
+        while len((await house.intents.list(merchant, limit=100)).data) < wanted:
+            await house.intents.create(merchant, CARD_ASKED)
+        statements.clear()
+        assert len((await house.intents.list(merchant, limit=100)).data) == wanted
+        counts.append(len(statements))
+    assert counts == [2, 2]
 
 
 async def test_unknown_outcome_is_processing_and_never_failed(house, merchant):

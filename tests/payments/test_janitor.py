@@ -1,5 +1,6 @@
 """The janitor: what nobody knows is asked about until somebody does; what a crash left is taken up."""
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -118,16 +119,27 @@ async def test_cancelling_that_nobody_answered_is_asked_again(house, merchant):
     assert (await house.intents.get(merchant, intent.id)).status is IntentStatus.CANCELED
 
 
-async def test_attempt_of_a_crashed_process_is_asked_about_when_its_lease_lapsed(house, merchant):
+async def test_attempt_that_somebody_is_on_is_left_alone_until_the_lease_lapsed(house, merchant):
+    house.omise.charge_script.append("lost_after")
     intent = await house.intents.create(merchant, CARD_ASKED)
-    await house.run(
-        "UPDATE gateway.payment_attempts SET due_at = created_at, leased_until = now() + interval '1 minute'"
-    )
+    await house.make_due()
+    await house.run("UPDATE gateway.payment_attempts SET leased_until = now() + interval '1 minute'")
     assert await house.janitor.run_once() == 0
     await house.end_leases()
     assert await house.janitor.run_once() == 1
     assert (await house.intents.get(merchant, intent.id)).latest_attempt.status is AttemptStatus.CAPTURED
     assert await house.entries(merchant) == ["payment_captured"]
+
+
+async def test_two_janitors_share_the_work(house, merchant):
+    for _ in range(6):
+        house.omise.charge_script.append("lost_after")
+        await house.intents.create(merchant, CARD_ASKED)
+    await house.make_due()
+    seen = await asyncio.gather(house.janitor.run_once(), house.janitor.run_once())
+    assert sum(seen) == 6
+    assert house.omise.count("inquire") == 6
+    assert await house.entries(merchant) == ["payment_captured"] * 6
 
 
 async def test_unknown_refund_that_had_succeeded_is_found_by_the_same_key(house, merchant):
