@@ -7,11 +7,12 @@ from typing import Final
 
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp
 
 from gateway.api.failures import answer
 from gateway.api.front_door import FrontDoor
-from gateway.api.openapi_page import PlainPage, openapi_file
+from gateway.api.openapi_page import docs_page, openapi_file
 from gateway.api.rate_limits import RateLimiter
 from gateway.api.routes import ROUTES
 from gateway.api.services import Services
@@ -37,7 +38,7 @@ def app_with(open_services: Callable[[], AbstractAsyncContextManager[Services]])
             yield
 
     app = Litestar(
-        route_handlers=[*ROUTES, openapi_file],
+        route_handlers=[*ROUTES, docs_page, openapi_file],
         lifespan=[lifespan],
         exception_handlers={Exception: answer},
         request_max_body_size=BODY_BYTES_MAX,
@@ -46,8 +47,8 @@ def app_with(open_services: Callable[[], AbstractAsyncContextManager[Services]])
             title="QuickKub API",
             version="1",
             description="Payments for Thailand. Amounts are whole minor units (satang); errors are RFC 9457 problems.",
-            path="/docs",
-            render_plugins=[PlainPage(path="/")],
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
     return FrontDoor(app)

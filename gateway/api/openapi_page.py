@@ -3,8 +3,7 @@
 from html import escape
 from typing import Any, Final
 
-from litestar import get
-from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar import MediaType, get
 
 from gateway.api.services import ApiRequest
 
@@ -16,32 +15,30 @@ _STYLE: Final = (
 )
 
 
-@get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json")
-async def openapi_file(request: ApiRequest) -> dict[str, Any]:
+# In a thread: describing every address takes a while the first time, and nobody else shall wait for it.
+@get("/openapi.json", include_in_schema=False, media_type="application/vnd.oai.openapi+json", sync_to_thread=True)
+def openapi_file(request: ApiRequest) -> dict[str, Any]:
     """The OpenAPI description."""
     return request.app.openapi_schema.to_schema()
 
 
-class PlainPage(OpenAPIRenderPlugin):
-    """Renders every operation with its parameters and bodies as one page of HTML."""
-
-    def render(self, request: ApiRequest, openapi_schema: dict[str, Any]) -> bytes:
-        """The page."""
-        del request
-        schemas = openapi_schema.get("components", {}).get("schemas", {})
-        operations = "".join(
-            _operation(path, method, item[method], schemas)
-            for path, item in sorted(openapi_schema["paths"].items())
-            for method in _METHODS
-            if method in item
-        )
-        info = openapi_schema["info"]
-        page = (
-            f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(info['title'])}</title>"
-            f"<style>{_STYLE}</style><h1>{escape(info['title'])}</h1><p>{escape(info.get('description', ''))}</p>"
-            f"<p>The same as a file: <a href=/openapi.json>openapi.json</a></p>{operations}</html>"
-        )
-        return page.encode()
+@get("/docs", include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=True)
+def docs_page(request: ApiRequest) -> str:
+    """Every operation with its parameters and bodies as one page of HTML."""
+    description = request.app.openapi_schema.to_schema()
+    schemas = description["components"]["schemas"]
+    operations = "".join(
+        _operation(path, method, item[method], schemas)
+        for path, item in sorted(description["paths"].items())
+        for method in _METHODS
+        if method in item
+    )
+    title, about = escape(description["info"]["title"]), escape(description["info"]["description"])
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+        f"<h1>{title}</h1><p>{about}</p>"
+        f"<p>The same as a file: <a href=/openapi.json>openapi.json</a></p>{operations}</html>"
+    )
 
 
 def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import accounts, api_keys
 from gateway.merchants.operators import record_act
 from gateway.sandbox.client import SandboxControl
+from migrations.upgrade import current, heads
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -33,6 +34,8 @@ async def open_desk() -> AsyncIterator[Desk]:
     async with resolved(Settings.from_environment()) as settings:
         if settings.database_url is None or settings.master_key is None:
             raise SettingsInvalid("DATABASE_URL and MASTER_KEY must both be set, or neither for the embedded servers")
+        if [await current(settings.database_url)] != heads():
+            raise SettingsInvalid("the database is not at this version's schema: run quickkub database migrate first")
         database = await Database.open(settings.database_url, pool_size=2)
         try:
             yield Desk(settings, database, Vault(settings.master_key))
