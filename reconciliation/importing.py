@@ -24,6 +24,7 @@ from reconciliation.statements.base import (
     Side,
     StatementFormat,
     StatementLine,
+    stage_of,
 )
 from reconciliation.statements.registry import format_of
 
@@ -256,6 +257,7 @@ async def _insert_lines(
             statement_format.source,
             statement_format.side,
             [line_id for line_id, _ in rows],
+            [stage_of(statement_format.side, hashed.line.kind) for hashed in chunk],
             *([getattr(hashed.line, column) for hashed in chunk] for column in _LINE_COLUMNS),
             [hashed.line_sha256 for hashed in chunk],
             [hashed.content_sha256 for hashed in chunk],

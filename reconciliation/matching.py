@@ -98,6 +98,16 @@ PASSES: Final = (
 )
 
 
+STATISTICS_ROWS: Final = 1_000
+"""From how many new rows on the planner is told of them at once."""
+
+
+async def refresh_statistics(connection: Connection, *, rows: int) -> None:
+    """Let the planner know of that many new rows, if they are many."""
+    if rows >= STATISTICS_ROWS:
+        await connection.execute(queries("matching")["refresh_statistics"])
+
+
 async def run_passes(
     connection: Connection,
     *,
@@ -122,6 +132,7 @@ async def run_passes(
             arguments.append(vat_rate_on(through).rate_ppm)
         status = await connection.execute(queries("matching")[step.query], *arguments)
         matched[step.name] = int(status.split()[-1])
+        await refresh_statistics(connection, rows=matched[step.name])
     return matched
 
 

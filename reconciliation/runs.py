@@ -192,8 +192,9 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
         # An earlier date that is run again sees the later one too, or its breaks would swing back in time.
         through = max(on, await connection.fetchval(sql["latest"], book_id))
         await expectations.follow_feed(connection, book_id)
-        await connection.execute(sql["take_lines"], book_id, on)
+        taken = await connection.execute(sql["take_lines"], book_id, on)
         await connection.execute(sql["take_files"], book_id, on)
+        await matching.refresh_statistics(connection, rows=int(taken.split()[-1]))
         await matching.run_passes(connection, book_id=book_id, through=through, run_id=run_id, rates_ppm=self.rates_ppm)
         await net_settlement.form_groups(
             connection, book_id=book_id, through=through, run_id=run_id, new_id=self.new_id

@@ -69,6 +69,7 @@ statement_lines = Table(
     Column("account", Text, nullable=False),
     Column("provider", Text),
     Column("kind", Text, nullable=False),
+    Column("stage", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("fee_minor", BigInteger),
     Column("vat_minor", BigInteger),

@@ -33,6 +33,7 @@ def upgrade() -> None:
     _settled()
     _breaks_and_runs()
     _views()
+    _statistics()
     for table in TABLES:
         execute(
             f"GRANT SELECT, INSERT, UPDATE ON reconciliation.{table} TO @app@",
@@ -95,6 +96,7 @@ def _statements() -> None:
             account text NOT NULL,
             provider text,
             kind text NOT NULL,
+            stage text NOT NULL CHECK (stage IN ('provider', 'transfer', 'bank', 'payout')),
             amount_minor bigint NOT NULL CHECK (amount_minor <> 0),
             fee_minor bigint,
             vat_minor bigint,
@@ -218,6 +220,7 @@ def _matches() -> None:
         CREATE UNIQUE INDEX matches_one_for_a_counterpart
             ON reconciliation.matches (book_id, stage, counterpart_line_id) WHERE revoked_at IS NULL
         """,
+        "CREATE INDEX matches_revoked ON reconciliation.matches (book_id, stage, line_id) WHERE revoked_at IS NOT NULL",
     )
 
 
@@ -312,35 +315,25 @@ def _breaks_and_runs() -> None:
 
 def _views() -> None:
     execute(
-        # What still waits for its other half, and at which stage. A provider's movement has two other halves: our
-        # books (stage provider) and the bank (stage bank, as somebody's counterpart); here it is listed under the
-        # first only.
+        # What still waits for its other half at its stage. A provider's payment has two other halves, our books
+        # (stage provider) and the bank (there it is somebody's counterpart); it is listed under the first only.
         """
         CREATE VIEW reconciliation.open_lines AS
-        SELECT staged.*
-        FROM (
-            SELECT line.*,
-                CASE
-                    WHEN kind = 'transfer_debit' THEN 'transfer'
-                    WHEN kind IN ('payout', 'payout_return') THEN 'payout'
-                    WHEN side = 'bank' OR kind = 'transfer' THEN 'bank'
-                    ELSE 'provider'
-                END AS stage
-            FROM reconciliation.statement_lines AS line
-        ) AS staged
+        SELECT line.*
+        FROM reconciliation.statement_lines AS line
         WHERE NOT EXISTS (
             SELECT FROM reconciliation.matches AS taken
-            WHERE taken.book_id = staged.book_id AND taken.stage = staged.stage AND taken.line_id = staged.line_id
+            WHERE taken.book_id = line.book_id AND taken.stage = line.stage AND taken.line_id = line.line_id
                 AND taken.revoked_at IS NULL
         )
         AND NOT EXISTS (
             SELECT FROM reconciliation.matches AS taken
-            WHERE staged.kind = 'transfer' AND taken.book_id = staged.book_id AND taken.stage = staged.stage
-                AND taken.counterpart_line_id = staged.line_id AND taken.revoked_at IS NULL
+            WHERE line.kind = 'transfer' AND taken.book_id = line.book_id AND taken.stage = line.stage
+                AND taken.counterpart_line_id = line.line_id AND taken.revoked_at IS NULL
         )
         AND NOT EXISTS (
             SELECT FROM reconciliation.settled_items AS charged
-            WHERE staged.side = 'bank' AND charged.book_id = staged.book_id AND charged.line_id = staged.line_id
+            WHERE line.side = 'bank' AND charged.book_id = line.book_id AND charged.line_id = line.line_id
         )
         """,
         """
@@ -420,4 +413,22 @@ def _views() -> None:
                 AND taken.counterpart_line_id = counterpart.line_id AND taken.revoked_at IS NULL
         )
         """,
+    )
+
+
+def _statistics() -> None:
+    execute(
+        # A big file may be matched before autovacuum has looked at its rows, and without statistics the joins of
+        # the passes turn into nested loops over everything. Only an owner may ANALYZE, so a function does it.
+        """
+        CREATE FUNCTION reconciliation.refresh_statistics_v1() RETURNS void
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+        BEGIN
+            ANALYZE reconciliation.statement_lines, reconciliation.line_references, reconciliation.matches,
+                reconciliation.expected_lines, reconciliation.expected_references, reconciliation.settled_items;
+        END
+        $$
+        """,
+        "REVOKE ALL ON FUNCTION reconciliation.refresh_statistics_v1() FROM PUBLIC",
+        "GRANT EXECUTE ON FUNCTION reconciliation.refresh_statistics_v1() TO @app@",
     )

@@ -26,13 +26,13 @@ WHERE book_id = $1 AND line_sha256 = ANY($2::bytea[])
 -- name: insert_lines
 -- A chunk of new lines.
 INSERT INTO reconciliation.statement_lines (
-    book_id, file_id, source, side, line_id, account, line_number, provider, kind, amount_minor, fee_minor,
+    book_id, file_id, source, side, line_id, stage, account, line_number, provider, kind, amount_minor, fee_minor,
     vat_minor, currency, value_on, occurred_at, available_at, batch_reference, description, line_sha256,
     content_sha256)
 SELECT $1, $2, $3, $4, line.*
-FROM unnest($5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
-    $13::text[], $14::date[], $15::timestamptz[], $16::timestamptz[], $17::text[], $18::text[], $19::bytea[],
-    $20::bytea[]) AS line
+FROM unnest($5::text[], $6::text[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
+    $13::bigint[], $14::text[], $15::date[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[],
+    $20::bytea[], $21::bytea[]) AS line
 
 -- name: insert_references
 -- The references of a chunk of lines.

@@ -21,19 +21,22 @@ chosen AS (
         row_number() OVER (PARTITION BY expected_id ORDER BY expected_rank) AS expected_choice
     FROM ranked
     WHERE line_rank = expected_rank AND NOT (strong AND rival_expectations > 1)
+),
+revoked AS MATERIALIZED (
+    SELECT line_id, count(*) AS count FROM reconciliation.matches
+    WHERE book_id = $1 AND stage = $3 AND revoked_at IS NOT NULL GROUP BY line_id
 )
 INSERT INTO reconciliation.matches (
     book_id, stage, line_id, revision, expected_id, rule, gross_minor, fee_minor, vat_minor, evidence, run_id)
 SELECT book_id, stage, line_id,
-    (SELECT count(*) FROM reconciliation.matches AS earlier
-     WHERE earlier.book_id = $1 AND earlier.stage = $3 AND earlier.line_id = chosen.line_id),
+    coalesce(revoked.count, 0),
     expected_id, $4, expected_minor, fee_minor, vat_minor,
     jsonb_build_object('rule', $4::text, 'scheme', scheme, 'value', value, 'strong', strong, 'currency', currency,
         'line_minor', amount_minor, 'fee_minor', fee_minor, 'vat_minor', vat_minor,
         'expected_minor', expected_minor, 'delta_minor', 0, 'value_on', value_on, 'effective_on', effective_on,
         'rival_lines', rival_lines - 1, 'rival_expectations', rival_expectations - 1),
     $6
-FROM chosen
+FROM chosen LEFT JOIN revoked USING (line_id)
 WHERE line_choice = 1 AND expected_choice = 1
 
 -- name: match_expected_net
@@ -56,19 +59,22 @@ chosen AS (
         count(*) OVER (PARTITION BY line_id) AS rival_expectations,
         count(*) OVER (PARTITION BY expected_id) AS rival_lines
     FROM pairs
+),
+revoked AS MATERIALIZED (
+    SELECT line_id, count(*) AS count FROM reconciliation.matches
+    WHERE book_id = $1 AND stage = $3 AND revoked_at IS NOT NULL GROUP BY line_id
 )
 INSERT INTO reconciliation.matches (
     book_id, stage, line_id, revision, expected_id, rule, gross_minor, fee_minor, vat_minor, evidence, run_id)
 SELECT book_id, stage, line_id,
-    (SELECT count(*) FROM reconciliation.matches AS earlier
-     WHERE earlier.book_id = $1 AND earlier.stage = $3 AND earlier.line_id = chosen.line_id),
+    coalesce(revoked.count, 0),
     expected_id, $4, expected_minor, fee, vat,
     jsonb_build_object('rule', $4::text, 'scheme', scheme, 'value', value, 'strong', strong, 'currency', currency,
         'line_minor', amount_minor, 'fee_minor', fee, 'vat_minor', vat, 'fee_rate_ppm', rate_ppm,
         'vat_rate_ppm', $9::bigint, 'expected_minor', expected_minor, 'delta_minor', 0, 'value_on', value_on,
         'effective_on', effective_on),
     $6
-FROM chosen
+FROM chosen LEFT JOIN revoked USING (line_id)
 WHERE rival_expectations = 1 AND rival_lines = 1
 
 -- name: match_lines
@@ -95,19 +101,22 @@ chosen AS (
         row_number() OVER (PARTITION BY counterpart_line_id ORDER BY counterpart_rank) AS counterpart_choice
     FROM ranked
     WHERE line_rank = counterpart_rank
+),
+revoked AS MATERIALIZED (
+    SELECT line_id, count(*) AS count FROM reconciliation.matches
+    WHERE book_id = $1 AND stage = $3 AND revoked_at IS NOT NULL GROUP BY line_id
 )
 INSERT INTO reconciliation.matches (
     book_id, stage, line_id, revision, counterpart_line_id, rule, gross_minor, fee_minor, vat_minor, evidence, run_id)
 SELECT book_id, stage, line_id,
-    (SELECT count(*) FROM reconciliation.matches AS earlier
-     WHERE earlier.book_id = $1 AND earlier.stage = $3 AND earlier.line_id = chosen.line_id),
+    coalesce(revoked.count, 0),
     counterpart_line_id, $4, amount_minor, fee_minor, vat_minor,
     jsonb_build_object('rule', $4::text, 'scheme', scheme, 'value', value, 'strong', strong, 'currency', currency,
         'line_minor', amount_minor, 'counterpart_fee_minor', fee_minor, 'counterpart_vat_minor', vat_minor,
         'expected_minor', expected_minor, 'delta_minor', 0, 'value_on', value_on, 'counterpart_on', counterpart_on,
         'rival_lines', rival_lines - 1, 'rival_counterparts', rival_counterparts - 1),
     $6
-FROM chosen
+FROM chosen LEFT JOIN revoked USING (line_id)
 WHERE line_choice = 1 AND counterpart_choice = 1
 
 -- name: revoke_match
@@ -118,3 +127,7 @@ WHERE book_id = $1 AND stage = $2 AND line_id = $3 AND revoked_at IS NULL
         SELECT FROM reconciliation.settled_items AS item
         WHERE item.book_id = $1 AND item.line_id IN (matches.line_id, matches.counterpart_line_id))
 RETURNING revision
+
+-- name: refresh_statistics
+-- Tell the planner how many rows there are by now.
+SELECT reconciliation.refresh_statistics_v1()

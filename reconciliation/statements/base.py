@@ -42,6 +42,26 @@ class LineKind(StrEnum):
     DEBIT = "debit"
 
 
+class Stage(StrEnum):
+    """At which comparison a line finds its other half; `matching.py` says with what."""
+
+    PROVIDER = "provider"
+    TRANSFER = "transfer"
+    BANK = "bank"
+    PAYOUT = "payout"
+
+
+def stage_of(side: Side, kind: LineKind) -> Stage:
+    """The stage of a line."""
+    if kind is LineKind.TRANSFER_DEBIT:
+        return Stage.TRANSFER
+    if kind in {LineKind.PAYOUT, LineKind.PAYOUT_RETURN}:
+        return Stage.PAYOUT
+    if side is Side.BANK or kind is LineKind.TRANSFER:
+        return Stage.BANK
+    return Stage.PROVIDER
+
+
 class LineReference(msgspec.Struct, frozen=True):
     """A name under which others know the movement.
 

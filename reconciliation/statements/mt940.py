@@ -114,7 +114,7 @@ def _blocks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _statement(block: str, first_line: int) -> tuple[StatementBalance, list[StatementLine]]:
-    places = [first_line + block.count("\n", 0, match.start()) for match in re.finditer(r"(?m)^:61:", block)]
+    places = [number for number, row in enumerate(block.split("\n"), start=first_line) if row.startswith(":61:")]
     parsed = Transactions(processors=dict(_PROCESSORS), options=_OPTIONS)
     try:
         parsed.parse(block)

@@ -12,7 +12,7 @@ from ledger.journal import AccountRef, ExternalReference, JournalEntry, Posted, 
 from ledger.posting import post_entries
 from ledger.posting_rules.fees_and_tax import NO_FEE
 from ledger.posting_rules.payments import payer_money_held, payment_captured
-from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested
+from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested, payout_returned
 from ledger.posting_rules.refunds import refund_reserved, refund_succeeded
 from ledger.posting_rules.settlement import became_available
 
@@ -161,6 +161,22 @@ class Books:
             self.book_id,
             payout_paid(
                 key=entry_key(payout_id, "paid"),
+                merchant=MERCHANT,
+                bank=BANK,
+                amount_minor=amount_minor,
+                currency="THB",
+                effective_on=on,
+                references=(ExternalReference("bank_line", line_id),),
+                metadata=_payout(payout_id),
+                caller="system",
+            ),
+        )
+
+    async def returned(self, payout_id: str, amount_minor: int, line_id: str, *, on: date = NEXT_DAY) -> None:
+        await self.post(
+            self.book_id,
+            payout_returned(
+                key=entry_key(payout_id, "returned"),
                 merchant=MERCHANT,
                 bank=BANK,
                 amount_minor=amount_minor,

@@ -143,12 +143,17 @@ async def test_a_payout_of_another_amount_is_not_handed_on(books, bring, reconci
     assert (BreakKind.AMOUNT_DIFFERS, -1) in [(each.kind, each.amount_minor) for each in result.breaks]
 
 
-async def test_a_payout_that_came_back_is_handed_on(books, bring, reconciliation):
+async def test_a_payout_that_came_back_is_handed_on_until_it_is_booked(books, bring, reconciliation):
     await bring("mt940", mt940_statement([(40_000, "PAYOUT RETURN PO_TEST_1")]).encode())
     result = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
     (seen,) = result.payouts_seen
     assert (seen.returned, seen.booked, seen.amount_minor) == (True, False, 40_000)
     assert [each.kind for each in result.breaks] == [BreakKind.TIMING]
+    await books.returned("po_test_1", 40_000, seen.line_id, on=DAY)
+    again = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
+    assert [each.booked for each in again.payouts_seen] == [True]
+    assert again.breaks == ()
+    assert again.banks[0].tied
 
 
 async def test_a_break_keeps_its_id_and_closes_when_a_later_run_matches_it(connection, books, bring, reconciliation):

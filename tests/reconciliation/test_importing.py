@@ -111,8 +111,8 @@ async def test_nothing_is_kept_when_the_database_fails_in_the_middle(connection,
     taken = "stl_000002"
     await connection.execute(
         "INSERT INTO reconciliation.statement_lines (book_id, line_id, file_id, line_number, source, side, account, "
-        "kind, amount_minor, currency, value_on, description, line_sha256, content_sha256) "
-        "VALUES ($1, $2, 'x', 1, 'x', 'bank', 'x', 'credit', 1, 'THB', '2026-11-23', '', 'x', 'x')",
+        "stage, kind, amount_minor, currency, value_on, description, line_sha256, content_sha256) "
+        "VALUES ($1, $2, 'x', 1, 'x', 'bank', 'x', 'bank', 'credit', 1, 'THB', '2026-11-23', '', 'x', 'x')",
         BOOK,
         taken,
     )
