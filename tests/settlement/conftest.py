@@ -1,12 +1,20 @@
-"""A merchant account with its test book, on a fresh database."""
+"""A merchant account with its test book. The tests of a file share a database: each has a book of its own."""
 
 import pytest
+import pytest_asyncio
 
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.merchants.accounts import create_account
 from ledger.posting import Ledger
+from tests.conftest import cloned_database
 from tests.settlement.shops import FakeBank, Shop
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def database(endpoints):
+    async with cloned_database(endpoints) as clone:
+        yield clone
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from ledger.posting_rules.payments import payment_captured
 from ledger.posting_rules.refunds import refund_failed, refund_reserved
 from reconciliation.runs import PayoutSeen
 
-MONDAY = date(2026, 11, 23)
+MONDAY = date(2030, 11, 25)
+"""Ahead of real time, which the books of these tests follow: no bank executes in the past."""
 TUESDAY, WEDNESDAY, THURSDAY = (MONDAY + timedelta(days=n) for n in (1, 2, 3))
 ACCEPTED = Accepted(provider_references=("BF1",))
 REFUSED = Declined(failure_code="file_rejected", provider_code="file_rejected", message="no")

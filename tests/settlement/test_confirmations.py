@@ -1,7 +1,6 @@
 """A payout is paid when the bank's statement says so, once, and for the very amount."""
 
 import asyncio
-from datetime import date
 
 import pytest
 
@@ -10,7 +9,7 @@ from gateway.settlement.payouts import PayoutState
 from ledger.chart_of_accounts import AccountKind
 from ledger.feed import read_entries
 from ledger.journal import EntryKind
-from tests.settlement.shops import SILENT, TUESDAY, WEDNESDAY
+from tests.settlement.shops import SILENT, THURSDAY, TUESDAY, WEDNESDAY
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ async def test_returned_payout_is_the_merchants_money_again(shop, payout):
     assert await shop.balance(AccountKind.BANK, "scb_main") == 0
     assert (await shop.payouts())[0].state is PayoutState.RETURNED
     assert (await shop.events())[-1] == "payout.returned"
-    await shop.run.run(shop.book_id, date(2026, 11, 26))
+    await shop.run.run(shop.book_id, THURSDAY)
     assert await shop.money() == (0, 0, 1_000_00)
 
 

@@ -56,7 +56,7 @@ async def test_bank_gets_the_file_that_is_kept(shop):
     document = etree.fromstring(content)
     assert document.findtext(".//{*}EndToEndId") == payout.end_to_end_id
     assert document.findtext(".//{*}CdtrAcct/{*}Id/{*}Othr/{*}Id") == "9990000001"
-    assert document.findtext(".//{*}ReqdExctnDt/{*}Dt") == "2026-11-24"
+    assert document.findtext(".//{*}ReqdExctnDt/{*}Dt") == TUESDAY.isoformat()
     assert b"9990000001" not in file["sealed_content"] + payout.sealed_destination
 
 

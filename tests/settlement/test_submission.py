@@ -15,7 +15,8 @@ from tests.settlement.shops import ACCEPTED, REFUSED, SILENT, TUESDAY, UNREACHAB
 async def lease_lapses(shop) -> None:
     async with shop.database.transaction() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)
-        await connection.execute(update(payout_files).values(lease_until=past))
+        mine = payout_files.c.book_id == shop.book_id
+        await connection.execute(update(payout_files).where(mine).values(lease_until=past))
 
 
 async def settled(shop):
@@ -99,7 +100,9 @@ async def test_live_payout_waits_for_an_operator(shop):
     await run.run(shop.book_id, TUESDAY)
     async with shop.database.transaction() as connection:
         await connection.execute(
-            update(payouts).values(livemode=True, state="requested", reserved_sequence=None, payout_file_id=None)
+            update(payouts)
+            .where(payouts.c.book_id == shop.book_id)
+            .values(livemode=True, state="requested", reserved_sequence=None, payout_file_id=None)
         )
     [payout] = await shop.payouts()
     with pytest.raises(IllegalMove):
