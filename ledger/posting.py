@@ -34,6 +34,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 CONNECTION_LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # how asyncpg meets a connection that was terminated while idle
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
