@@ -12,23 +12,24 @@ its caller gets the error, its facts go to `fact_quarantine`, nobody else notice
 """
 
 import asyncio
+import hashlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database, driver
-from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.payments import schedule
 from gateway.payments.deciding import Case, Changes, Finding
-from gateway.payments.errors import EntryRefused, FactError, PaymentError, UnknownReference
+from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
 from gateway.payments.folding import CHARGE_FACTS
 from gateway.payments.records import (
     AttemptRow,
@@ -146,11 +147,12 @@ class FactApplier:
             self._books[book_id] = Coalescer(self._flush_into(book_id), max_batch=FINDINGS_MAX, queue_limit=QUEUE_LIMIT)
         try:
             result = await self._books[book_id].submit(finding)
-        except (LedgerError, ApplierUnavailable):
-            raise
         except Exception as error:
-            await self._quarantine(finding, book_id, error)
-            raise
+            if not getattr(error, "retryable", False):
+                await self._quarantine(finding, book_id, error)
+            if isinstance(error, LedgerError | PaymentError):
+                raise
+            raise FactError(f"{type(error).__name__}: {error}") from error
         if isinstance(result, FactError):
             if not result.retryable:
                 await self._quarantine(finding, book_id, result)
@@ -164,7 +166,7 @@ class FactApplier:
             except DBAPIError as error:
                 if _is_passing(error):
                     raise ApplierUnavailable(str(error.orig)) from error
-                raise
+                raise FactContradicts(str(error.orig)) from error
 
         return flush
 
@@ -201,7 +203,7 @@ class FactApplier:
         rows = [
             {
                 "book_id": book_id,
-                "quarantine_id": uuid_to_text(uuid7()),
+                "quarantine_id": _quarantine_id(fact, code),
                 "provider": fact.provider,
                 "kind": fact.kind,
                 "provider_reference": fact.provider_reference,
@@ -216,7 +218,13 @@ class FactApplier:
         ]
         if rows:
             async with self._database.transaction() as connection:
-                await connection.execute(fact_quarantine.insert(), rows)
+                await connection.execute(insert(fact_quarantine).on_conflict_do_nothing(), rows)
+
+
+def _quarantine_id(fact: Fact, code: str) -> str:
+    """The same for every arrival of the same trouble, so that a provider's retries fill no table."""
+    name = "\x00".join((fact.provider, fact.kind, fact.provider_transaction_id, str(fact.amount_minor), code))
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 async def _subjects(connection: AsyncConnection, book_id: int, findings: Sequence[Finding]) -> list[Subject | None]:

@@ -87,8 +87,7 @@ class Intents:
             intent_id: `claim.id_for("pi")`, so that a retry takes up what an earlier run began.
 
         Raises:
-            InvalidRequest: a field breaks a limit; nothing began.
-            Refused: `merchant_reference_used`.
+            InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
         """
         if intent_id is not None and (known := await self._find(principal, intent_id)) is not None:
             return await self._resume(principal, *known, request)

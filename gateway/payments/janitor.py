@@ -106,6 +106,7 @@ class Janitor:
             answer = await self._calls.cancel(attempt, now)
             if isinstance(answer, Finding):
                 await self._applier.report(answer, book_id=attempt.book_id)
+                await self._postpone(attempt, now, attempt.expires_at)
                 return "canceled"
         inquiry = await self._calls.inquire(attempt)
         finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)

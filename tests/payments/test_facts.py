@@ -37,8 +37,9 @@ async def test_second_arrival_of_a_fact_has_no_effect(house, merchant):
 async def test_same_movement_with_another_amount_is_put_aside(house, merchant):
     intent = await house.intents.create(merchant, QR_ASKED)
     await house.pay(merchant, intent, house.scb)
-    with pytest.raises(FactContradicts):
-        await house.pay(merchant, intent, house.scb, amount=999_00)
+    for _ in range(2):
+        with pytest.raises(FactContradicts):
+            await house.pay(merchant, intent, house.scb, amount=999_00)
     quarantined = await house.rows("SELECT error_code, amount_minor FROM gateway.fact_quarantine")
     assert quarantined == [{"error_code": "fact_contradicts", "amount_minor": 999_00}]
     assert await house.balances(merchant) == PAID
@@ -162,6 +163,15 @@ async def test_fact_of_another_kind_of_object_is_put_aside(house, merchant):
     with pytest.raises(FactContradicts):
         await house.applier.apply(fact, book_id=merchant.book_id)
     assert await house.entries(merchant) == []
+
+
+async def test_movement_of_one_payment_is_not_believed_of_another(house, merchant):
+    one, other = [await house.intents.create(merchant, QR_ASKED) for _ in range(2)]
+    await house.pay(merchant, one, house.scb)
+    with pytest.raises(FactContradicts):
+        await house.pay(merchant, other, house.scb)
+    assert (await house.intents.get(merchant, other.id)).amount_received == 0
+    assert await house.balances(merchant) == PAID
 
 
 async def test_poison_hurts_only_its_own_caller(house, merchant):
