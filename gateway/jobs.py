@@ -108,7 +108,7 @@ _CLAIM: Final = sql("""
             SELECT FROM gateway.jobs AS earlier
             WHERE earlier.book_id = job.book_id AND earlier.state <> 'done'
               AND (earlier.period, earlier.step) < (job.period, job.step))
-        ORDER BY period, step LIMIT 1 FOR UPDATE SKIP LOCKED)
+        ORDER BY period, step, book_id LIMIT 1 FOR UPDATE SKIP LOCKED)
     UPDATE gateway.jobs AS job
     SET state = 'running', attempts = attempts + 1, lease_until = :lease_until
     FROM claimable

@@ -21,8 +21,8 @@ from gateway.demo.summary import Summary, gather, show
 from gateway.foundation import embedded
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.embedded.resolution import resolved
+from gateway.foundation.schema import migrate
 from gateway.foundation.settings import Settings
-from migrations.upgrade import upgrade
 
 SHORT_WAITS: Final = {
     "provider_timeout_seconds": 2.0,
@@ -31,6 +31,7 @@ SHORT_WAITS: Final = {
     "inbox_poll_seconds": 0.1,
     "delivery_poll_seconds": 0.1,
     "scheduler_tick_seconds": 0.5,
+    "idempotency_lease_seconds": 6.0,
     "web_workers": 1,
 }
 """The demonstration's settings: the same code, shorter waits. What the environment says goes before them."""
@@ -55,14 +56,14 @@ async def run(settings: Settings, *, once: bool, fresh: bool, stop: asyncio.Even
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
-    settings = _with_short_waits(settings)
+    settings = with_short_waits(settings)
     if fresh:
         _forget(settings)
     ensure_port_free(settings.api_host, settings.api_port, variable="QUICKKUB_API_PORT")
     ensure_port_free(settings.sandbox_host, settings.sandbox_port, variable="QUICKKUB_SANDBOX_PORT")
     started = monotonic()
     console.print("[bold]QuickKub[/] starts PostgreSQL and Valkey, migrates, then sandbox, API and worker …")
-    async with resolved(settings) as whole, _running(whole) as (services, _):
+    async with resolved(settings) as whole, running(whole) as (services, _):
         console.print(f"everything is up after {monotonic() - started:.1f} s")
         playing = asyncio.create_task(_play(console, services, orders))
         stopping = asyncio.create_task(stop.wait())
@@ -81,10 +82,9 @@ async def run(settings: Settings, *, once: bool, fresh: bool, stop: asyncio.Even
 
 
 @asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[tuple[Services, Processes]]:
+async def running(settings: Settings) -> AsyncIterator[tuple[Services, Processes]]:
     """Migrated schema, running processes, and services of our own for what only an operator may see."""
-    assert settings.database_owner_url is not None
-    await upgrade(settings.database_owner_url)
+    await migrate(settings)
     processes = Processes(settings.home / "logs", settings.as_environment())
     try:
         await asyncio.gather(
@@ -130,7 +130,8 @@ async def _play(console: Console, services: Services, orders: int) -> Summary:
     return msgspec.structs.replace(summary, proofs=tuple(proofs))
 
 
-def _with_short_waits(settings: Settings) -> Settings:
+def with_short_waits(settings: Settings) -> Settings:
+    """The settings with the demonstration's waits where nothing else was asked for."""
     standard = Settings()
     ours = {name: value for name, value in SHORT_WAITS.items() if getattr(settings, name) == getattr(standard, name)}
     return msgspec.structs.replace(settings, **ours)

@@ -137,15 +137,15 @@ async def _create(shop: Shop, order: Order) -> dict[str, Any]:
 
 async def _pay(shop: Shop, order: Order, intent: dict[str, Any], *, again: bool) -> None:
     """The payer scans the QR and pays – or does not, or pays something else, or too late."""
-    if order.befalls is Befalls.ABANDONED:
+    qr = await _qr_of(shop, intent)
+    if qr is None or order.befalls is Befalls.ABANDONED:
         return
     if order.befalls is Befalls.PAID_AFTER_EXPIRY:
         await _wait_for_status(shop, intent["id"], "expired")
     details: dict[str, Any] = {}
     if order.befalls is Befalls.WRONG_AMOUNT:
         details["amount_minor"] = order.amount_minor - WRONG_AMOUNT_SHORT_MINOR
-    intent = await _with_next_action(shop, intent)
-    reference = intent["next_action"]["qr_data"] if order.provider == "scb" else intent["latest_attempt"]["id"]
+    reference = qr if order.provider == "scb" else intent["latest_attempt"]["id"]
     if not (again and await _is_paid(shop, order, reference)):
         await _pay_once(shop, order, reference, details)
 
@@ -185,15 +185,18 @@ def _bill_reference(qr_data: str) -> str:
     return bill.reference1
 
 
-async def _with_next_action(shop: Shop, intent: dict[str, Any]) -> dict[str, Any]:
-    """The payment with its QR; where the provider was slow to answer, it comes a moment later."""
+async def _qr_of(shop: Shop, intent: dict[str, Any]) -> str | None:
+    """The QR; where the provider was slow to answer it comes a moment later, and None where it came to nothing."""
     deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
     while not intent["next_action"]:
+        if intent["status"] in FINAL_STATUSES:
+            return None
         if asyncio.get_running_loop().time() > deadline:
             raise TrafficStuck(f"{intent['id']} has no QR and is {intent['status']}")
         await asyncio.sleep(POLL_SECONDS)
         intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
-    return intent
+    action = intent["next_action"]
+    return str(action["qr_data"] or action["qr_image_url"])
 
 
 async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
@@ -220,6 +223,12 @@ async def _card_token(shop: Shop, card_number: str) -> str:
         "security_code": "123",
     }
     async with httpx.AsyncClient(trust_env=False, timeout=10) as browser:
-        answer = await browser.post(shop.vault_url, json={"card": card}, auth=(shop.public_key, ""))
-    answer.raise_for_status()
-    return str(answer.json()["id"])
+        while True:
+            try:
+                answer = await browser.post(shop.vault_url, json={"card": card}, auth=(shop.public_key, ""))
+                answer.raise_for_status()
+            except httpx.HTTPError:
+                # A token that was made and not received is never used, so another one does no harm.
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                return str(answer.json()["id"])
