@@ -13,6 +13,7 @@ from litestar.types import ASGIApp
 from gateway.api.failures import answer
 from gateway.api.front_door import FrontDoor
 from gateway.api.openapi_page import docs_page, openapi_file
+from gateway.api.queries import known_parameters
 from gateway.api.rate_limits import RateLimiter
 from gateway.api.routes import ROUTES
 from gateway.api.services import Services
@@ -51,4 +52,5 @@ def app_with(open_services: Callable[[], AbstractAsyncContextManager[Services]])
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )
+    app.state.query_parameters = known_parameters(app)
     return FrontDoor(app)

@@ -17,13 +17,14 @@ from gateway.api.metrics import metrics
 from gateway.api.pagination import provide_page
 from gateway.api.payment_intents import PAYMENT_INTENTS
 from gateway.api.problem_pages import PROBLEM_PAGES
+from gateway.api.queries import known_query
 from gateway.api.refunds import REFUNDS
 from gateway.api.test_mode import TEST_MODE
 from gateway.api.webhook_endpoints import WEBHOOK_ENDPOINTS
 
 _WITH_KEY: Final = Router(
     "/v1",
-    guards=[limit_address],
+    guards=[limit_address, known_query],
     dependencies={"merchant": Provide(provide_merchant), "page": Provide(provide_page)},
     route_handlers=[
         PAYMENT_INTENTS,

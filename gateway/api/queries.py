@@ -1,0 +1,33 @@
+"""Query parameters: a name that an address does not know is an error, not something to be passed over in silence."""
+
+from typing import Any
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
+
+from gateway.api.problems import FieldError, Problem
+
+
+def known_parameters(app: Litestar) -> dict[str, frozenset[str]]:
+    """The query parameters of every handler, its dependencies' included, by the handler's id."""
+    return {
+        handler.handler_id: frozenset(parameter.field_alias for parameter in arguments.expected_query_params)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler, arguments in route.route_handler_map.values()
+    }
+
+
+async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard that refuses query parameters which the address does not know."""
+    # Guards get a copy of the handler, with another id.
+    known = connection.app.state.query_parameters[connection.route_handler.handler_id]
+    unknown = sorted(set(connection.query_params) - known)
+    if unknown:
+        errors = tuple(
+            FieldError(param=name, code="parameter_unknown", detail="There is no such parameter here.")
+            for name in unknown
+        )
+        raise Problem("parameter_unknown", f"There is no parameter {unknown[0]} here.", param=unknown[0], errors=errors)
