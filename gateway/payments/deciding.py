@@ -32,7 +32,14 @@ from gateway.payments.folding import (
     higher,
 )
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
-from gateway.payments.states import OPEN_ATTEMPTS, RESERVED_REFUNDS, AttemptStatus, IntentStatus, RefundStatus
+from gateway.payments.states import (
+    ENDED_REFUNDS,
+    OPEN_ATTEMPTS,
+    RESERVED_REFUNDS,
+    AttemptStatus,
+    IntentStatus,
+    RefundStatus,
+)
 from gateway.payments.views import encoded, intent_view, refund_view
 from gateway.providers.base import Fact, FactKind, NextAction
 from gateway.webhooks.events import NewEvent
@@ -157,7 +164,7 @@ class Case:
             ended_refunds=[
                 row.refund_id
                 for row in self._refunds.values()
-                if row.due_at is not None and row.status not in RESERVED_REFUNDS
+                if row.due_at is not None and row.status in ENDED_REFUNDS
             ],
         )
 
@@ -282,13 +289,18 @@ class Case:
     def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
         if fact.attempt_id is not None:
             yield from entries_of_receipt(fact, intent, self._attempts[fact.attempt_id])
-        elif fact.refund_id is not None and fact is _first(self._facts_of(fact.refund_id), fact.kind):
-            # A second fact of the same kind under another id says nothing new about the money.
+        elif fact.refund_id is not None and self._is_first_to_say(fact, fact.refund_id):
             refund = self._refunds[fact.refund_id]
             if fact.kind is FactKind.REFUND_SUCCEEDED:
                 yield entry_of_refund_success(fact, refund)
             elif fact.kind is FactKind.REFUND_FAILED:
                 yield entry_of_refund_failure(fact, refund, intent, business_date_of(now))
+
+    def _is_first_to_say(self, fact: FactRow, refund_id: str) -> bool:
+        """Whether no other fact said the same of the refund; a second one, under another id, moves no more money."""
+        alike = [other for other in self._facts_of(refund_id) if other.kind is fact.kind]
+        new = [other for other in self._new if other in alike]
+        return len(new) == len(alike) and fact is new[0]
 
     def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
         types = []

@@ -74,6 +74,9 @@ RESERVED_REFUNDS: Final = frozenset(
 )
 """Refunds whose money is set aside and whose end is open."""
 
+ENDED_REFUNDS: Final = frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CONFLICTED})
+"""Refunds that nobody needs to ask about again."""
+
 _I, _R = IntentStatus, RefundStatus
 
 _ANY_END: Final = frozenset({_I.REQUIRES_PAYMENT_METHOD, _I.SUCCEEDED, _I.CANCELED, _I.EXPIRED, _I.CONFLICTED})
