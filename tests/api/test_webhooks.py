@@ -1,5 +1,6 @@
 """Events and endpoints over HTTP, and the addresses that providers call."""
 
+import asyncpg
 import httpx
 import pytest
 
@@ -73,6 +74,22 @@ async def test_endpoints_that_may_not_be_are_refused(client, services, merchant)
     problem(await client.delete(place, headers=merchant.headers()), 404, "not_found")
     problem(await client.post(f"{place}/rotate", headers=merchant.headers()), 404, "not_found")
     assert (await client.get(place, headers=other.headers())).json()["status"] == "enabled"
+
+
+async def test_a_commit_that_fails_is_never_answered_with_success(client, services, merchant, database):
+    """The constraint speaks up at COMMIT only, after every statement of the request went well."""
+    owner = await asyncpg.connect(database.superuser_dsn)
+    await owner.execute("""
+        CREATE FUNCTION gateway.refuse_at_commit() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'refused at COMMIT'; END $$;
+        CREATE CONSTRAINT TRIGGER refuse_at_commit AFTER INSERT ON gateway.webhook_endpoints
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gateway.refuse_at_commit();
+    """)
+    await owner.close()
+    answer = await client.post(URL, json={"url": "https://shop.example.test/"}, headers=merchant.headers())
+    problem(answer, 500, "internal_error")
+    assert "COMMIT" not in answer.text
+    assert (await client.get(URL, headers=merchant.headers())).json()["data"] == []
 
 
 @pytest.fixture
