@@ -86,7 +86,7 @@ class Books(RuleBasedStateMachine):
             self.book = await new_book_id(self.connection)
             await open_book(self.connection, self.book, code="model", mode="test")
 
-    @rule(batch=st.lists(ENTRIES, min_size=1, max_size=8))
+    @rule(batch=st.lists(ENTRIES, min_size=5, max_size=12))
     def post(self, batch: list[JournalEntry]) -> None:
         expected = [self.model.post(entry) for entry in batch]
         results = self.wait(post_entries(self.connection, self.book, batch))
@@ -140,7 +140,7 @@ def test_database_decides_as_the_model_does(database: ClonedDatabase) -> None:
         run_state_machine_as_test(
             Books,
             settings=settings(
-                max_examples=50,
+                max_examples=40,
                 stateful_step_count=12,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
