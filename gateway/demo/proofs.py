@@ -103,7 +103,12 @@ def _receipt_ids(entries: Iterable[RecordedEntry], known: Container[str]) -> Cou
 
 
 def _receipt_ids_there(books: Mapping[str, Any]) -> Counter[str]:
-    return Counter(payment["transaction_id"] for charge in books["charges"] for payment in charge["received"])
+    """A bill may be paid several times, each with an id of its own; an Omise charge is one receipt."""
+    return Counter(
+        payment["transaction_id"] if charge["provider"] == "scb" else charge["reference"]
+        for charge in books["charges"]
+        for payment in charge["received"]
+    )
 
 
 def _refunded(entries: Iterable[RecordedEntry]) -> Counter[str]:

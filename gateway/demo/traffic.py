@@ -21,6 +21,7 @@ from gateway.sandbox.client import SandboxControl, SandboxRefused
 SHOPPERS: Final = 12
 """Orders under way at once."""
 POLL_SECONDS: Final = 0.2
+ASK_AGAIN_SECONDS: Final = 1.0
 SETTLE_TIMEOUT_SECONDS: Final = 60
 LIVES_SECONDS: Final = {Befalls.PAID_AFTER_EXPIRY: 2, Befalls.ABANDONED: 2, Befalls.WRONG_AMOUNT: 6}
 """Business seconds after which the QR of such an order expires."""
@@ -115,6 +116,7 @@ async def _play_one(shop: Shop, order: Order, known: dict[str, Any] | None) -> s
 
 
 async def _create(shop: Shop, order: Order) -> dict[str, Any]:
+    """Ask for the payment; asked again for the same order, the API takes up what it began."""
     body: dict[str, Any] = {
         "amount": order.amount_minor,
         "currency": "thb",
@@ -137,7 +139,7 @@ async def _create(shop: Shop, order: Order) -> dict[str, Any]:
 
 async def _pay(shop: Shop, order: Order, intent: dict[str, Any], *, again: bool) -> None:
     """The payer scans the QR and pays – or does not, or pays something else, or too late."""
-    qr = await _qr_of(shop, intent)
+    qr = await _qr_of(shop, order, intent)
     if qr is None or order.befalls is Befalls.ABANDONED:
         return
     if order.befalls is Befalls.PAID_AFTER_EXPIRY:
@@ -185,16 +187,16 @@ def _bill_reference(qr_data: str) -> str:
     return bill.reference1
 
 
-async def _qr_of(shop: Shop, intent: dict[str, Any]) -> str | None:
-    """The QR; where the provider was slow to answer it comes a moment later, and None where it came to nothing."""
+async def _qr_of(shop: Shop, order: Order, intent: dict[str, Any]) -> str | None:
+    """The QR; where the provider's answer was lost the merchant asks again, and None where it came to nothing."""
     deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
     while not intent["next_action"]:
         if intent["status"] in FINAL_STATUSES:
             return None
         if asyncio.get_running_loop().time() > deadline:
             raise TrafficStuck(f"{intent['id']} has no QR and is {intent['status']}")
-        await asyncio.sleep(POLL_SECONDS)
-        intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
+        intent = await _create(shop, order)
     action = intent["next_action"]
     return str(action["qr_data"] or action["qr_image_url"])
 

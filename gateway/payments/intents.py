@@ -228,7 +228,9 @@ class Intents:
         else:
             finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
             if isinstance(answer, Inquiry) and answer.found:
-                finding = msgspec.structs.replace(finding, outcome=AttemptStatus.PENDING, facts=answer.facts)
+                finding = msgspec.structs.replace(
+                    finding, outcome=AttemptStatus.PENDING, facts=answer.facts, next_action=answer.next_action
+                )
             await self._applier.report(finding, book_id=principal.book_id)
         return await self.get(principal, intent.intent_id)
 

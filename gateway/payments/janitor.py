@@ -118,7 +118,7 @@ class Janitor:
                 facts = (*facts, charge_fact(attempt, FactKind.EXPIRED, FactSource.INQUIRY, attempt.expires_at))
             finding = replace(finding, facts=facts)
             if inquiry.found:
-                finding = replace(finding, outcome=AttemptStatus.PENDING)
+                finding = replace(finding, outcome=AttemptStatus.PENDING, next_action=inquiry.next_action)
             result = "found" if inquiry.found else "not_found"
         await self._applier.report(finding, book_id=attempt.book_id)
         await self._postpone(attempt, now, attempt.expires_at)

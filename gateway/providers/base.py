@@ -240,10 +240,13 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         found: false where the provider does not know the reference – not proof that it never will.
+        next_action: what the payer must do, where the charge still waits and the provider says it again; so a QR
+            whose first answer was lost is not.
     """
 
     found: bool
     facts: tuple[Fact, ...] = ()
+    next_action: NextAction | None = None
 
 
 class StatementFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,6 +109,7 @@ class Omise:
         if not isinstance(ids, tuple):
             return Unknown(reason=ids.reason)
         facts: list[Fact] = []
+        next_action: NextAction | None = None
         for charge_id in ids:
             answer = await self._client.send(account, "inquiry", "GET", f"/charges/{charge_id}")
             if isinstance(answer, Answer) and answer.status == HTTPStatus.NOT_FOUND:
@@ -117,10 +118,12 @@ class Omise:
             if not isinstance(charge, Charge):
                 return Unknown(reason=reason_of(charge))
             try:
-                facts += omise_wire.charge_facts(charge, FactSource.INQUIRY)
+                found = omise_wire.charge_facts(charge, FactSource.INQUIRY)
             except Misunderstood as error:
                 return Unknown(reason=str(error))
-        return Inquiry(found=bool(facts), facts=tuple(facts))
+            facts += found
+            next_action = next_action or _next_action(charge, found[0].kind)
+        return Inquiry(found=bool(facts), facts=tuple(facts), next_action=next_action)
 
     async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
         """Expire a charge that waits for its payer; Omise refuses where the payer was faster, or for cards."""
