@@ -16,12 +16,14 @@ from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.idempotency import Claim
 from gateway.payments.requests import CreateIntent
-from gateway.payments.states import AttemptStatus
+from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.views import Intent
 
 _CREATED = 201
 _STILL_OPEN = 202
 _OK = 200
+_OPEN = frozenset({IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.PROCESSING})
+"""Nobody knows yet, or the payer has nothing to act on yet: the same request may be sent again for more."""
 
 
 @post(
@@ -97,10 +99,8 @@ def _answer(intent: Intent) -> tuple[int, Intent]:
             raise Problem("payment_declined", decline_code=code, payment_intent=intent.id)
         case AttemptStatus.NOT_ATTEMPTED:
             raise Problem("payment_not_attempted", payment_intent=intent.id)
-        case AttemptStatus.UNKNOWN | AttemptStatus.SUBMITTED:
-            return _STILL_OPEN, intent
         case _:
-            return _CREATED, intent
+            return (_STILL_OPEN if intent.status in _OPEN else _CREATED), intent
 
 
 PAYMENT_INTENTS = Router(

@@ -196,7 +196,8 @@ async def _qr_of(shop: Shop, order: Order, intent: dict[str, Any]) -> str | None
         if asyncio.get_running_loop().time() > deadline:
             raise TrafficStuck(f"{intent['id']} has no QR and is {intent['status']}")
         await asyncio.sleep(ASK_AGAIN_SECONDS)
-        intent = await _create(shop, order)
+        await _create(shop, order)
+        intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
     action = intent["next_action"]
     return str(action["qr_data"] or action["qr_image_url"])
 

@@ -74,6 +74,15 @@ class Database:
         async with self.engine.connect() as connection:
             yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for a few short reads that must agree with each other (REPEATABLE READ, read only).
+
+        An open snapshot holds back vacuum and slows posting, so nothing long belongs in it.
+        """
+        async with self.engine.connect() as connection:
+            yield await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
     def dsn_for(self, book_id: int) -> str:
         """The address of the database that holds a book: one today, the shard map's answer when books move."""
         assert book_id > 0

@@ -56,7 +56,8 @@ def configure(*, level: int = logging.INFO, stream: TextIO = sys.stderr) -> None
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # httpx logs each address it calls at INFO; ours carry tokens, and provider calls are measured anyway.
-    for name in ("httpx", "httpcore", "alembic.runtime.plugins"):
+    # apscheduler tells of each of its ticks.
+    for name in ("httpx", "httpcore", "alembic.runtime.plugins", "apscheduler"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -121,7 +121,7 @@ class Intents:
         """
         c = intents.c
         mine = (c.book_id == principal.book_id, c.account_id == principal.account_id)
-        async with self._database.read() as connection:
+        async with self._database.snapshot() as connection:
             page = await read_page(
                 connection,
                 intents,
@@ -279,7 +279,8 @@ class Intents:
         statement = select(intents).where(
             and_(c.book_id == principal.book_id, c.intent_id == intent_id, c.account_id == principal.account_id)
         )
-        async with self._database.read() as connection:
+        # A change between the two reads would pair a payment with an attempt that it never had that way.
+        async with self._database.snapshot() as connection:
             rows = await rows_of(connection, statement, IntentRow)
             if not rows:
                 return None

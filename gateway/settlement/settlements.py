@@ -99,10 +99,8 @@ async def open_due(
     Due is who has money that became available by the date, or whose available balance moved since the last
     settlement or can be paid out.
     """
-    async with database.engine.connect() as connection:
-        await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        async with connection.begin():
-            merchants, cut = await _snapshot(connection, book_id, through=business_date)
+    async with database.snapshot() as connection:
+        merchants, cut = await _snapshot(connection, book_id, through=business_date)
     opened = 0
     for merchant in merchants:
         if (
