@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gateway import jobs
+from gateway import jobs, upkeep
 from gateway.bootstrap import Services, open_services
 from gateway.foundation.clock import real_now
 from gateway.foundation.logs import get_logger
@@ -21,6 +21,7 @@ from gateway.scheduler import Scheduler
 
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
 JOB_POLL_SECONDS: Final = 0.5
+MONTHS_POLL_SECONDS: Final = 3600.0
 
 _log = get_logger("quickkub.worker")
 
@@ -90,6 +91,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop("payouts", _unhurried(services.payout_sweeper.run_once), settings.payout_sweep_seconds),
         Loop("jobs", lambda: run_job(services), JOB_POLL_SECONDS),
         Loop("registrations", _unhurried(services.register_pending), settings.registration_poll_seconds),
+        Loop("months", _unhurried(lambda: upkeep.make_months(services.database)), MONTHS_POLL_SECONDS),
     )
 
 

@@ -66,11 +66,3 @@ async def freeze_account(
         reason,
     )
     return bool(found)
-
-
-async def make_months(connection: Connection, *, months: list[str]) -> int:
-    """Make the partitions of months (`2027-03`) that are not there yet; how many were new."""
-    made = 0
-    for month in months:
-        made += await connection.fetchval("SELECT ledger.create_month_v1(to_date($1, 'YYYY-MM'))", month)
-    return made

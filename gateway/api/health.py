@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from gateway import upkeep
 from gateway.api.services import ApiRequest, Services, services_of
 from gateway.foundation.clock import real_now
 from gateway.jobs import jobs
@@ -41,11 +42,19 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     oldest_seconds: int
 
 
+class Ahead(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many months after this one the books have room."""
+
+    status: State
+    months: int
+
+
 class DeepHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer for alarms, by queue."""
+    """The answer for alarms: by queue, and how far the books are made ahead."""
 
     status: State
     waiting: dict[str, Waiting]
+    ledger_months: Ahead
 
 
 _QUEUES: Final = {
@@ -56,6 +65,8 @@ _QUEUES: Final = {
     "jobs": (jobs.c.not_before, jobs.c.state != "done", 3600),
 }
 """When a row is due, whether it still waits, and how many seconds it may."""
+
+_MONTHS_AHEAD_MIN: Final = 1
 
 
 @get("/live", summary="Is the process alive?")
@@ -83,8 +94,11 @@ async def deep(request: ApiRequest) -> Response[DeepHealth]:
             seconds = 0 if oldest_at is None else (now - oldest_at) // timedelta(seconds=1)
             state = State.FAILED if seconds > seconds_max else State.OK
             waiting[name] = Waiting(status=state, count=count, oldest_seconds=seconds)
-    worst = State.FAILED if any(queue.status is State.FAILED for queue in waiting.values()) else State.OK
-    return Response(DeepHealth(status=worst, waiting=waiting), status_code=503 if worst is State.FAILED else 200)
+    months = await upkeep.months_ahead(services_of(request).database)
+    ahead = Ahead(status=State.OK if months >= _MONTHS_AHEAD_MIN else State.FAILED, months=months)
+    worst = State.FAILED if State.FAILED in {ahead.status, *(queue.status for queue in waiting.values())} else State.OK
+    health = DeepHealth(status=worst, waiting=waiting, ledger_months=ahead)
+    return Response(health, status_code=503 if worst is State.FAILED else 200)
 
 
 def _reply(checks: dict[str, State]) -> Response[Health]:

@@ -78,6 +78,11 @@ LEDGER_IMBALANCE: Final = Gauge(
     ["currency"],
     multiprocess_mode="mostrecent",
 )
+LEDGER_MONTHS_AHEAD: Final = Gauge(
+    "quickkub_ledger_months_ahead",
+    "Months after this one that have room in the books; below 1 is an alarm.",
+    multiprocess_mode="mostrecent",
+)
 RECON_UNMATCHED: Final = Gauge(
     "quickkub_recon_unmatched", "Open breaks of the last run, per source.", ["source"], multiprocess_mode="mostrecent"
 )

@@ -248,3 +248,12 @@ WHERE e.evtname IN ('ledger_ddl_guard', 'ledger_drop_guard') AND e.evtenabled = 
 
 -- name: greatest_sequence
 SELECT coalesce(max(e.sequence), 0) AS sequence FROM ledger.entries AS e WHERE e.book_id = $1;
+
+-- name: months_made
+-- The months that have a partition of all three tables, attached.
+SELECT to_date(right(c.relname, 7), 'YYYY_MM') AS month
+FROM pg_catalog.pg_inherits AS i
+JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent IN ('ledger.entries'::regclass, 'ledger.postings'::regclass, 'ledger.blocks'::regclass)
+GROUP BY 1
+HAVING count(*) = 3;

@@ -1,11 +1,14 @@
 """What every answer has, whoever asks and whatever for."""
 
+import asyncpg
 from sqlalchemy import text
 
 from gateway.api.problems import PROBLEMS
+from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
+from ledger.months import month_after
 from tests.api.conftest import problem
-from tests.api.test_payment_intents import QR
+from tests.api.test_payment_intents import CARD, QR
 
 
 async def test_every_answer_has_an_id_of_its_own_and_security_headers(client):
@@ -78,11 +81,41 @@ async def test_work_that_waits_too_long_is_an_alarm(client, services, merchant):
     assert well["status"] == "ok"
     assert set(well["waiting"]) == {"inbox", "deliveries", "open_attempts", "open_refunds", "jobs"}
     assert well["waiting"]["open_attempts"] == {"status": "ok", "count": 0, "oldest_seconds": 0}
+    assert well["ledger_months"] == {"status": "ok", "months": 12}
     await services.house.run("UPDATE gateway.payment_attempts SET due_at = now() - interval '10 minutes'")
     late = await client.get("/health/deep")
     assert (late.status_code, late.json()["status"]) == (503, "failed")
     assert late.json()["waiting"]["open_attempts"]["count"] == 1
     assert late.json()["waiting"]["open_attempts"]["oldest_seconds"] >= 600
+
+
+async def test_books_without_room_for_next_month_are_an_alarm(client, database):
+    owner = await asyncpg.connect(database.owner_dsn)
+    next_month = month_after(real_now().date(), 1)
+    await owner.execute(f"ALTER TABLE ledger.postings DETACH PARTITION ledger.postings_{next_month:%Y_%m}")
+    await owner.close()
+    health = await client.get("/health/deep")
+    assert (health.status_code, health.json()["ledger_months"]) == (503, {"status": "failed", "months": 0})
+    assert "quickkub_ledger_months_ahead 0.0" in (await client.get("/metrics")).text
+
+
+async def test_books_without_room_for_this_month_ask_for_a_retry_which_loses_nothing(
+    client, services, merchant, database
+):
+    owner = await asyncpg.connect(database.owner_dsn)
+    starts, ends = (month_after(real_now().date(), n) for n in (0, 1))
+    partition = f"PARTITION ledger.entries_{starts:%Y_%m}"
+    await owner.execute(f"ALTER TABLE ledger.entries DETACH {partition}")
+    first = await client.post("/v1/payment_intents", json=CARD, headers=merchant.money("k1"))
+    body = problem(first, 503, "temporarily_unavailable")
+    assert (body["retryable"], first.headers["retry-after"]) == (True, "1")
+    bounds = f"FROM ('{starts} 00:00+00') TO ('{ends} 00:00+00')"
+    await owner.execute(f"ALTER TABLE ledger.entries ATTACH {partition} FOR VALUES {bounds}")
+    await owner.close()
+    await services.house.end_leases()
+    again = await client.post("/v1/payment_intents", json=CARD, headers=merchant.money("k1"))
+    assert (again.status_code, again.json()["status"]) == (201, "succeeded")
+    assert services.house.omise.count("charge") == 1
 
 
 async def test_requests_are_counted_by_template_never_by_path(client, merchant):
