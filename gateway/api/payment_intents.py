@@ -1,5 +1,6 @@
 """`/v1/payment_intents`: payments, from the request for money to what became of it."""
 
+from datetime import datetime
 from typing import Any
 
 from litestar import Response, Router, get, post
@@ -41,10 +42,14 @@ _OPEN = frozenset({IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.PROCESSING})
 async def create_payment_intent(
     request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], data: JSONBody[CreateIntent]
 ) -> Response[bytes]:
-    """201 with what the payer must do now or with the end; 202 while nobody knows; 402 declined; 502 not attempted."""
+    """201 with what the payer must do now or with the end; 202 while nobody knows; 402 declined; 502 not attempted.
+
+    After 202 and 502 the same request under the same key gets further with the same payment.
+    """
 
     async def work(claim: Claim) -> tuple[int, Any]:
-        return _answer(await services_of(request).intents.create(merchant, data, intent_id=claim.id_for("pi")))
+        intent = await services_of(request).intents.create(merchant, data, intent_id=claim.id_for("pi"))
+        return _answer(intent, merchant.clock.now())
 
     return await run_once(request, merchant, data, work)
 
@@ -91,14 +96,15 @@ async def cancel_payment_intent(
     return await run_once(request, merchant, None, work)
 
 
-def _answer(intent: Intent) -> tuple[int, Intent]:
-    """The status that belongs to what became of a new payment."""
+def _answer(intent: Intent, now: datetime) -> tuple[int, Intent]:
+    """The status that belongs to what became of a new payment; `now` is its book's time."""
     match intent.latest_attempt.status:
         case AttemptStatus.DECLINED:
             code = intent.last_error.code if intent.last_error else None
             raise Problem("payment_declined", decline_code=code, payment_intent=intent.id)
-        case AttemptStatus.NOT_ATTEMPTED:
-            raise Problem("payment_not_attempted", payment_intent=intent.id)
+        case AttemptStatus.NOT_ATTEMPTED if intent.status is not IntentStatus.CANCELED:
+            is_over = intent.expires_at is not None and now >= intent.expires_at
+            raise Problem("payment_expired" if is_over else "payment_not_attempted", payment_intent=intent.id)
         case _:
             return (_STILL_OPEN if intent.status in _OPEN else _CREATED), intent
 

@@ -96,7 +96,10 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "idempotency_in_progress": Kind(_S.CONFLICT, "The first request with this key is still at work", retryable=True),
     "idempotency_key_reused": Kind(_S.UNPROCESSABLE_ENTITY, "The Idempotency-Key belongs to another request"),
     "payment_declined": Kind(_S.PAYMENT_REQUIRED, "The payer's side said no"),
-    "payment_not_attempted": Kind(_S.BAD_GATEWAY, "The provider was not reached; a new payment may be asked for"),
+    "payment_not_attempted": Kind(
+        _S.BAD_GATEWAY, "The provider was not reached; the same request may be sent again", retryable=True
+    ),
+    "payment_expired": Kind(_S.CONFLICT, "The provider was never reached and the time to pay is over"),
     "payment_processing": Kind(_S.CONFLICT, "What became of the payment is not known yet", retryable=True),
     "not_cancelable": Kind(_S.CONFLICT, "The payment cannot be cancelled"),
     "merchant_reference_used": Kind(_S.CONFLICT, "Another payment has this merchant_reference"),

@@ -118,6 +118,44 @@ async def test_a_provider_out_of_reach_is_502_and_nothing_happened(client, servi
     assert services.house.omise.charges == {}
 
 
+async def test_a_retry_after_502_sends_the_same_payment_again_under_its_key(client, services, merchant):
+    services.house.omise.charge_script.extend(["not_attempted", "not_attempted"])
+    ids = set()
+    for _ in range(2):
+        answer = await client.post(URL, json=CARD, headers=merchant.money("k1"))
+        body = problem(answer, 502, "payment_not_attempted")
+        # The promise: the header (checked by `problem`) and the body say "again", and again it gets further.
+        assert (body["retryable"], "idempotency-replayed" in answer.headers) == (True, False)
+        ids.add(body["payment_intent"])
+    paid = await client.post(URL, json=CARD, headers=merchant.money("k1"))
+    assert (paid.status_code, paid.json()["status"], {paid.json()["id"]}) == (201, "succeeded", ids)
+    assert len({key for _, key in services.house.omise.calls}) == 1
+    again = await client.post(URL, json=CARD, headers=merchant.money("k1"))
+    assert (again.content, again.headers["idempotency-replayed"]) == (paid.content, "true")
+    assert services.house.omise.count("charge") == 3
+
+
+async def test_a_retry_after_502_that_comes_too_late_is_a_last_word(client, services, merchant):
+    services.house.scb.charge_script.append("not_attempted")
+    first = problem(await client.post(URL, json=QR, headers=merchant.money("k1")), 502, "payment_not_attempted")
+    await services.house.run("UPDATE gateway.book_clocks SET offset_seconds = 90000")
+    late = await client.post(URL, json=QR, headers=merchant.money("k1"))
+    body = problem(late, 409, "payment_expired")
+    assert (body["retryable"], body["payment_intent"]) == (False, first["payment_intent"])
+    again = await client.post(URL, json=QR, headers=merchant.money("k1"))
+    assert (again.content, again.headers["idempotency-replayed"]) == (late.content, "true")
+    assert services.house.scb.count("charge") == 1
+
+
+async def test_a_retry_after_502_finds_a_payment_cancelled_meanwhile_as_it_is(client, services, merchant):
+    services.house.omise.charge_script.append("not_attempted")
+    first = problem(await client.post(URL, json=CARD, headers=merchant.money("k1")), 502, "payment_not_attempted")
+    await client.post(f"{URL}/{first['payment_intent']}/cancel", headers=merchant.money("k2"))
+    found = await client.post(URL, json=CARD, headers=merchant.money("k1"))
+    assert (found.status_code, found.json()["status"]) == (201, "canceled")
+    assert services.house.omise.count("charge") == 1
+
+
 async def test_an_unknown_outcome_is_202_processing_and_never_a_second_charge(client, services, merchant):
     services.house.omise.charge_script.append("lost_after")
     first = await client.post(URL, json=CARD, headers=merchant.money("k1"))
