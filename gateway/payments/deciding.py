@@ -57,6 +57,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         outcome: what our own call came to.
         references: further names under which the provider may speak of the subject.
         provider_reference: the provider's own id of the charge, for later calls.
+        goes_on: whoever asked is not done with the subject and keeps its lease.
     """
 
     provider: str
@@ -68,6 +69,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[str, ...] = ()
     failure_code: str | None = None
     provider_code: str | None = None
+    goes_on: bool = False
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):

@@ -288,7 +288,7 @@ async def _note_calls(
     answered = [
         result.subject
         for finding, result in zip(findings, results, strict=True)
-        if finding.subject is not None and isinstance(result, Applied)
+        if finding.subject is not None and not finding.goes_on and isinstance(result, Applied)
     ]
     await schedule.finish(
         connection,

@@ -137,8 +137,10 @@ class Janitor:
             await self._applier.report(replace(finding, facts=inquiry.facts), book_id=refund.book_id)
             result = "found"
         else:
-            # Noted before anything is sent again: from here on only the provider's word leads further.
-            await self._applier.report(replace(finding, outcome=RefundStatus.UNKNOWN), book_id=refund.book_id)
+            # Noted before anything is sent again: from here on only the provider's word leads further. The lease is
+            # kept through it: a second janitor that sent again, too, would pay the payer twice.
+            noted = replace(finding, outcome=RefundStatus.UNKNOWN, goes_on=True)
+            await self._applier.report(noted, book_id=refund.book_id)
             result = "unknown" if isinstance(inquiry, Unknown) else "not_found"
             if result == "not_found" and self._may_send_again(refund, now):
                 await self._refunds.send(refund, clock)

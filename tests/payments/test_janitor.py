@@ -174,6 +174,31 @@ async def test_refund_that_the_provider_never_got_is_sent_again_only_after_a_sec
     assert (await house.entries(merchant)).count("refund_reserved") == 1
 
 
+async def test_refund_that_is_being_sent_again_is_left_alone_by_other_janitors(house, merchant, monkeypatch):
+    await house.intents.create(merchant, CARD_ASKED)
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    house.omise.refund_script.append("lost_before")
+    await house.refunds.create(merchant, CreateRefund(payment_intent=intent.id))
+    await house.move_clock(merchant, seconds=60)
+    await house.make_due()
+    await house.janitor.run_once()
+    await house.make_due()
+    send, taken_meanwhile = house.omise.refund, []
+
+    async def slow_refund(account, request):
+        monkeypatch.setattr(house.omise, "refund", send)
+        taken_meanwhile.append(await house.janitor.run_once())
+        return await send(account, request)
+
+    monkeypatch.setattr(house.omise, "refund", slow_refund)
+    await house.janitor.run_once()
+    assert taken_meanwhile == [0]
+    assert house.omise.count("refund") == 2
+    assert await house.rows("SELECT status, leased_until FROM gateway.refunds") == [
+        {"status": "succeeded", "leased_until": None}
+    ]
+
+
 async def test_refund_that_never_left_waits_reserved_and_is_sent_later(house, merchant):
     await house.intents.create(merchant, CARD_ASKED)
     intent = await house.intents.create(merchant, CARD_ASKED)
