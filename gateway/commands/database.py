@@ -1,6 +1,7 @@
 """`quickkub database`: schema and roles."""
 
 import asyncio
+from typing import Final
 
 import asyncpg
 import rich_click as click
@@ -10,6 +11,9 @@ from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.embedded.roles import script_for_administrator
 from gateway.foundation.settings import Settings, SettingsInvalid, role_names
 from migrations import upgrade
+
+SUPERUSER_VARIABLE: Final = "DATABASE_SUPERUSER_URL"
+"""Read by `fence` only; never given to serve or work."""
 
 
 @click.group()
@@ -31,6 +35,23 @@ def roles(name: str) -> None:
 
 
 @database.command()
+@click.option(
+    "--superuser-url",
+    envvar=SUPERUSER_VARIABLE,
+    help=f"postgresql://… of a superuser; rather in {SUPERUSER_VARIABLE}, where other users do not see it.",
+)
+def fence(superuser_url: str | None) -> None:
+    """Refuse DDL on the ledger of your own server from now on; once, after the first `migrate`.
+
+    The embedded server is fenced by `migrate`. Migrations pass the fence and are put on the record.
+    """
+    if not superuser_url:
+        raise SettingsInvalid(f"{SUPERUSER_VARIABLE} must be set: only a superuser can make event triggers")
+    asyncio.run(_fence(superuser_url))
+    print("the ledger's tables are fenced")
+
+
+@database.command()
 def check() -> None:
     """Say whether the database can be used by this version; exit code 1 if not."""
     findings = asyncio.run(_check())
@@ -48,6 +69,14 @@ async def _migrate() -> None:
         await schema.migrate(settings)
         after = await upgrade.current(settings.database_owner_url)
     print(f"schema at {after}" + ("" if before == after else f", was {before or 'empty'}"))
+
+
+async def _fence(superuser_url: str) -> None:
+    connection = await asyncpg.connect(superuser_url)
+    try:
+        await schema.fence(connection)
+    finally:
+        await connection.close()
 
 
 async def _check() -> list[tuple[bool, str]]:

@@ -27,6 +27,22 @@ async def migrate(settings: Settings) -> None:
         return
     superuser = await asyncpg.connect(ours.superuser_url)
     try:
-        await install_ddl_guard(superuser)
+        await fence(superuser)
     finally:
         await superuser.close()
+
+
+async def fence(connection: asyncpg.Connection) -> None:
+    """Refuse DDL on the ledger from now on; again changes nothing.
+
+    Args:
+        connection: of a superuser, in the migrated database.
+
+    Raises:
+        SettingsInvalid: it is not a superuser's, or the database has no ledger yet.
+    """
+    if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        raise SettingsInvalid("the fence needs a superuser: only one can make event triggers")
+    if await connection.fetchval("SELECT to_regclass('ledger.ledger_acts')") is None:
+        raise SettingsInvalid("there is no ledger in this database yet: run `quickkub database migrate` first")
+    await install_ddl_guard(connection)

@@ -1,4 +1,4 @@
--- Run once in each database by a superuser (`quickkub ledger fence`); the owner cannot make event triggers.
+-- Run once in each database by a superuser (`quickkub database fence`); the owner cannot make event triggers.
 -- Refuses DDL on the ledger unless the session says what for: SET LOCAL quickkub.ledger_change = 'migration 0009'.
 -- A guard rail and a record, not a barrier: what it lets pass it writes to ledger_acts. Citus' own sessions pass.
 -- statement
