@@ -70,7 +70,9 @@ class Calls:
         """Ask what became of a charge; by our provider key where the first answer, with the provider's id, was lost."""
         reference = attempt.provider_reference or attempt.provider_key
         answer = await self._ask(
-            attempt, "inquire", lambda provider, account: provider.inquire(account, reference, attempt.created_at)
+            attempt,
+            "inquire",
+            lambda provider, account: provider.inquire(account, reference, attempt.created_at, attempt.expires_at),
         )
         return Unknown(reason=answer.reason) if isinstance(answer, NotAttempted) else answer
 

@@ -289,7 +289,9 @@ class Provider(Protocol):
         """Ask for the money. Never raises for what a network or provider may do."""
         ...
 
-    async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:
+    async def inquire(
+        self, account: ProviderAccount, reference: str, created_at: datetime, expires_at: datetime | None = None
+    ) -> Inquiry | Unknown:
         """Ask what became of a charge, by any of its references or by our provider key.
 
         Args:
@@ -297,6 +299,7 @@ class Provider(Protocol):
             reference: any of its references.
             created_at: when the attempt was made. Providers that answer by day (SCB) are asked about that day and
                 on to the end of the charge's life; to ask about a later payment, pass that payment's moment.
+            expires_at: the end of the charge's life; None = the method's own.
         """
         ...
 

@@ -103,7 +103,13 @@ class Omise:
             return _outcome(charge, request.provider_key)
         return charge
 
-    async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:  # noqa: ARG002 - Omise does not keep its charges by day
+    async def inquire(
+        self,
+        account: ProviderAccount,
+        reference: str,
+        created_at: datetime,  # noqa: ARG002 - Omise does not keep its charges by day
+        expires_at: datetime | None = None,  # noqa: ARG002 - likewise
+    ) -> Inquiry | Unknown:
         """A charge and its refunds, by charge id or by provider key; by key there may be several."""
         ids = await self._client.charge_ids(account, reference)
         if not isinstance(ids, tuple):

@@ -111,13 +111,15 @@ class Scb:
             return _refusal(reply)
         return _issued(account, request, reply)
 
-    async def inquire(self, account: ProviderAccount, reference: str, created_at: datetime) -> Inquiry | Unknown:
+    async def inquire(
+        self, account: ProviderAccount, reference: str, created_at: datetime, expires_at: datetime | None = None
+    ) -> Inquiry | Unknown:
         """The payments of a reference 1 on the days of the charge's life; several rows = paid several times.
 
         A reference without rows is "not found": SCB knows no unpaid charges.
         """
         facts: list[Fact] = []
-        for day in _days(created_at):
+        for day in _days(created_at, expires_at):
             parameters = {
                 "eventCode": QR30_EVENT,
                 "transactionDate": day.isoformat(),
@@ -234,10 +236,11 @@ def _issued(account: ProviderAccount, request: ChargeRequest, reply: scb_wire.Re
     )
 
 
-def _days(created_at: datetime) -> list[date]:
-    """The business dates on which the charge can have been paid: two around midnight, else one."""
+def _days(created_at: datetime, expires_at: datetime | None) -> list[date]:
+    """The business dates on which the charge can have been paid: more than one around midnight."""
+    end = expires_at or created_at + timedelta(seconds=EXPIRY_SECONDS)
     first = business_date_of(created_at - timedelta(seconds=LATE_SECONDS))
-    last = business_date_of(created_at + timedelta(seconds=EXPIRY_SECONDS + LATE_SECONDS))
+    last = business_date_of(end + timedelta(seconds=LATE_SECONDS))
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 

@@ -47,6 +47,7 @@ class ScriptedProvider:
         self.charges = {}
         self.refunds = {}
         self.calls = []
+        self.lives_asked_about = []
 
     async def charge(self, account, request):
         self.calls.append(("charge", request.provider_key))
@@ -98,8 +99,9 @@ class ScriptedProvider:
             provider_code="insufficient_fund" if kind is FactKind.DECLINED else None,
         )
 
-    async def inquire(self, account, reference, created_at):
+    async def inquire(self, account, reference, created_at, expires_at=None):
         self.calls.append(("inquire", reference))
+        self.lives_asked_about.append((created_at, expires_at))
         if self.inquiry_script and self.inquiry_script.popleft() == "unknown":
             return Unknown(reason="timeout")
         facts = self.charges.get(reference.removeprefix("chrg_"), [])

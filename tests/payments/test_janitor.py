@@ -88,6 +88,15 @@ async def test_expiry_asks_the_provider_first(house, merchant):
     assert await house.janitor.run_once() == 0
 
 
+async def test_code_that_lives_past_midnight_is_asked_about_to_its_end(house, merchant):
+    """A provider that answers by day would else not know of what was paid on the second one."""
+    asked = msgspec.structs.replace(QR_ASKED, expires_in_seconds=24 * 60 * 60)
+    intent = await house.intents.create(merchant, asked)
+    await house.make_due()
+    await house.janitor.run_once()
+    assert house.scb.lives_asked_about == [(intent.created_at, intent.created_at + timedelta(days=1))]
+
+
 async def test_expiry_waits_for_a_provider_that_does_not_answer(house, merchant):
     intent = await house.intents.create(merchant, QR_ASKED)
     await house.move_clock(merchant, seconds=901)

@@ -269,6 +269,19 @@ async def test_both_days_are_asked_around_midnight(created_at: datetime, days: l
 
 
 @pytest.mark.parametrize(
+    ("expires_at", "days"),
+    [
+        (datetime(2026, 1, 1, 23, 45, tzinfo=BANGKOK), ["2026-01-01"]),
+        (datetime(2026, 1, 1, 23, 55, tzinfo=BANGKOK), ["2026-01-01", "2026-01-02"]),
+        (datetime(2026, 1, 2, 12, tzinfo=BANGKOK), ["2026-01-01", "2026-01-02"]),
+    ],
+)
+async def test_every_day_of_a_long_life_is_asked_about(expires_at: datetime, days: list[str]):
+    _, stub = await _run(FakeScb(_reply(code=1104, status=404)), "inquire", "QK2026000001", NOON, expires_at)
+    assert [request.query["transactionDate"] for request in stub.requests[1:]] == days
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"reverseFlag": "Y"},
