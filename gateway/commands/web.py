@@ -7,22 +7,27 @@ a pipe: when the parent is gone, however it went, the pipe closes and they finis
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import uvicorn
+from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.foundation import logs
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
-from gateway.foundation.settings import Settings
+from gateway.foundation.settings import Settings, SettingsInvalid
 
 GRACEFUL_SECONDS: Final = 5
 RESTART_PAUSE_SECONDS: Final = 0.3
 PORT_PATIENCE_SECONDS: Final = 10
 BACKLOG: Final = 1024
+METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Read by prometheus-client when it is imported, so it must be in a child's environment from its start."""
 
 _log = get_logger(__name__)
 
@@ -85,9 +90,14 @@ async def serve_here(app: str, listener: socket.socket, settings: Settings, stop
 
 
 async def serve_in_children(app: str, listener: socket.socket, settings: Settings, stop: asyncio.Event) -> None:
-    """Serve the application in `settings.web_workers` children until `stop`; one that dies is started again."""
+    """Serve the application in `settings.web_workers` children until `stop`; one that dies is started again.
+
+    The children count into files of one folder, so that whichever is asked for `/metrics` answers for all of them.
+    What an ended child has counted stays counted until the next start.
+    """
     read_end, write_end = os.pipe()
-    environment = {**os.environ, **settings.as_environment()}
+    metrics_folder = _empty_metrics_folder(settings)
+    environment = {**os.environ, **settings.as_environment(), METRICS_VARIABLE: str(metrics_folder)}
 
     async def keep_running() -> None:
         while True:
@@ -103,6 +113,8 @@ async def serve_in_children(app: str, listener: socket.socket, settings: Setting
             except asyncio.CancelledError:
                 await child.wait()
                 raise
+            finally:
+                mark_process_dead(child.pid, str(metrics_folder))  # type: ignore[no-untyped-call]  # has no types
             _log.error("a web worker has ended and is started again", extra={"exit_code": code})
             await asyncio.sleep(RESTART_PAUSE_SECONDS)
 
@@ -115,6 +127,21 @@ async def serve_in_children(app: str, listener: socket.socket, settings: Setting
             child.cancel()
         await asyncio.gather(*children, return_exceptions=True)
         os.close(read_end)
+
+
+def _empty_metrics_folder(settings: Settings) -> Path:
+    """A folder of this port's own: two servers of one home do not clear away each other's counts.
+
+    Raises:
+        SettingsInvalid: the home cannot be written.
+    """
+    folder = settings.home.absolute() / "metrics" / str(settings.api_port)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsInvalid(f"{folder} cannot be written ({error.strerror}): set QUICKKUB_HOME") from error
+    return folder
 
 
 async def _child(app: str, listener: socket.socket, pipe: int) -> None:
