@@ -4,6 +4,7 @@ Litestar would convert leniently (`"100"` for 100); here the msgspec decoder doe
 never an integer and an unknown field is an error.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, TypeVar
@@ -20,24 +21,39 @@ T = TypeVar("T", bound=msgspec.Struct)
 _CODES_BY_PARAM: Final = {"amount": "amount_invalid", "currency": "currency_invalid"}
 _PLACE: Final = re.compile(r" - at `\$\.?(?P<path>.*)`$")
 _FIELD: Final = re.compile(r"(?P<what>unknown|missing required) field `(?P<field>[^`]*)`")
-_NUL: Final = b"\\u0000"
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def decode(body: bytes, into: type[T]) -> T:
     """The body as that Struct.
 
     Raises:
-        Problem: not JSON, or a parameter is unknown, missing or of the wrong kind.
+        Problem: not JSON, or a parameter is unknown, missing, given twice or of the wrong kind.
     """
-    if _NUL in body:
+    if _NUL.search(body):
         # PostgreSQL's text cannot hold it, so it is refused before it is an error of ours.
         raise Problem("parameter_invalid", "Text may not hold the character NUL.")
     try:
-        return msgspec.json.decode(body, type=into)
+        decoded = msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
         raise _problem_of(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise Problem("body_malformed", "The body is not UTF-8.") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Problem("body_malformed", f"The body is not JSON: {error}.") from None
+    # Of two values msgspec takes the last, somebody on the way the first: then they see different amounts.
+    json.loads(body, object_pairs_hook=_each_once)
+    return decoded
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object, unless a name stands in it twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise Problem("parameter_invalid", f"{name} is given more than once.", param=name)
+        found[name] = value
+    return found
 
 
 def _problem_of(message: str) -> Problem:

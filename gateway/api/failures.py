@@ -1,6 +1,7 @@
 """Exceptions become problems here, whatever raised them; nothing of their inside reaches the caller."""
 
 import asyncio
+import re
 from typing import Final
 
 import asyncpg
@@ -26,6 +27,7 @@ from ledger.errors import LedgerBusy, LedgerError
 
 _log = get_logger("quickkub.http")
 
+_MISSING: Final = re.compile(r"Missing required \w+ parameter '(?P<name>[^']+)'")
 _UNREACHABLE: Final = (
     PoolTimeout,
     OSError,
@@ -104,6 +106,8 @@ def _of_litestar(error: HTTPException) -> Problem:
 
 def _of_validation(error: ValidationException) -> Problem:
     """Query, header and path parameters; bodies are read by `bodies.decode`."""
+    if missing := _MISSING.match(error.detail):
+        return Problem("parameter_missing", f"{missing['name']} is required.", param=missing["name"])
     details = [item for item in error.extra if isinstance(item, dict)] if isinstance(error.extra, list) else []
     errors = tuple(
         FieldError(param=str(item.get("key", "")), code="parameter_invalid", detail=f"{item.get('message', '')}.")

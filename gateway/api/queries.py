@@ -1,4 +1,4 @@
-"""Query parameters: a name that an address does not know is an error, not something to be passed over in silence."""
+"""Query parameters: a name that is unknown or given twice is an error, not something to be passed over in silence."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def known_parameters(app: Litestar) -> dict[str, frozenset[str]]:
 
 
 async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard that refuses query parameters which the address does not know."""
+    """A guard that refuses query parameters which the address does not know or which are given more than once."""
     # Guards get a copy of the handler, with another id.
     known = connection.app.state.query_parameters[connection.route_handler.handler_id]
     unknown = sorted(set(connection.query_params) - known)
@@ -31,3 +31,6 @@ async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
             for name in unknown
         )
         raise Problem("parameter_unknown", f"There is no parameter {unknown[0]} here.", param=unknown[0], errors=errors)
+    for name in known & set(connection.query_params):
+        if len(connection.query_params.getall(name)) > 1:
+            raise Problem("parameter_invalid", f"{name} is given more than once.", param=name)

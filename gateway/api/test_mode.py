@@ -15,7 +15,7 @@ from gateway.api.services import ApiRequest, services_of
 from gateway.foundation.clock import BookClock
 from gateway.merchants import clocks
 from gateway.merchants.principals import MerchantPrincipal, Scope
-from gateway.sandbox.client import PaidTransaction, SandboxControl, SandboxRefused, SandboxUnreachable
+from gateway.sandbox.client import AmountMinor, PaidTransaction, SandboxControl, SandboxRefused, SandboxUnreachable
 
 
 class AdvanceClock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +39,7 @@ class PayPayment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         amount: what is paid, where not what was asked; transaction_count: how often; silent: without a callback.
     """
 
-    amount: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | None = None
+    amount: AmountMinor | None = None
     transaction_count: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
     silent: bool = False
 

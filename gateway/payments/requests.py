@@ -14,6 +14,8 @@ LIFE_SECONDS_MAX: Final = 24 * 60 * 60
 METADATA_KEYS_MAX: Final = 50
 METADATA_KEY_LENGTH_MAX: Final = 40
 METADATA_VALUE_LENGTH_MAX: Final = 500
+_WEB_ADDRESS: Final = r"^https?://[!-~]+$(?!\n)"
+"""Visible ASCII to the very end: a bare `$` lets a last newline through."""
 _PROVIDER_KEY_LENGTH: Final = 20
 _BASE_36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -39,7 +41,7 @@ class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     payment_method: Method
     card_token: ShortText | None = None
     provider: str | None = None
-    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern="^https?://")] | None = None
+    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern=_WEB_ADDRESS)] | None = None
     expires_in_seconds: Annotated[int, msgspec.Meta(ge=1, le=LIFE_SECONDS_MAX)] | None = None
     merchant_reference: ReferenceText | None = None
     description: ShortText = ""

@@ -91,7 +91,7 @@ async def test_operators_read_entries_by_range_and_reference(client, services, m
     assert first["postings"][0]["debit"] == {"kind": "provider_receivable", "owner": "omise", "currency": "thb"}
     assert first["postings"][0]["credit"]["owner"] == merchant.account_id
     for params, code in (
-        ({}, "parameter_invalid"),
+        ({}, "parameter_missing"),
         ({"book": 0}, "parameter_invalid"),
         ({"book": 2**63}, "parameter_invalid"),
         ({"book": 1, "reference": "nothing"}, "parameter_invalid"),

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.api.bodies import decode
 from gateway.api.problems import Problem
+from gateway.payments.requests import CreateIntent
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +22,33 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def test_a_correct_body_becomes_its_struct():
     assert decode(b'{"currency": "thb", "amount": 100}', Order) == Order(amount=100, currency="thb")
+
+
+def test_text_about_the_character_nul_is_only_text():
+    body = b'{"amount": 100, "currency": "thb", "part": {"note": "\\\\u0000"}}'
+    assert decode(body, Order).part.note == r"\u0000"
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://shop.example/back?order=1#top", True),
+        ("http://127.0.0.1:8000/", True),
+        ("javascript:alert(1)", False),
+        ("https://", False),
+        ("https://shop.example/\nX-Other: 1", False),
+        ("https://shop.example/\n", False),
+        ("https://shop.example/ไทย", False),
+    ],
+)
+def test_a_return_url_is_one_visible_line(url, taken):
+    body = msgspec.json.encode({"amount": 100, "currency": "thb", "payment_method": "card", "return_url": url})
+    if taken:
+        assert decode(body, CreateIntent).return_url == url
+    else:
+        with pytest.raises(Problem) as caught:
+            decode(body, CreateIntent)
+        assert (caught.value.code, caught.value.param) == ("parameter_invalid", "return_url")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +69,10 @@ def test_a_correct_body_becomes_its_struct():
         (b'{"amount":100,"currency":"thb","part":{"note":1}}', "parameter_invalid", "part.note"),
         (b'{"amount":100,"currency":"thb","part":{"x":1}}', "parameter_unknown", "part.x"),
         (b'{"amount":100,"currency":"t\\u0000b"}', "parameter_invalid", None),
+        (b'{"amount":100,"currency":"\\\\\\u0000"}', "parameter_invalid", None),
+        (b'{"amount":100,"amount":200,"currency":"thb"}', "parameter_invalid", "amount"),
+        (b'{"amount":100,"\\u0061mount":200,"currency":"thb"}', "parameter_invalid", "amount"),
+        (b'{"amount":100,"currency":"thb","part":{"note":"a","note":"b"}}', "parameter_invalid", "note"),
         (b"[]", "parameter_invalid", None),
         (b"{", "body_malformed", None),
         (b'{"amount":NaN,"currency":"thb"}', "body_malformed", None),

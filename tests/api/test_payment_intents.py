@@ -196,6 +196,7 @@ async def test_bad_cursors_and_limits_are_refused(client, services, merchant):
         ({"limit": 0}, "parameter_invalid", "limit"),
         ({"limit": 101}, "parameter_invalid", "limit"),
         ({"limit": "many"}, "parameter_invalid", "limit"),
+        ({"limit": [5, 6]}, "parameter_invalid", "limit"),
         ({"limt": 5}, "parameter_unknown", "limt"),
         ({"starting_after": "nonsense"}, "cursor_invalid", "starting_after"),
         ({"starting_after": "pi_test_\x00"}, "cursor_invalid", "starting_after"),
