@@ -6,6 +6,7 @@ development a switch allows this machine itself, also without TLS.
 """
 
 import asyncio
+import re
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -14,8 +15,19 @@ import httpx
 import msgspec
 
 URL_LENGTH_MAX: Final = 2048
-TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"), IPv6Network("2002::/16"))
-"""Prefixes that carry an IPv4 address to be reached by translation (NAT64, 6to4)."""
+TRANSLATED: Final = (
+    IPv6Network("64:ff9b::/96"),
+    IPv6Network("64:ff9b:1::/48"),
+    IPv6Network("2002::/16"),
+    IPv6Network("::ffff:0:0:0/96"),
+    IPv6Network("::/96"),
+)
+"""Prefixes that carry an IPv4 address to be reached by translation (NAT64, 6to4, SIIT, IPv4-compatible)."""
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]){_LABEL}\.?")
+"""A host name. Its last label begins with no digit, for 127.1 and 0x7f000001 are addresses in disguise."""
+_NAME_LENGTH_MAX: Final = 253
+_PORT_MAX: Final = 65_535
 
 Address = IPv4Address | IPv6Address
 
@@ -48,14 +60,19 @@ def check_url(url: str, *, allow_loopback: bool) -> None:
     parsed = _parsed(url)
     if parsed.userinfo or parsed.fragment:
         raise AddressRefused("the URL must not hold credentials or a fragment")
-    literal = _literal(parsed.host)
-    local = parsed.host == "localhost" or (literal is not None and literal.is_loopback)
+    if parsed.port is not None and not 1 <= parsed.port <= _PORT_MAX:
+        raise AddressRefused("the URL's port must be from 1 to 65535")
+    host = _host(parsed)
+    literal = _literal(host)
+    local = host == "localhost" or (literal is not None and literal.is_loopback)
     if local and allow_loopback:
         return
     if parsed.scheme != "https":
         raise AddressRefused("the URL must begin with https://")
     if local or (literal is not None and not is_public(literal)):
         raise AddressRefused("the URL must be reachable from the public internet")
+    if literal is None and (len(host) > _NAME_LENGTH_MAX or not _NAME.fullmatch(host)):
+        raise AddressRefused("the URL must name a host as the internet's names are written")
 
 
 async def resolve(url: str, *, allow_loopback: bool) -> Target:
@@ -68,17 +85,17 @@ async def resolve(url: str, *, allow_loopback: bool) -> Target:
     check_url(url, allow_loopback=allow_loopback)
     parsed = _parsed(url)
     port = parsed.port or (443 if parsed.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(parsed.host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(_host(parsed), port, type=socket.SOCK_STREAM)
     addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:
         # Plain http is for this machine only, whatever the name's owner says today.
         allowed = address.is_loopback and allow_loopback
         if not allowed and (parsed.scheme != "https" or not is_public(address)):
-            raise AddressRefused(f"{parsed.host} is not only at public addresses")
+            raise AddressRefused(f"{_host(parsed)} is not only at public addresses")
     return Target(
         url=parsed.copy_with(host=str(addresses[0]), port=port),
         host=parsed.netloc.decode(),
-        server_name=parsed.host,
+        server_name=_host(parsed),
     )
 
 
@@ -99,9 +116,14 @@ def _parsed(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise AddressRefused(str(error)) from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    if parsed.scheme not in {"http", "https"} or not parsed.raw_host:
         raise AddressRefused("the URL must begin with https:// and name a host")
     return parsed
+
+
+def _host(parsed: httpx.URL) -> str:
+    """The host as it goes over the wire; `httpx` would decode `xn--…`, and raises where that cannot be."""
+    return parsed.raw_host.decode("ascii")
 
 
 def _literal(host: str) -> Address | None:

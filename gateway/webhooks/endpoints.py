@@ -21,6 +21,7 @@ from gateway.webhooks.events import EVERY_TYPE
 from gateway.webhooks.tables import webhook_endpoints
 
 ENDPOINTS_MAX: Final = 16
+"""How many an account may have switched on; those switched off stay to be read and do not count."""
 OVERLAP: Final = timedelta(hours=24)
 """How long the former secret signs beside the new one."""
 EVENT_TYPES: Final = frozenset(
@@ -64,11 +65,11 @@ FAMILIES: Final = frozenset(event_type.partition(".")[0] + ".*" for event_type i
 
 
 class EndpointRefused(Exception):
-    """An endpoint cannot be made or changed so; `param` names the field."""
+    """An endpoint cannot be made or changed so; `param` names the field, if it is one."""
 
     retryable = False
 
-    def __init__(self, code: str, param: str, detail: str) -> None:
+    def __init__(self, code: str, param: str | None, detail: str) -> None:
         """`code`: `webhook_event_type_unknown` or `webhook_endpoints_too_many`."""
         super().__init__(detail)
         self.code = code
@@ -110,14 +111,11 @@ async def create(
 
     Raises:
         AddressRefused: the URL may not be called.
-        EndpointRefused: an event type is unknown, or the account has 16 endpoints.
+        EndpointRefused: an event type is unknown, or the account has 16 endpoints switched on.
     """
     check_url(url, allow_loopback=allow_loopback)
     _check_types(event_types)
-    c = webhook_endpoints.c
-    count = select(func.count()).select_from(webhook_endpoints).where(c.book_id == book_id, c.account_id == account_id)
-    if (await connection.execute(count)).scalar_one() >= ENDPOINTS_MAX:
-        raise EndpointRefused("webhook_endpoints_too_many", "url", f"an account has at most {ENDPOINTS_MAX} endpoints")
+    await _check_room(connection, book_id=book_id, account_id=account_id)
     endpoint_id, secret = new_id("whe", livemode=livemode), signing.new_secret()
     row = {
         "book_id": book_id,
@@ -196,6 +194,7 @@ async def change(
     if description is not None:
         values["description"] = description
     if enabled is True:
+        await _check_room(connection, book_id=book_id, account_id=account_id, without=endpoint_id)
         values |= {"status": "enabled", "disabled_reason": None, "failing_since": None, "paused_until": None}
     if enabled is False:
         values |= {"status": "disabled", "disabled_reason": "by_merchant"}
@@ -235,6 +234,19 @@ def secret_context(endpoint_id: str) -> str:
 async def _sealed(connection: AsyncConnection, vault: Vault, account_id: str, endpoint_id: str, secret: str) -> bytes:
     key = await wrapped_key(connection, account_id)
     return vault.seal(key, secret.encode(), context=secret_context(endpoint_id))
+
+
+async def _check_room(connection: AsyncConnection, *, book_id: int, account_id: str, without: str = "") -> None:
+    """Refuse one more endpoint than an account may have switched on; `without` is the one that is to be."""
+    c = webhook_endpoints.c
+    count = (
+        select(func.count())
+        .select_from(webhook_endpoints)
+        .where(c.book_id == book_id, c.account_id == account_id, c.status == "enabled", c.endpoint_id != without)
+    )
+    if (await connection.execute(count)).scalar_one() >= ENDPOINTS_MAX:
+        detail = f"an account has at most {ENDPOINTS_MAX} endpoints switched on"
+        raise EndpointRefused("webhook_endpoints_too_many", None, detail)
 
 
 def _check_types(event_types: Sequence[str]) -> None:

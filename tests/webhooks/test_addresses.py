@@ -36,6 +36,21 @@ from gateway.webhooks.addresses import AddressRefused, check_url, is_public, res
         "https://[fe80::1]/hook",
         "https://[64:ff9b::a01:203]/hook",
         "https://[2002:a01:203::1]/hook",
+        "https://[::ffff:0:a01:203]/hook",
+        "https://[::a01:203]/hook",
+        "https://127.1/hook",
+        "https://2130706433/hook",
+        "https://0x7f000001/hook",
+        "https://0/hook",
+        "https://a b/hook",
+        "https://xn--/hook",
+        "https://%31%32%37.0.0.1/hook",
+        "https://-shop.example/hook",
+        "https://shop..example/hook",
+        "https://" + "x" * 64 + ".example/hook",
+        "https://" + "shop." * 60 + "example/hook",
+        "https://shop.example:0/hook",
+        "https://shop.example:65536/hook",
     ],
 )
 def test_url_is_refused(url: str):
@@ -43,7 +58,23 @@ def test_url_is_refused(url: str):
         check_url(url, allow_loopback=False)
 
 
-@pytest.mark.parametrize("url", ["https://shop.example/hook?a=1", "https://shop.example:8443/", "https://8.8.8.8/"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:0/hook", "http://localhost:65536/hook"])
+def test_port_that_is_none_is_refused_on_this_machine_too(url: str):
+    with pytest.raises(AddressRefused):
+        check_url(url, allow_loopback=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://shop.example/hook?a=1",
+        "https://shop.example:8443/",
+        "https://8.8.8.8/",
+        "https://xn--o3cw4h.example/",
+        "https://xn--a.example/",
+        "https://a_b.shop-1.example./",
+    ],
+)
 def test_public_url_is_taken(url: str):
     check_url(url, allow_loopback=False)
 

@@ -1,3 +1,5 @@
+from collections.abc import Awaitable
+
 import pytest
 
 from gateway.webhooks import endpoints
@@ -54,12 +56,18 @@ async def test_url_that_may_not_be_called_is_refused(house: House):
     assert endpoint.url == HOOK
 
 
-async def test_account_has_a_limit_of_endpoints(house: House):
-    for _ in range(ENDPOINTS_MAX):
-        await house.endpoint(HOOK)
-    with pytest.raises(EndpointRefused) as caught:
-        await house.endpoint(HOOK)
-    assert caught.value.code == "webhook_endpoints_too_many"
+async def test_account_has_a_limit_of_endpoints_switched_on(house: House):
+    endpoint_ids = [(await house.endpoint(HOOK))[0] for _ in range(ENDPOINTS_MAX)]
+    assert await _too_many(house.endpoint(HOOK))
+    # One that is on already takes no room of its own.
+    assert await _change(house, endpoint_ids[0], enabled=True) is not None
+
+    await _change(house, endpoint_ids[0], enabled=False)
+    await house.endpoint(HOOK)
+    assert await _too_many(_change(house, endpoint_ids[0], enabled=True))
+    still_off = await _change(house, endpoint_ids[0])
+    assert still_off is not None
+    assert still_off.status == "disabled"
 
 
 async def test_only_what_is_given_changes(house: House):
@@ -111,3 +119,9 @@ async def test_endpoints_are_listed_newest_first_by_cursor(house: House):
     assert await page(limit=1) == (ids[:1], True)
     assert await page(limit=5, starting_after=ids[0]) == (ids[1:], False)
     assert await page(limit=1, ending_before=ids[2]) == ([ids[1]], True)
+
+
+async def _too_many(asked: Awaitable[object]) -> bool:
+    with pytest.raises(EndpointRefused) as caught:
+        await asked
+    return caught.value.code == "webhook_endpoints_too_many"
