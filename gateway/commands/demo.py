@@ -2,11 +2,17 @@
 
 import asyncio
 import signal
+from collections.abc import Iterator
 
 import rich_click as click
 
+from gateway.demo.client import CallFailed
+from gateway.demo.processes import ProcessesFailed
 from gateway.demo.run import run
+from gateway.demo.story import JobsStuck
+from gateway.demo.traffic import TrafficStuck
 from gateway.foundation.settings import Settings
+from reports.identities import IdentityFailed
 
 
 @click.command()
@@ -14,7 +20,20 @@ from gateway.foundation.settings import Settings
 @click.option("--fresh", is_flag=True, help="Forget what an earlier demonstration did and start over.")
 def demo(*, once: bool, fresh: bool) -> None:
     """Play 200 payments through every room of the house and prove that the books agree."""
-    raise SystemExit(asyncio.run(_demo(once=once, fresh=fresh)))
+    try:
+        code = asyncio.run(_demo(once=once, fresh=fresh))
+    except* (ProcessesFailed, TrafficStuck, JobsStuck, CallFailed, IdentityFailed) as failed:
+        raise click.ClickException("\n".join(_messages(failed))) from None
+    raise SystemExit(code)
+
+
+def _messages(failed: BaseExceptionGroup[BaseException]) -> Iterator[str]:
+    """What went wrong, without where in the code: the logs of the processes have that."""
+    for each in failed.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _messages(each)
+        else:
+            yield str(each)
 
 
 async def _demo(*, once: bool, fresh: bool) -> int:

@@ -15,7 +15,6 @@ from gateway.bootstrap import Services, open_services
 from gateway.demo.client import MerchantClient
 from gateway.demo.orders import ORDERS
 from gateway.demo.processes import Processes
-from gateway.demo.proofs import prove
 from gateway.demo.story import Story
 from gateway.demo.summary import Summary, gather, show
 from gateway.foundation import embedded
@@ -64,8 +63,8 @@ async def run(settings: Settings, *, once: bool, fresh: bool, stop: asyncio.Even
     started = monotonic()
     console.print("[bold]QuickKub[/] starts PostgreSQL and Valkey, migrates, then sandbox, API and worker …")
     async with resolved(settings) as whole, running(whole) as (services, _):
-        console.print(f"everything is up after {monotonic() - started:.1f} s")
-        playing = asyncio.create_task(_play(console, services, orders))
+        console.print(f"{monotonic() - started:5.1f} s  everything is up")
+        playing = asyncio.create_task(_play(console, services, orders, started))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({playing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -98,7 +97,10 @@ async def running(settings: Settings) -> AsyncIterator[tuple[Services, Processes
         await processes.stop()
 
 
-async def _play(console: Console, services: Services, orders: int) -> Summary:
+async def _play(console: Console, services: Services, orders: int, started: float) -> Summary:
+    def say(line: str) -> None:
+        progress.console.print(f"{monotonic() - started:5.1f} s  {line}")
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -107,26 +109,18 @@ async def _play(console: Console, services: Services, orders: int) -> Summary:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
-        story = Story(services, orders=orders, say=lambda line: progress.console.print(f"· {line}"))
+        story = Story(services, orders=orders, say=say)
         known = await story.begin()
         async with MerchantClient(services.settings.public_url, story.state.api_key) as api:
             shop = await story.shop(api)
             if known:
-                progress.console.print("· all of it was done before: nothing is added")
+                say("all of it was done before: nothing is added")
             else:
                 bar = progress.add_task("payments", total=story.state.orders)
-                await story.take_payments(shop, lambda _: progress.advance(bar))
-                progress.update(bar, completed=story.state.orders)
-                await story.settle(shop)
-            progress.console.print("· reports, audit export and proofs")
+                await story.play(shop, lambda _: progress.advance(bar))
+            say("reports, audit export and proofs")
             summary = await gather(services, story.state, api)
-            async with services.database.ledger_pool.acquire() as connection:
-                proofs = await prove(
-                    connection,
-                    story.state.book_id,
-                    books=await shop.sandbox.books(shop.world),
-                    acknowledged=await api.all("/v1/payment_intents"),
-                )
+            proofs = await story.prove(shop)
     return msgspec.structs.replace(summary, proofs=tuple(proofs))
 
 

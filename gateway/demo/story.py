@@ -17,6 +17,8 @@ from gateway.bootstrap import Services
 from gateway.demo import traffic
 from gateway.demo.client import MerchantClient
 from gateway.demo.orders import ORDERS, Order, plan
+from gateway.demo.proofs import Proof, prove
+from gateway.demo.receiver import Receiver
 from gateway.demo.traffic import Shop
 from gateway.foundation.clock import BANGKOK
 from gateway.jobs import Step
@@ -35,6 +37,7 @@ WORLD_SETTINGS: Final = {
 """Omise holds for a day and transfers every day; a lost callback is repeated soon."""
 MORNING: Final = time(10, 0)
 JOBS_TIMEOUT_SECONDS: Final = 60
+EVENTS_TIMEOUT_SECONDS: Final = 30
 POLL_SECONDS: Final = 0.2
 
 Say = Callable[[str], None]
@@ -50,6 +53,7 @@ class State(msgspec.Struct, kw_only=True):
 
     Attributes:
         paid_on: business date of the payments; settled_on: of the settlement.
+        events: how many events there were; events_heard: how many of them reached the merchant's endpoint.
     """
 
     account_id: str
@@ -58,6 +62,8 @@ class State(msgspec.Struct, kw_only=True):
     orders: int = ORDERS
     paid_on: date | None = None
     settled_on: date | None = None
+    events: int = 0
+    events_heard: int = 0
     finished: bool = False
 
 
@@ -70,6 +76,7 @@ class Story:
         self._orders = orders
         self._say = say
         self._path: Path = services.settings.home / "demo.json"
+        self._endpoint_id = ""
         self.state: State
 
     async def begin(self) -> bool:
@@ -113,6 +120,56 @@ class Story:
             public_key=omise.credentials["public_key"],
         )
 
+    async def listen(self, api: MerchantClient, receiver: Receiver) -> None:
+        """Have the events sent to the merchant's endpoint; one of a demonstration that was cut off is switched off."""
+        for endpoint in await api.all("/v1/webhook_endpoints"):
+            if endpoint["status"] == "enabled":
+                await api.post(f"/v1/webhook_endpoints/{endpoint['id']}", {"enabled": False})
+        created = await api.post("/v1/webhook_endpoints", {"url": receiver.url, "description": "demo"})
+        receiver.secret, self._endpoint_id = created["secret"], created["endpoint"]["id"]
+
+    async def hear_all(self, api: MerchantClient, receiver: Receiver) -> None:
+        """Wait until every event has reached the endpoint, at most half a minute, and switch it off."""
+        self._say("waiting until the merchant has heard of everything")
+        deadline = asyncio.get_running_loop().time() + EVENTS_TIMEOUT_SECONDS
+        while True:
+            events = {event["id"] for event in await api.all("/v1/events")}
+            if events <= set(receiver.received) or asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        self.state.events = len(events)
+        self.state.events_heard = len(events & set(receiver.received))
+        await api.post(f"/v1/webhook_endpoints/{self._endpoint_id}", {"enabled": False})
+        self.state.finished = True
+        self._keep()
+
+    async def play(self, shop: Shop, done: Callable[[Order], None]) -> None:
+        """All that is not done yet; `done` is called as each order ends."""
+        async with Receiver() as receiver:
+            await self.listen(shop.api, receiver)
+            await self.take_payments(shop, done)
+            await self.settle(shop)
+            await self.hear_all(shop.api, receiver)
+
+    async def prove(self, shop: Shop) -> list[Proof]:
+        """Hold the journal against the providers' own books and against what the merchant was told and heard."""
+        async with self._services.database.ledger_pool.acquire() as connection:
+            proofs = await prove(
+                connection,
+                self.state.book_id,
+                books=await shop.sandbox.books(shop.world),
+                acknowledged=await shop.api.all("/v1/payment_intents"),
+            )
+        heard = f"{self.state.events_heard} of {self.state.events} events, every signature checked"
+        return [
+            *proofs,
+            Proof(
+                name="the merchant heard of everything",
+                holds=self.state.events_heard == self.state.events,
+                detail=heard,
+            ),
+        ]
+
     async def take_payments(self, shop: Shop, done: Callable[[Order], None]) -> None:
         """Make all payments and wait until none is open."""
         if self.state.paid_on is not None:
@@ -142,8 +199,6 @@ class Story:
         next_day = self.state.settled_on + timedelta(days=1)
         await self._move_clock(shop, datetime.combine(next_day, time(1, 0), BANGKOK))
         await self._wait_for_jobs(self.state.settled_on, Step.CLOSE_DAY)
-        self.state.finished = True
-        self._keep()
 
     async def _move_clock(self, shop: Shop, to: datetime) -> None:
         """Move the book's clock and the sandbox's with it, unless it shows that time already."""

@@ -100,6 +100,7 @@ def show(console: Console, summary: Summary, *, seconds: float, settings: Settin
     console.print(_outcome_table("refunds", summary.refunds))
     console.print(_money_table(summary))
     console.print(_reconciliation_table(summary.runs))
+    console.print(_tie_out_table(summary.runs))
     console.print(_break_table(summary.breaks, summary.state.settled_on))
     for name, amount_minor, state in summary.payouts:
         console.print(f"payout   {name}  {_money(amount_minor)}  [bold]{state}[/]")
@@ -177,6 +178,26 @@ def _reconciliation_table(runs: Sequence[RunResult]) -> Table:
     return table
 
 
+def _tie_out_table(runs: Sequence[RunResult]) -> Table:
+    """Statement against books, day by day: their closing, ours, what explains the difference, what is left."""
+    table = _table("tie-out", "business date", "account", "theirs", "ours", "explained", "left over", "tied")
+    for run in runs:
+        for bank in run.banks:
+            explained = sum(difference.amount_minor for difference in bank.differences) + bank.brought_forward_minor
+            figures = (bank.closing_minor, bank.ledger_closing_minor, explained, bank.remainder_minor)
+            _tie_out_row(table, run, "bank", figures, tied=bank.tied)
+        for provider in run.providers:
+            explained = sum(difference.amount_minor for difference in provider.differences)
+            figures = (provider.provider_minor, provider.ledger_minor, explained, provider.remainder_minor)
+            _tie_out_row(table, run, f"owed by {provider.provider}", figures, tied=provider.remainder_minor == 0)
+    return table
+
+
+def _tie_out_row(table: Table, run: RunResult, account: str, figures: Sequence[int], *, tied: bool) -> None:
+    amounts = (to_text(figure, CURRENCY) for figure in figures)
+    table.add_row(str(run.business_on), account, *amounts, "yes" if tied else "no")
+
+
 def _break_table(breaks: Sequence[Break], on: date | None) -> Table | str:
     if not breaks:
         return "no breaks are open"
@@ -191,7 +212,7 @@ def _break_table(breaks: Sequence[Break], on: date | None) -> Table | str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        text = number == 0 or column in {"source", "owner", "reason"}
+        text = number == 0 or column in {"source", "account", "owner", "reason"}
         table.add_column(column, justify="left" if text else "right", no_wrap=column != "reason")
     return table
 

@@ -17,7 +17,6 @@ import pytest
 from gateway.demo.client import MerchantClient
 from gateway.demo.orders import Befalls, plan
 from gateway.demo.processes import Processes
-from gateway.demo.proofs import prove
 from gateway.demo.run import running, with_short_waits
 from gateway.demo.story import Story
 from gateway.foundation import embedded
@@ -70,16 +69,9 @@ async def test_nothing_acknowledged_is_lost_or_doubled_when_everything_is_killed
                     kill(victim, processes, whole.home)
                     killed.append(victim)
 
-            await story.take_payments(shop, one_ended)
-            await story.settle(shop)
+            await story.play(shop, one_ended)
+            proofs = await story.prove(shop)
             payments = await api.all("/v1/payment_intents")
-            async with services.database.ledger_pool.acquire() as connection:
-                proofs = await prove(
-                    connection,
-                    story.state.book_id,
-                    books=await shop.sandbox.books(shop.world),
-                    acknowledged=payments,
-                )
     assert [proof for proof in proofs if not proof.holds] == []
     assert killed == list(KILLED_AFTER.values())
     assert processes.restarts >= 2
