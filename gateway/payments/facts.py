@@ -18,9 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
+import asyncpg
 import msgspec
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
@@ -56,6 +58,8 @@ from ledger.posting import post_entries
 
 FINDINGS_MAX: Final = 500
 QUEUE_LIMIT: Final = 10_000
+NO_CONNECTION: Final = (OSError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What comes of connecting in vain; errors of statements come as `DBAPIError` and `LedgerError`."""
 
 _log = get_logger("quickkub.payments")
 
@@ -167,6 +171,8 @@ class FactApplier:
                 if _is_passing(error):
                     raise ApplierUnavailable(str(error.orig)) from error
                 raise FactContradicts(str(error.orig)) from error
+            except NO_CONNECTION as error:
+                raise ApplierUnavailable(str(error)) from error
 
         return flush
 

@@ -4,11 +4,13 @@ import asyncio
 import itertools
 import sys
 
+import asyncpg
 import msgspec
 import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.payments.errors import EntryRefused, FactContradicts, UnknownReference
-from gateway.payments.facts import Applied
+from gateway.payments.facts import Applied, ApplierUnavailable
 from gateway.payments.requests import CreateIntent
 from gateway.payments.states import IntentStatus
 from gateway.providers.base import FactKind, Method
@@ -189,6 +191,34 @@ async def test_poison_hurts_only_its_own_caller(house, merchant):
     assert len(await house.rows("SELECT 1 FROM gateway.fact_quarantine")) == 1
     view = await house.intents.get(merchant, intents[7].id)
     assert (view.status, view.amount_received) == (IntentStatus.REQUIRES_ACTION, 0)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        ConnectionRefusedError("nobody listens"),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        PoolTimeout("QueuePool limit reached"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_database_that_gives_no_connection_is_asked_again_and_nothing_is_put_aside(
+    house, merchant, monkeypatch, trouble
+):
+    intent = await house.intents.create(merchant, QR_ASKED)
+    transaction = house.database.transaction
+
+    def none_for_now():
+        monkeypatch.setattr(house.database, "transaction", transaction)
+        raise trouble
+
+    monkeypatch.setattr(house.database, "transaction", none_for_now)
+    with pytest.raises(ApplierUnavailable):
+        await house.pay(merchant, intent, house.scb)
+    assert await house.rows("SELECT 1 FROM gateway.fact_quarantine") == []
+    await house.pay(merchant, intent, house.scb)
+    assert await house.balances(merchant) == PAID
 
 
 async def test_two_processes_with_the_same_facts_book_each_once(house, merchant, database):
