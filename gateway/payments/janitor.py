@@ -125,11 +125,16 @@ class Janitor:
         return result
 
     async def _see_to_refund(self, refund: RefundRow) -> str:
+        """Ask about a refund, or send it.
+
+        Before it is sent the next question is put off: the lease ends with the answer, and where that is silence
+        nobody may ask, hear that it is not known and send once more while the provider is still at work.
+        """
         clock, _ = await self._read(refund)
         now = clock.now()
         if refund.status in _NOT_SENT_YET:
+            await self._postpone(refund, now, keep_lease=True)
             await self._refunds.proceed(refund, clock)
-            await self._postpone(refund, now)
             return "resumed"
         finding = Finding(provider=refund.provider, subject=subject_of(refund))
         inquiry = await self._calls.inquire_refund(refund)
@@ -143,8 +148,9 @@ class Janitor:
             await self._applier.report(noted, book_id=refund.book_id)
             result = "unknown" if isinstance(inquiry, Unknown) else "not_found"
             if result == "not_found" and self._may_send_again(refund, now):
+                await self._postpone(refund, now, keep_lease=True)
                 await self._refunds.send(refund, clock)
-                result = "sent_again"
+                return "sent_again"
         await self._postpone(refund, now)
         return result
 
@@ -167,10 +173,13 @@ class Janitor:
             )
             return await self._clock_of(connection, row.book_id), (await connection.execute(wish)).scalar_one()
 
-    async def _postpone(self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None) -> None:
-        due_at = self._schedule.next_due_at(row.asks + 1, now, not_after=deadline)
+    async def _postpone(
+        self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None, *, keep_lease: bool = False
+    ) -> None:
+        endless = row.status in _NOT_SENT_YET
+        due_at = self._schedule.next_due_at(row.asks + 1, now, not_after=deadline, endless=endless)
         async with self._database.transaction() as connection:
-            await postpone(connection, row, due_at)
+            await postpone(connection, row, due_at, keep_lease=keep_lease)
 
 
 def _is_decided(facts: tuple[Fact, ...], attempt: AttemptRow) -> bool:

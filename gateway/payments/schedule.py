@@ -58,12 +58,16 @@ class Schedule:
         """When something made at `now` is asked about first."""
         return now + timedelta(seconds=self._delays[0])
 
-    def next_due_at(self, asks: int, now: datetime, *, not_after: datetime | None = None) -> datetime | None:
+    def next_due_at(
+        self, asks: int, now: datetime, *, not_after: datetime | None = None, endless: bool = False
+    ) -> datetime | None:
         """When it is asked about again after `asks` questions; None when asking is over.
 
         Args:
             not_after: the deadline of a charge, at which it is asked about in any case.
+            endless: it goes on at the slowest pace. What was never sent is on no statement that could decide.
         """
+        asks = min(asks, len(self._delays) - 1) if endless else asks
         delay = self._delays[asks] if asks < len(self._delays) else None
         due_at = None if delay is None else now + timedelta(seconds=delay)
         if not_after is not None and not_after > now:
@@ -88,8 +92,10 @@ async def finish(connection: AsyncConnection, table: Table, book_id: int, done: 
     )
 
 
-async def postpone(connection: AsyncConnection, row: AttemptRow | RefundRow, due_at: datetime | None) -> None:
-    """Note that a question was asked, and when the next one is due."""
+async def postpone(
+    connection: AsyncConnection, row: AttemptRow | RefundRow, due_at: datetime | None, *, keep_lease: bool = False
+) -> None:
+    """Note that a question was asked, and when the next one is due; the lease ends unless it is kept."""
     table = attempts if isinstance(row, AttemptRow) else refunds
     is_row = (
         attempts.c.attempt_id == row.attempt_id if isinstance(row, AttemptRow) else refunds.c.refund_id == row.refund_id
@@ -97,5 +103,5 @@ async def postpone(connection: AsyncConnection, row: AttemptRow | RefundRow, due
     await connection.execute(
         update(table)
         .where(table.c.book_id == row.book_id, is_row, table.c.due_at.is_not(None))
-        .values(asks=row.asks + 1, due_at=due_at, leased_until=None)
+        .values(asks=row.asks + 1, due_at=due_at, leased_until=table.c.leased_until if keep_lease else None)
     )

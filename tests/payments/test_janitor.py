@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import msgspec
+import pytest
 
 from gateway.payments.requests import CreateIntent, CreateRefund
 from gateway.payments.schedule import Schedule
@@ -67,6 +68,7 @@ def test_pace_of_the_questions():
         *[day] * 5,
         None,
     ]
+    assert schedule.next_due_at(11, now, endless=True) == now + day
     deadline = now + timedelta(seconds=5)
     assert schedule.next_due_at(11, now, not_after=deadline) == deadline
     assert schedule.next_due_at(0, now, not_after=deadline) == deadline
@@ -206,6 +208,32 @@ async def test_refund_that_is_being_sent_again_is_left_alone_by_other_janitors(h
     assert await house.rows("SELECT status, leased_until FROM gateway.refunds") == [
         {"status": "succeeded", "leased_until": None}
     ]
+
+
+@pytest.mark.parametrize("sent_before", ["lost_before", "not_attempted"])
+async def test_refund_sent_again_without_an_answer_is_not_sent_at_once_by_another_janitor(
+    house, merchant, monkeypatch, sent_before
+):
+    """The moment between the janitor's noting of silence and its putting off of the next question."""
+    await house.intents.create(merchant, CARD_ASKED)
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    house.omise.refund_script.extend([sent_before, "lost_before"])
+    await house.refunds.create(merchant, CreateRefund(payment_intent=intent.id))
+    await house.move_clock(merchant, seconds=60)
+    await house.run("UPDATE gateway.refunds SET asks = 1")
+    await house.make_due()
+    report, taken_meanwhile = house.applier.report, []
+
+    async def then_others_look(finding, *, book_id):
+        applied = await report(finding, book_id=book_id)
+        taken_meanwhile.append(await house.janitor.run_once())
+        return applied
+
+    monkeypatch.setattr(house.applier, "report", then_others_look)
+    await house.janitor.run_once()
+    assert set(taken_meanwhile) == {0}
+    assert house.omise.count("refund") == 2
+    assert await house.rows("SELECT asks, leased_until FROM gateway.refunds") == [{"asks": 2, "leased_until": None}]
 
 
 async def test_refund_that_never_left_waits_reserved_and_is_sent_later(house, merchant):
