@@ -58,6 +58,18 @@ class RecordedEntry(msgspec.Struct, frozen=True, kw_only=True):
     block_number: int
 
 
+class PendingMark(NamedTuple):
+    """A promise about the days through `through`, apart from `open_days`.
+
+    What they sum to at sequence `cut` is nothing, or has been or will be taken out by entries of its own after the
+    cut. So a day that no later entry touches has no open sum.
+    """
+
+    cut: int
+    through: date
+    open_days: tuple[date, ...]
+
+
 class PendingDay(NamedTuple):
     """What is still pending of a merchant's money that becomes available on a day. Never zero."""
 
@@ -133,9 +145,25 @@ async def account_postings(
     return [_posting(row) for row in rows]
 
 
-async def pending_by_day(connection: Connection, book_id: int, *, through: date) -> list[PendingDay]:
-    """What is still pending and due by a day, for each merchant, currency and day; oldest day first."""
-    rows = await connection.fetch(QUERIES["pending_by_day"], book_id, through)
+async def pending_by_day(
+    connection: Connection, book_id: int, *, through: date, since: PendingMark | None = None
+) -> list[PendingDay]:
+    """What is still pending and due by a day, for each merchant, currency and day; oldest day first.
+
+    A day is added up whole or not at all, so the sums are exact for late entries of any age. With a mark only those
+    days are added up that can have an open sum; without one, every day of the book.
+
+    Args:
+        connection: in a snapshot, where the answer must belong to one head.
+        book_id: the book.
+        through: the last day asked about.
+        since: what an earlier caller has seen to.
+    """
+    seen = since or PendingMark(cut=2**63 - 1, through=date.min, open_days=())
+    rows = await connection.fetch(
+        QUERIES["pending_days"], book_id, through, seen.cut, seen.through, list(seen.open_days)
+    )
+    rows = await connection.fetch(QUERIES["pending_by_day"], book_id, [row["available_on"] for row in rows])
     return [PendingDay(row["owner"], row["currency"], row["available_on"], row["amount_minor"]) for row in rows]
 
 

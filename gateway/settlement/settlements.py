@@ -27,6 +27,7 @@ from gateway.merchants import bank_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
 from gateway.merchants.tables import accounts
+from gateway.settlement import marks
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM, PayoutState, destination_context, end_to_end_id, note, of_row
 from gateway.settlement.schedules import payout_minor
@@ -100,7 +101,7 @@ async def open_due(
     settlement or can be paid out.
     """
     async with database.snapshot() as connection:
-        merchants, cut = await _snapshot(connection, book_id, through=business_date)
+        merchants, cut, left_open = await _snapshot(connection, book_id, through=business_date)
     opened = 0
     for merchant in merchants:
         if (
@@ -110,9 +111,14 @@ async def open_due(
         ):
             continue
         async with database.transaction() as connection:
-            opened += await _open(
+            is_new = await _open(
                 connection, vault, merchant, book_id=book_id, business_date=business_date, cut=cut, calendar=calendar
             )
+        opened += is_new
+        if not is_new:
+            left_open |= merchant.days.keys()
+    async with database.transaction() as connection:
+        await marks.write(connection, book_id, feed.PendingMark(cut, business_date, tuple(sorted(left_open))))
     return opened
 
 
@@ -143,7 +149,10 @@ async def close(connection: AsyncConnection, settlement: Settlement, *, paid_min
     )
 
 
-async def _snapshot(connection: AsyncConnection, book_id: int, *, through: date) -> tuple[list[_Merchant], int]:
+async def _snapshot(
+    connection: AsyncConnection, book_id: int, *, through: date
+) -> tuple[list[_Merchant], int, set[date]]:
+    """The merchants, the cut, and the days with money that no settlement of this room takes up."""
     a, s = accounts.c, settlements.c
     of_book = select(a.account_id, a.live_book_id).where(or_(a.test_book_id == book_id, a.live_book_id == book_id))
     livemode = {row[0]: row[1] == book_id for row in await connection.execute(of_book.order_by(a.account_id))}
@@ -157,23 +166,31 @@ async def _snapshot(connection: AsyncConnection, book_id: int, *, through: date)
     ledger = driver(connection)
     cut = await feed.head(ledger, book_id)
     days: defaultdict[str, dict[date, int]] = defaultdict(dict)
-    for owner, currency, available_on, amount_minor in await feed.pending_by_day(ledger, book_id, through=through):
-        if currency == CURRENCY:
-            days[owner][available_on] = amount_minor
+    others: set[date] = set()
+    mark = await marks.read(connection, book_id)
+    for pending in await feed.pending_by_day(ledger, book_id, through=through, since=mark):
+        if pending.currency == CURRENCY and pending.owner in livemode:
+            days[pending.owner][pending.available_on] = pending.amount_minor
+        else:
+            others.add(pending.available_on)
     available = {
         account_id: AccountRef(AccountKind.MERCHANT_AVAILABLE, account_id, CURRENCY) for account_id in livemode
     }
     found = await balances(ledger, book_id, list(available.values()))
-    return [
-        _Merchant(
-            account_id=account_id,
-            livemode=live,
-            available_minor=found[available[account_id]].balance_minor,
-            days=days[account_id],
-            last=last.get(account_id),
-        )
-        for account_id, live in livemode.items()
-    ], cut
+    return (
+        [
+            _Merchant(
+                account_id=account_id,
+                livemode=live,
+                available_minor=found[available[account_id]].balance_minor,
+                days=days[account_id],
+                last=last.get(account_id),
+            )
+            for account_id, live in livemode.items()
+        ],
+        cut,
+        others,
+    )
 
 
 async def _open(

@@ -1,6 +1,6 @@
 """Tables of the settlement room, for building statements; migration 0007 is what makes them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData(schema="gateway")
 
@@ -36,6 +36,15 @@ settlement_days = Table(
     Column("settlement_id", Text, primary_key=True),
     Column("available_on", Date, primary_key=True),
     Column("amount_minor", BigInteger, nullable=False),
+)
+
+settlement_marks = Table(
+    "settlement_marks",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("cut", BigInteger, nullable=False),
+    Column("through", Date, nullable=False),
+    Column("open_days", ARRAY(Date), nullable=False),
 )
 
 payouts = Table(

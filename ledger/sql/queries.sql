@@ -113,18 +113,29 @@ JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account
 JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account
 ORDER BY p.sequence DESC, p.line DESC;
 
+-- name: pending_days
+-- The days through $2 that may have an open sum: touched after sequence $3, after day $4, or among $5.
+SELECT p.available_on FROM ledger.postings AS p
+WHERE p.book_id = $1 AND p.sequence > $3 AND p.available_on <= $2
+UNION
+SELECT p.available_on FROM ledger.postings AS p
+WHERE p.book_id = $1 AND p.available_on > $4 AND p.available_on <= $2
+UNION
+SELECT d.available_on FROM unnest($5::date[]) AS d(available_on) WHERE d.available_on <= $2;
+
 -- name: pending_by_day
+-- The sums of whole days, $2, wherever they are not zero.
 SELECT t.owner, t.currency, t.available_on, sum(t.amount)::bigint AS amount_minor
 FROM (
     SELECT d.owner, d.currency, p.available_on, -p.amount_minor AS amount
     FROM ledger.postings AS p
     JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account AND d.kind = 30
-    WHERE p.book_id = $1 AND p.available_on <= $2
+    WHERE p.book_id = $1 AND p.available_on = ANY($2::date[])
     UNION ALL
     SELECT c.owner, c.currency, p.available_on, p.amount_minor
     FROM ledger.postings AS p
     JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account AND c.kind = 30
-    WHERE p.book_id = $1 AND p.available_on <= $2
+    WHERE p.book_id = $1 AND p.available_on = ANY($2::date[])
 ) AS t
 GROUP BY t.owner, t.currency, t.available_on
 HAVING sum(t.amount) <> 0

@@ -55,6 +55,16 @@ def _settlements() -> None:
             PRIMARY KEY (book_id, settlement_id, available_on)
         )
         """,
+        # How far the pending days of a book have been seen to: what the next run need not add up again.
+        """
+        CREATE TABLE gateway.settlement_marks (
+            book_id bigint NOT NULL PRIMARY KEY,
+            cut bigint NOT NULL,
+            through date NOT NULL,
+            open_days date[] NOT NULL
+        )
+        """,
+        "GRANT SELECT, INSERT, UPDATE ON gateway.settlement_marks TO @app@",
         "GRANT SELECT, INSERT, UPDATE ON gateway.settlements TO @app@",
         "GRANT SELECT, INSERT ON gateway.settlement_days TO @app@",
     )
