@@ -22,6 +22,7 @@ from gateway.scheduler import Scheduler
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
 JOB_POLL_SECONDS: Final = 0.5
 MONTHS_POLL_SECONDS: Final = 3600.0
+OLD_KEYS_POLL_SECONDS: Final = 86_400.0
 
 _log = get_logger("quickkub.worker")
 
@@ -92,6 +93,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop("jobs", lambda: run_job(services), JOB_POLL_SECONDS),
         Loop("registrations", _unhurried(services.register_pending), settings.registration_poll_seconds),
         Loop("months", _unhurried(lambda: upkeep.make_months(services.database)), MONTHS_POLL_SECONDS),
+        Loop("old_keys", services.idempotency.forget_old, OLD_KEYS_POLL_SECONDS),
     )
 
 

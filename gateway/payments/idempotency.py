@@ -25,7 +25,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, delete, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
@@ -49,6 +49,7 @@ from gateway.payments.tables import idempotency_requests
 
 KEY_LENGTH_MAX: Final = 255
 RETENTION: Final = timedelta(days=90)
+FORGOTTEN_AT_ONCE: Final = 500
 _STILL_OPEN: Final = 202
 _SERVER_ERROR: Final = 500
 
@@ -148,6 +149,23 @@ class IdempotencyStore:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
+
+    async def forget_old(self) -> int:
+        """Delete some requests beyond retention; returns how many, 0 when none is left. Any number may do it at once.
+
+        In small batches, so that no lock and no dead rows pile up; a request that is being run again stays.
+        """
+        c, now = idempotency_requests.c, real_now()
+        key = tuple_(c.book_id, c.account_id, c.key)
+        old = (
+            select(c.book_id, c.account_id, c.key)
+            .where(c.created_at < now - RETENTION, or_(c.leased_until.is_(None), c.leased_until <= now))
+            .order_by(c.created_at)
+            .limit(FORGOTTEN_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._database.transaction() as connection:
+            return (await connection.execute(delete(idempotency_requests).where(key.in_(old)))).rowcount
 
     async def close(self) -> None:
         """Wait for what is still running, so that a stopping process leaves no operation half done."""

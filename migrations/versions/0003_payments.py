@@ -287,6 +287,7 @@ def _idempotency() -> None:
             PRIMARY KEY (book_id, account_id, key)
         )
         """,
+        "CREATE INDEX idempotency_requests_age ON gateway.idempotency_requests (created_at)",
         # DELETE: a request refused before anything began frees its key; answers are kept 90 days.
         "GRANT SELECT, INSERT, UPDATE, DELETE ON gateway.idempotency_requests TO @app@",
     )

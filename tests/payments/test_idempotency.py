@@ -218,3 +218,19 @@ async def test_payment_whose_outcome_was_unknown_is_the_same_payment_on_retry(st
     assert len(ids) == 1
     assert (house.omise.count("charge"), house.omise.count("inquire")) == (1, 1)
     assert await house.entries(merchant) == ["payment_captured"]
+
+
+async def test_requests_beyond_retention_are_deleted_in_batches_and_no_others(store, house, merchant, monkeypatch):
+    monkeypatch.setattr("gateway.payments.idempotency.FORGOTTEN_AT_ONCE", 2)
+    for key in ("old-1", "old-2", "old-3", "leased", "young"):
+        await run(store, merchant, answering(201), key=key)
+    age = "UPDATE gateway.idempotency_requests SET created_at = now() - $1::interval WHERE key = ANY($2::text[])"
+    await house.run(age, RETENTION_OVER, ["old-1", "old-2", "old-3", "leased"])
+    await house.run(age, timedelta(days=89), ["young"])
+    await house.run(
+        "UPDATE gateway.idempotency_requests SET leased_until = now() + interval '1 minute' WHERE key = 'leased'"
+    )
+    assert [await store.forget_old() for _ in range(3)] == [2, 1, 0]
+    rows = await house.rows("SELECT key FROM gateway.idempotency_requests ORDER BY key")
+    assert [row["key"] for row in rows] == ["leased", "young"]
+    assert (await run(store, merchant, answering(500), key="young")).replayed
