@@ -15,6 +15,9 @@ from gateway.api.services import ApiRequest, Services, services_of
 from gateway.foundation.clock import real_now
 from gateway.jobs import jobs
 from gateway.payments.tables import attempts, refunds
+from gateway.settlement.files import FileState
+from gateway.settlement.submission import UNANSWERED_AFTER, measure_unanswered
+from gateway.settlement.tables import payout_files
 from gateway.webhooks.tables import webhook_deliveries, webhook_inbox
 from migrations.upgrade import heads
 
@@ -62,6 +65,7 @@ _QUEUES: Final = {
     "deliveries": (webhook_deliveries.c.next_attempt_at, webhook_deliveries.c.state == "pending", 300),
     "open_attempts": (attempts.c.due_at, attempts.c.due_at.is_not(None), 300),
     "open_refunds": (refunds.c.due_at, refunds.c.due_at.is_not(None), 300),
+    "payout_files": (payout_files.c.sent_at, payout_files.c.state == FileState.SENT, UNANSWERED_AFTER.seconds),
     "jobs": (jobs.c.not_before, jobs.c.state != "done", 3600),
 }
 """When a row is due, whether it still waits, and how many seconds it may."""
@@ -94,6 +98,7 @@ async def deep(request: ApiRequest) -> Response[DeepHealth]:
             seconds = 0 if oldest_at is None else (now - oldest_at) // timedelta(seconds=1)
             state = State.FAILED if seconds > seconds_max else State.OK
             waiting[name] = Waiting(status=state, count=count, oldest_seconds=seconds)
+        await measure_unanswered(connection)
     months = await upkeep.months_ahead(services_of(request).database)
     ahead = Ahead(status=State.OK if months >= _MONTHS_AHEAD_MIN else State.FAILED, months=months)
     worst = State.FAILED if State.FAILED in {ahead.status, *(queue.status for queue in waiting.values())} else State.OK

@@ -89,6 +89,11 @@ RECON_UNMATCHED: Final = Gauge(
 PAYOUTS_IN_TRANSIT_MINOR: Final = Gauge(
     "quickkub_payouts_in_transit_minor", "Money on its way to merchants.", multiprocess_mode="mostrecent"
 )
+PAYOUT_FILES_UNANSWERED: Final = Gauge(
+    "quickkub_payout_files_unanswered",
+    "Payout files handed over more than an hour ago, of which the bank has not said what it did.",
+    multiprocess_mode="mostrecent",
+)
 UNIDENTIFIED_RECEIPTS_MINOR: Final = Gauge(
     "quickkub_unidentified_receipts_minor",
     "Payer money that belongs to no payment yet.",

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
+from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
@@ -25,6 +26,8 @@ from gateway.settlement.tables import payout_files, payouts
 LEASE: Final = timedelta(minutes=2)
 """Longer than any call to the bank: who holds the lease is calling."""
 ASK_AGAIN_AFTER: Final = timedelta(minutes=5)
+
+UNANSWERED_AFTER: Final = timedelta(hours=1)
 
 
 class BankConnection(Protocol):
@@ -40,6 +43,15 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     payout_file_id: str
     message_id: str
     sealed_content: bytes
+
+
+async def measure_unanswered(connection: AsyncConnection) -> int:
+    """How many files were handed over more than an hour ago and the bank has not said what it did; put on show."""
+    f = payout_files.c
+    statement = select(func.count()).where(f.state == FileState.SENT, f.sent_at < real_now() - UNANSWERED_AFTER)
+    count: int = (await connection.execute(statement)).scalar_one()
+    PAYOUT_FILES_UNANSWERED.set(count)
+    return count
 
 
 class Submission:

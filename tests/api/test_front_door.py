@@ -79,7 +79,7 @@ async def test_work_that_waits_too_long_is_an_alarm(client, services, merchant):
     await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))
     well = (await client.get("/health/deep")).json()
     assert well["status"] == "ok"
-    assert set(well["waiting"]) == {"inbox", "deliveries", "open_attempts", "open_refunds", "jobs"}
+    assert set(well["waiting"]) == {"inbox", "deliveries", "open_attempts", "open_refunds", "payout_files", "jobs"}
     assert well["waiting"]["open_attempts"] == {"status": "ok", "count": 0, "oldest_seconds": 0}
     assert well["ledger_months"] == {"status": "ok", "months": 12}
     await services.house.run("UPDATE gateway.payment_attempts SET due_at = now() - interval '10 minutes'")

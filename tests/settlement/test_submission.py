@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from gateway.merchants import data_keys
@@ -134,3 +135,25 @@ async def test_shredded_merchant_is_not_paid_and_keeps_the_money_in_the_books(sh
     await shop.run.run(shop.book_id, WEDNESDAY)
     assert await shop.money() == (0, 2_000_00, 0)
     assert (len(await shop.payouts()), shop.bank.files) == (1, [])
+
+
+async def test_file_that_the_bank_does_not_answer_for_an_hour_is_counted(shop):
+    shop.bank.outcomes = [SILENT, ACCEPTED]
+    await settled(shop)
+
+    async def counted() -> float:
+        await Sweeper(shop.database, shop.run).run_once()
+        return REGISTRY.get_sample_value("quickkub_payout_files_unanswered")
+
+    async def sent(ago: timedelta) -> None:
+        async with shop.database.transaction() as connection:
+            mine = payout_files.c.book_id == shop.book_id
+            await connection.execute(update(payout_files).where(mine).values(sent_at=datetime.now(UTC) - ago))
+
+    await sent(timedelta(minutes=59))
+    before = await counted()
+    await sent(timedelta(minutes=61))
+    assert await counted() == before + 1
+    await lease_lapses(shop)
+    await Sweeper(shop.database, shop.run).run_once()
+    assert await counted() == before
