@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Final
 
 import msgspec
 from redis.asyncio import Redis
@@ -28,6 +30,11 @@ from gateway.webhooks.deliveries import Deliverer
 from gateway.webhooks.inbox import InboxProcessor
 from gateway.webhooks.sending import Sender
 from ledger.posting import Ledger
+
+LEASE_CALLS: Final = 12
+"""A callback may cause a few inquiries, each as long as a provider call may take; nobody else needs it sooner."""
+LEASE_REQUESTS: Final = 4
+"""A lane shows a sign of life after each request."""
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +97,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             sandbox = await stack.enter_async_context(
                 SandboxControl(settings.sandbox_url, settings.sandbox_control_key)
             )
-        sender = await stack.enter_async_context(Sender(allow_loopback=settings.allow_loopback_webhooks))
+        sender = await stack.enter_async_context(
+            Sender(allow_loopback=settings.allow_loopback_webhooks, timeout_seconds=settings.delivery_timeout_seconds)
+        )
         yield _build(
             stack=stack,
             settings=settings,
@@ -130,9 +139,11 @@ def _build(
     idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
     stack.push_async_callback(idempotency.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
-    inbox = InboxProcessor(database, vault, providers, applier)
+    inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
+    inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
     stack.push_async_callback(inbox.close)
-    deliverer = Deliverer(database, vault, sender)
+    lane_lease = timedelta(seconds=LEASE_REQUESTS * settings.delivery_timeout_seconds)
+    deliverer = Deliverer(database, vault, sender, lease=lane_lease)
     stack.push_async_callback(deliverer.close)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(

@@ -25,6 +25,7 @@ from gateway.foundation.settings import Settings
 
 SHORT_WAITS: Final = {
     "provider_timeout_seconds": 2.0,
+    "delivery_timeout_seconds": 2.0,
     "janitor_first_delay_seconds": 1.0,
     "janitor_poll_seconds": 0.3,
     "inbox_poll_seconds": 0.1,

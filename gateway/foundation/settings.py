@@ -74,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     web_workers: int = 2
     allow_loopback_webhooks: bool = True
     provider_timeout_seconds: float = 10
+    delivery_timeout_seconds: float = 15
     janitor_first_delay_seconds: float = 10
     janitor_poll_seconds: float = 1
     inbox_poll_seconds: float = 0.2
@@ -144,5 +145,5 @@ def _read(variable: str, kind: Any, text: str) -> Any:
         return msgspec.convert(text, kind, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         # The value itself stays out of the message: it may be a secret.
-        expected = "hexadecimal digits" if kind == bytes | None else str(error)
+        expected = f"{2 * MASTER_KEY_BYTES} hexadecimal digits are needed" if kind == bytes | None else str(error)
         raise SettingsInvalid(f"{variable} cannot be read: {expected}") from None

@@ -83,13 +83,17 @@ class Deliverer:
     Args:
         sender: makes the requests; it stays its owner's to close.
         lanes: how many endpoints are served at a time.
+        lease: how long a lane is kept from others after a sign of life; longer than two requests may take.
     """
 
-    def __init__(self, database: Database, vault: Vault, sender: Sender, *, lanes: int = LANES) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, sender: Sender, *, lanes: int = LANES, lease: timedelta = LEASE
+    ) -> None:
         self._database = database
         self._vault = vault
         self._sender = sender
         self._slots = Slots(lanes)
+        self._lease = lease
         self._closing = False
         self._lag_measured_at = -math.inf
 
@@ -104,7 +108,7 @@ class Deliverer:
                 OUTBOX_LAG_SECONDS.set(await _lag_seconds(connection))
         if self._slots.free:
             async with self._database.transaction() as connection:
-                lanes = await _claim(connection, limit=self._slots.free)
+                lanes = await _claim(connection, limit=self._slots.free, lease=self._lease)
             for lane in lanes:
                 self._slots.start(self._serve(lane))
         return await self._slots.gather(seconds=WAIT_SECONDS)
@@ -173,7 +177,7 @@ class Deliverer:
                 .on_conflict_do_nothing()
             )
             await _mark(connection, lane, delivery, attempt, now)
-            values = _lane_after(lane, delivery, attempt, now)
+            values = _lane_after(lane, delivery, attempt, now, lease=self._lease)
             if not await _renew(connection, lane, **values):
                 return None
             if values.get("status") == "disabled":
@@ -258,9 +262,9 @@ async def _lag_seconds(connection: AsyncConnection) -> int:
     return 0 if oldest is None else max(int((real_now() - oldest).total_seconds()), 0)
 
 
-async def _claim(connection: AsyncConnection, *, limit: int) -> list[Lane]:
+async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[Lane]:
     now = real_now()
-    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + LEASE, "limit": limit})
+    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + lease, "limit": limit})
     return [Lane(**row) for row in rows.mappings()]
 
 
@@ -307,17 +311,17 @@ def _wait(delivery: Delivery, attempt: Attempt) -> int | None:
     return wait_seconds(delivery.attempts_since_asked + 1, attempt.retry_after_seconds, jitter_permille=jitter)
 
 
-def _lane_after(lane: Lane, delivery: Delivery, attempt: Attempt, now: datetime) -> dict[str, Any]:
+def _lane_after(lane: Lane, delivery: Delivery, attempt: Attempt, now: datetime, *, lease: timedelta) -> dict[str, Any]:
     """What an attempt changes in the lane's row."""
     if attempt.outcome is AttemptOutcome.DELIVERED:
-        return {"failing_since": None, "lease_until": now + LEASE}
+        return {"failing_since": None, "lease_until": now + lease}
     failing_since = lane.failing_since or now
     if attempt.outcome is AttemptOutcome.GONE:
         return {"failing_since": failing_since, "status": "disabled", "disabled_reason": "gone", "lease_until": now}
     if now - failing_since >= DISABLE_AFTER:
         return {"failing_since": failing_since, "status": "disabled", "disabled_reason": "failing", "lease_until": now}
     if not attempt.endpoint_in_trouble:
-        return {"failing_since": failing_since, "lease_until": now + LEASE}
+        return {"failing_since": failing_since, "lease_until": now + lease}
     step = min(delivery.attempts_since_asked + 1, len(SCHEDULE_SECONDS) - 1)
     asked = min(attempt.retry_after_seconds or 0, RETRY_AFTER_SECONDS_MAX)
     pause = max(min(SCHEDULE_SECONDS[step], PAUSE_SECONDS_MAX), asked)

@@ -130,6 +130,7 @@ class InboxProcessor:
         providers: adapters by name.
         applier: takes the facts.
         slots: how many callbacks are worked on at a time.
+        lease: how long a claimed callback is kept from others; longer than its inquiries may take.
     """
 
     def __init__(
@@ -140,12 +141,14 @@ class InboxProcessor:
         applier: FactApplier,
         *,
         slots: int = SLOTS,
+        lease: timedelta = LEASE,
     ) -> None:
         self._database = database
         self._vault = vault
         self._providers = providers
         self._applier = applier
         self._slots = Slots(slots)
+        self._lease = lease
 
     async def run_once(self) -> int:
         """Claim what is due and work on it in the background; returns how many callbacks were dealt with.
@@ -154,7 +157,7 @@ class InboxProcessor:
         """
         if self._slots.free:
             async with self._database.transaction() as connection:
-                items = await _claim(connection, limit=self._slots.free)
+                items = await _claim(connection, limit=self._slots.free, lease=self._lease)
             for item in items:
                 self._slots.start(self._process(item))
         return await self._slots.gather(seconds=WAIT_SECONDS)
@@ -265,9 +268,9 @@ _CLAIM: Final = sql("""
 """)
 
 
-async def _claim(connection: AsyncConnection, *, limit: int) -> list[_Item]:
+async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[_Item]:
     now = real_now()
-    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + LEASE, "limit": limit})
+    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + lease, "limit": limit})
     return [_Item(**row) for row in rows.mappings()]
 
 

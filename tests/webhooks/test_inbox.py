@@ -301,7 +301,7 @@ async def test_callback_of_a_crashed_processor_is_taken_over(desk: Desk):
     desk.provider.answers["QK1"] = lambda: FOUND
     await desk.receive("QK1")
     async with desk.house.database.transaction() as connection:
-        assert len(await inbox._claim(connection, limit=10)) == 1
+        assert len(await inbox._claim(connection, limit=10, lease=inbox.LEASE)) == 1
     assert await desk.settle() == 0
     desk.house.clock.advance(minutes=3)
     assert await desk.settle() == 1
