@@ -2,7 +2,7 @@
 
 import sys
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 import rich_click as click
 
@@ -57,8 +57,19 @@ def main() -> None:
     try:
         group()
     except (EmbeddedUnavailable, SettingsInvalid) as error:
-        print(f"quickkub: {error}", file=sys.stderr)
-        sys.exit(1)
+        _end(str(error))
+    except Exception as error:
+        from gateway.commands.obstacles import sentence  # noqa: PLC0415 -- loaded when it is needed
+
+        text = sentence(error)
+        if text is None:
+            raise
+        _end(text)
+
+
+def _end(text: str) -> NoReturn:
+    print(f"quickkub: {text}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

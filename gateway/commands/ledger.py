@@ -10,6 +10,7 @@ import asyncpg
 import rich_click as click
 from rich.progress import Progress
 
+from gateway.commands import books
 from gateway.foundation.database import SESSION_SETTINGS
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings, SettingsInvalid
@@ -21,7 +22,9 @@ from ledger.journal import AccountRef
 from ledger.money import to_text
 from ledger.verification import VerificationReport, verify
 
-book_option = click.option("--book", default=LIVE_BOOK, show_default=True, help="Number of the book.")
+book_option = click.option(
+    "--book", type=books.NUMBER, default=LIVE_BOOK, show_default=True, help="Number of the book."
+)
 date_type = click.DateTime(["%Y-%m-%d"])
 
 
@@ -57,7 +60,7 @@ def balance(book: int) -> None:
 @book_option
 @click.option("--from", "from_on", type=date_type, help="First business date; none = from the beginning.")
 @click.option("--to", "to_on", type=date_type, help="Last business date; none = no end.")
-@click.option("--cut", type=int, help="Only entries up to this sequence.")
+@click.option("--cut", type=books.NUMBER, help="Only entries up to this sequence.")
 def trial_balance_(book: int, from_on: datetime | None, to_on: datetime | None, cut: int | None) -> None:
     """Opening, turnover and closing of every account by business date; debits must equal credits."""
     rows = asyncio.run(_trial_balance(book, from_on, to_on, cut))
@@ -74,8 +77,10 @@ def trial_balance_(book: int, from_on: datetime | None, to_on: datetime | None, 
 
 @ledger.command()
 @book_option
-@click.option("--after", default=0, show_default=True, help="Only entries after this sequence.")
-@click.option("--limit", default=50, show_default=True, help="How many entries.")
+@click.option(
+    "--after", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Only entries after this sequence."
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many entries.")
 def entries(book: int, after: int, limit: int) -> None:
     """Entries in order, with their postings."""
     for each in asyncio.run(_entries(book, after, limit)):
@@ -87,12 +92,13 @@ def entries(book: int, after: int, limit: int) -> None:
 
 
 @asynccontextmanager
-async def _connected() -> AsyncIterator[asyncpg.Connection]:
+async def _connected(book: int) -> AsyncIterator[asyncpg.Connection]:
     async with resolved(Settings.from_environment()) as settings:
         if settings.database_url is None:
             raise SettingsInvalid("DATABASE_URL must be set, or nothing for the embedded servers")
         connection = await asyncpg.connect(settings.database_url, server_settings=SESSION_SETTINGS)
         try:
+            await books.opened_at(connection, book)
             yield connection
         finally:
             await connection.close()
@@ -101,28 +107,28 @@ async def _connected() -> AsyncIterator[asyncpg.Connection]:
 async def _verify(book: int) -> VerificationReport:
     with Progress(transient=True) as shown:
         task = shown.add_task("verifying", total=None)
-        async with _connected() as connection:
+        async with _connected(book) as connection:
             return await verify(
                 connection, book, progress=lambda done, total: shown.update(task, completed=done, total=total)
             )
 
 
 async def _balances(book: int) -> list[Balance]:
-    async with _connected() as connection:
+    async with _connected(book) as connection:
         return await all_balances(connection, book)
 
 
 async def _trial_balance(
     book: int, from_on: datetime | None, to_on: datetime | None, cut: int | None
 ) -> list[TrialBalanceRow]:
-    async with _connected() as connection:
+    async with _connected(book) as connection:
         return await trial_balance(
             connection, book, from_on=from_on and from_on.date(), to_on=to_on and to_on.date(), cut=cut
         )
 
 
 async def _entries(book: int, after: int, limit: int) -> Sequence[RecordedEntry]:
-    async with _connected() as connection:
+    async with _connected(book) as connection:
         return await read_entries(connection, book, after=after, limit=limit)
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import getpass
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 import rich_click as click
@@ -18,6 +20,8 @@ from gateway.merchants import accounts, api_keys
 from gateway.merchants.operators import record_act
 from gateway.sandbox.client import SandboxControl
 from migrations.upgrade import current, heads
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 class Desk(msgspec.Struct, frozen=True):
@@ -48,14 +52,27 @@ def actor() -> str:
     return f"cli:{getpass.getuser()}"
 
 
+def filled(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A text that says something."""
+    if not value.strip():
+        raise click.BadParameter("must not be empty", param=parameter)
+    return value.strip()
+
+
+def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not _EMAIL.fullmatch(value):
+        raise click.BadParameter("is not an e-mail address", param=parameter)
+    return value
+
+
 @click.group()
 def merchants() -> None:
     """Merchant accounts and their API keys."""
 
 
 @merchants.command()
-@click.option("--name", required=True, help="The merchant's name; encrypted at rest.")
-@click.option("--email", required=True, help="Where the merchant is reached; encrypted at rest.")
+@click.option("--name", required=True, callback=filled, help="The merchant's name; encrypted at rest.")
+@click.option("--email", required=True, callback=_address, help="Where the merchant is reached; encrypted at rest.")
 @click.option("--reason", default="opened on the command line", show_default=True, help="Why, for the record.")
 def create(name: str, email: str, reason: str) -> None:
     """Open an account with its test book, a test key and a live key. The keys are shown this once."""
@@ -82,14 +99,23 @@ def keys() -> None:
 @click.argument("account_id")
 def list_keys(account_id: str) -> None:
     """Every key that an account ever had; never the key itself."""
-    for key in asyncio.run(_list_keys(account_id)):
+    found = asyncio.run(_list_keys(account_id))
+    if not found:
+        raise click.ClickException(f"there is no account {account_id}")
+    for key in found:
         ended = "revoked" if key.revoked_at else f"until {key.expires_at or 'revoked'}"
         print(f"{key.key_id}  {key.prefix}…{key.last_four}  {ended}  {', '.join(key.scopes)}")
 
 
 @keys.command()
 @click.argument("key_id")
-@click.option("--hours", default=24, show_default=True, help="How long the old key goes on working.")
+@click.option(
+    "--hours",
+    type=click.IntRange(0, 8_760),
+    default=24,
+    show_default=True,
+    help="How long the old key goes on working.",
+)
 @click.option("--reason", required=True, help="Why, for the record.")
 def roll(key_id: str, hours: int, reason: str) -> None:
     """Make a new key with the same scopes; the old one dies later."""

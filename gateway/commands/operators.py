@@ -2,13 +2,16 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Final
 
 import rich_click as click
 
-from gateway.commands.merchants import actor, open_desk
+from gateway.commands.merchants import actor, filled, open_desk
 from gateway.merchants import operators as people
 from gateway.merchants.api_keys import NewKey
 from gateway.merchants.principals import OPERATOR_SCOPES, Scope
+
+_SCOPES: Final = sorted(scope.value for scope in OPERATOR_SCOPES)
 
 
 @click.group()
@@ -17,16 +20,22 @@ def operators() -> None:
 
 
 @operators.command()
-@click.option("--name", required=True, help="Who it is; encrypted at rest.")
+@click.option("--name", required=True, callback=filled, help="Who it is; encrypted at rest.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
-    type=click.Choice(sorted(OPERATOR_SCOPES)),
-    default=sorted(OPERATOR_SCOPES),
+    type=click.Choice(_SCOPES),
+    default=_SCOPES,
     show_default=True,
 )
-@click.option("--days", default=people.KEY_LIFE.days, show_default=True, help="How long the key lives.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 366),
+    default=people.KEY_LIFE.days,
+    show_default=True,
+    help="How long the key lives.",
+)
 @click.option("--reason", default="registered on the command line", show_default=True, help="Why, for the record.")
 def create(name: str, scopes: tuple[str, ...], days: int, reason: str) -> None:
     """Register an operator with a first key, shown this once."""

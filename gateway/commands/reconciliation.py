@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from gateway.bootstrap import open_services
+from gateway.commands import books
 from gateway.commands.merchants import open_desk
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings
@@ -28,7 +29,7 @@ def reconciliation() -> None:
 
 
 @reconciliation.command(name="import")
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @click.argument("source", type=click.Choice(sorted(FORMATS)))
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def import_(book_id: int, source: str, path: Path) -> None:
@@ -44,7 +45,7 @@ def import_(book_id: int, source: str, path: Path) -> None:
 
 
 @reconciliation.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), help="Business date; the book's today if not given.")
 @click.option("--dry-run", is_flag=True, help="Say what a run would find; keep and post nothing.")
 def run(book_id: int, on: datetime | None, *, dry_run: bool) -> None:
@@ -73,7 +74,7 @@ def run(book_id: int, on: datetime | None, *, dry_run: bool) -> None:
 
 
 @reconciliation.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 def breaks(book_id: int) -> None:
     """What does not agree: age, kind, owner, amount, why. Oldest first."""
     found, today = asyncio.run(_breaks(book_id))
@@ -89,11 +90,13 @@ def _show(found: Sequence[Break], today: date) -> None:
 
 async def _import(book_id: int, file: RawFile) -> ImportResult:
     async with resolved(Settings.from_environment()) as settings, open_services(settings) as services:
+        await books.must_exist(services.database, book_id)
         return await services.daily.import_file(book_id, file)
 
 
 async def _run(book_id: int, on: date | None, *, dry_run: bool) -> RunResult:
     async with resolved(Settings.from_environment()) as settings, open_services(settings) as services:
+        await books.must_exist(services.database, book_id)
         async with services.database.read() as connection:
             today = (await clock_of(connection, book_id)).today()
         return await services.daily.reconcile(book_id, on or today, dry_run=dry_run)
@@ -101,6 +104,7 @@ async def _run(book_id: int, on: date | None, *, dry_run: bool) -> RunResult:
 
 async def _breaks(book_id: int) -> tuple[list[Break], date]:
     async with open_desk() as desk:
+        await books.must_exist(desk.database, book_id)
         async with desk.database.read() as connection:
             today = (await clock_of(connection, book_id)).today()
         found: list[Break] = []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import asyncpg
 import rich_click as click
-from sqlalchemy import text as sql
 
+from gateway.commands import books
 from gateway.commands.merchants import open_desk
 from gateway.foundation.clock import business_date_of, real_now
 from gateway.merchants.clocks import clock_of
@@ -27,7 +27,7 @@ def reports() -> None:
 
 
 @reports.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @_OUT
 @click.option("--from", "from_on", type=_DAY, help="First business date; the book's first if not given.")
 @click.option("--to", "to_on", type=_DAY, help="Last business date; the book's today if not given.")
@@ -48,9 +48,9 @@ def export() -> None:
 
 
 @export.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @_OUT
-@click.option("--cut", type=int, help="Last sequence; everything if not given.")
+@click.option("--cut", type=books.NUMBER, help="Last sequence; everything if not given.")
 def audit(book_id: int, out: Path, cut: int | None) -> None:
     """Beancount and hledger journals, CSV of every column, the chain of blocks and a manifest."""
     try:
@@ -65,26 +65,27 @@ def audit(book_id: int, out: Path, cut: int | None) -> None:
 
 async def _write(book_id: int, out: Path, from_on: date | None, to_on: date | None) -> list[Path]:
     async with open_desk() as desk:
+        async with desk.database.ledger_pool.acquire() as driver:
+            opened_at = await books.opened_at(driver, book_id)
         async with desk.database.read() as connection:
-            opened_at = await connection.scalar(
-                sql("SELECT created_at FROM ledger.books WHERE book_id = :book_id"), {"book_id": book_id}
-            )
             today = (await clock_of(connection, book_id)).today()
-        if opened_at is None:
-            raise click.ClickException(f"there is no book {book_id}")
+        first_on, last_on = from_on or business_date_of(opened_at), to_on or today
+        if first_on > last_on:
+            raise click.ClickException(f"the period ends on {last_on}, before it begins on {first_on}")
         return await write_finance_reports(
             desk.database,
             desk.vault,
             book_id=book_id,
             folder=out,
-            from_on=from_on or business_date_of(opened_at),
-            to_on=to_on or today,
+            from_on=first_on,
+            to_on=last_on,
             generated_at=real_now(),
         )
 
 
 async def _audit(book_id: int, out: Path, cut: int | None) -> AuditExport:
     async with open_desk() as desk:
+        await books.must_exist(desk.database, book_id)
         # The auditor's login sees the books and nothing of merchants; the app's does where there is no other.
         connection = await asyncpg.connect(desk.settings.auditor_database_url or desk.settings.database_url)
         try:

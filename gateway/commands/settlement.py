@@ -8,6 +8,7 @@ import rich_click as click
 from sqlalchemy import select
 
 from gateway.bootstrap import open_services
+from gateway.commands import books
 from gateway.commands.merchants import actor, open_desk
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings
@@ -25,7 +26,7 @@ def settlement() -> None:
 
 
 @settlement.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), help="Business date; the book's today if not given.")
 def run(book_id: int, on: datetime | None) -> None:
     """Settle every merchant of a book and hand the payouts to the bank. Safe to repeat."""
@@ -38,7 +39,7 @@ def run(book_id: int, on: datetime | None) -> None:
 
 
 @settlement.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @click.argument("payout_id")
 @click.option("--reason", required=True, help="Why, for the record.")
 def approve(book_id: int, payout_id: str, reason: str) -> None:
@@ -51,7 +52,7 @@ def approve(book_id: int, payout_id: str, reason: str) -> None:
 
 
 @settlement.command()
-@click.argument("book_id", type=int)
+@click.argument("book_id", type=books.NUMBER)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
 def files(book_id: int, out: Path) -> None:
     """Write the payout files of a book, opened, as the bank got them."""
@@ -61,6 +62,7 @@ def files(book_id: int, out: Path) -> None:
 
 async def _run(book_id: int, on: date | None) -> SettlementResult:
     async with resolved(Settings.from_environment()) as settings, open_services(settings) as services:
+        await books.must_exist(services.database, book_id)
         async with services.database.read() as connection:
             today = (await clock_of(connection, book_id)).today()
         return await services.settlement.run(book_id, on or today)
@@ -73,6 +75,7 @@ async def _approve(book_id: int, payout_id: str, reason: str) -> Payout:
 
 async def _files(book_id: int, out: Path) -> list[Path]:
     async with open_desk() as desk:
+        await books.must_exist(desk.database, book_id)
         f = payout_files.c
         statement = select(f.payout_file_id, f.message_id).where(f.book_id == book_id).order_by(f.payout_file_id)
         async with desk.database.read() as connection:

@@ -102,7 +102,7 @@ async def export(
     """
     block = await connection.fetchrow(QUERIES["last_block"], book_id, cut)
     if block is None or block["last_sequence"] == 0:
-        raise EmptyBook(f"book {book_id}")
+        raise EmptyBook(f"book {book_id} has no entries, so there is nothing to export")
     last: int = block["last_sequence"]
     rows = await trial_balance(connection, book_id, cut=last)
     names = account_names(row.account for row in rows)

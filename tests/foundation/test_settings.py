@@ -54,7 +54,7 @@ def test_settings_pass_to_another_process_unchanged():
         ("QUICKKUB_ENVIRONMENT", "staging", "QUICKKUB_ENVIRONMENT cannot be read"),
         ("QUICKKUB_SANDBOX_ENABLED", "perhaps", "QUICKKUB_SANDBOX_ENABLED cannot be read"),
         ("MASTER_KEY", "ab" * 31, "MASTER_KEY must be 64 hexadecimal digits"),
-        ("MASTER_KEY", "not hexadecimal", "MASTER_KEY cannot be read: hexadecimal digits"),
+        ("MASTER_KEY", "not hexadecimal", "MASTER_KEY cannot be read: 64 hexadecimal digits are needed"),
     ],
 )
 def test_wrong_value_is_refused_by_its_name(variable, value, said):

@@ -24,9 +24,14 @@ async def resolved(settings: Settings) -> AsyncIterator[Settings]:
         missing = [name for name in ("redis_url", "master_key") if getattr(settings, name) is None]
         if missing:
             names = " and ".join(name.upper() for name in missing)
-            raise SettingsInvalid(f"DATABASE_URL is set, so set {names} too (a new key: openssl rand -hex 32)")
+            hint = " (a new key: openssl rand -hex 32)" if settings.master_key is None else ""
+            raise SettingsInvalid(f"DATABASE_URL is set, so set {names} too{hint}")
         yield settings
         return
+    if settings.database_owner_url is not None:
+        raise SettingsInvalid(
+            "DATABASE_OWNER_URL is set, so set DATABASE_URL too: the embedded server has its own owner"
+        )
     async with servers(settings.home) as found:
         yield msgspec.structs.replace(
             settings,
