@@ -367,7 +367,10 @@ def event_of(intent: IntentRow, kind: str, view: bytes, now: datetime) -> NewEve
 
 def _terms(intent: IntentRow) -> IntentTerms:
     return IntentTerms(
-        amount_minor=intent.amount_minor, currency=intent.currency, cancel_requested_at=intent.cancel_requested_at
+        amount_minor=intent.amount_minor,
+        currency=intent.currency,
+        cancel_requested_at=intent.cancel_requested_at,
+        is_canceled=intent.status is IntentStatus.CANCELED,
     )
 
 

@@ -85,11 +85,17 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the merchant asked for. `cancel_requested_at`: money paid after it is not wanted."""
+    """What the merchant asked for.
+
+    Attributes:
+        cancel_requested_at: money paid after it is not wanted.
+        is_canceled: the merchant was told so. It stays, whatever a sending that was under way then came to.
+    """
 
     amount_minor: int
     currency: str
     cancel_requested_at: datetime | None
+    is_canceled: bool = False
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +210,7 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
 
 def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptStatus) -> IntentStatus:
     is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome is AttemptStatus.NOT_ATTEMPTED
-    if terms.cancel_requested_at is not None and is_over:
+    if terms.is_canceled or (terms.cancel_requested_at is not None and is_over):
         return IntentStatus.CANCELED
     if status is AttemptStatus.PENDING:
         return IntentStatus.REQUIRES_ACTION if attempt.shows_action else IntentStatus.PROCESSING

@@ -106,6 +106,27 @@ async def test_retry_of_a_payment_that_never_left_sends_it_under_the_same_key(ho
     assert await house.balances(merchant) == SETTLED_CARD
 
 
+async def test_payment_cancelled_while_its_retry_is_being_sent_stays_cancelled(house, merchant, monkeypatch):
+    """The provider takes what nobody wants any more; money that comes for it is booked and held."""
+    house.omise.charge_script.append("not_attempted")
+    asked = msgspec.structs.replace(QR_ASKED, provider="omise")
+    intent_id = "pi_test_01k80000000000000000000000"
+    await house.intents.create(merchant, asked, intent_id=intent_id)
+    charge = house.omise.charge
+
+    async def cancelled_meanwhile(account, request):
+        assert (await house.intents.cancel(merchant, intent_id)).status is IntentStatus.CANCELED
+        return await charge(account, request)
+
+    monkeypatch.setattr(house.omise, "charge", cancelled_meanwhile)
+    intent = await house.intents.create(merchant, asked, intent_id=intent_id)
+    assert (intent.status, intent.latest_attempt.status) == (IntentStatus.CANCELED, AttemptStatus.PENDING)
+    await house.pay(merchant, intent, house.omise)
+    assert await house.entries(merchant) == ["payer_money_held"]
+    intent = await house.intents.get(merchant, intent_id)
+    assert (intent.status, intent.amount_captured, intent.amount_held) == (IntentStatus.CANCELED, 0, 1_000_00)
+
+
 async def test_list_asks_the_same_number_of_questions_for_any_number_of_rows(house, merchant):
     statements = []
     event.listen(house.database.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
