@@ -7,7 +7,7 @@ from datetime import date
 from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import EntryKind, ExternalReference, JournalEntry
+from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry
 from ledger.posting_rules._postings import account, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
@@ -28,6 +28,61 @@ def became_available(
         kind=EntryKind.BECAME_AVAILABLE,
         effective_on=effective_on,
         postings=tuple(posting(debit=debit, credit=credit, amount_minor=abs(amount_minor), available_on=available_on)),
+        caller=caller,
+    )
+
+
+def merchant_debt_recognised(
+    *, key: UUID, merchant: str, amount_minor: int, currency: str, effective_on: date, caller: str
+) -> JournalEntry:
+    """What a merchant's available money is below zero is owed to us: Dr merchant_receivable, Cr merchant_available.
+
+    `amount_minor` is above zero. A liability below zero would hide the claim among what we owe to others.
+    """
+    return _debt(
+        EntryKind.MERCHANT_DEBT_RECOGNISED,
+        debit=account(AccountKind.MERCHANT_RECEIVABLE, currency, merchant),
+        credit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
+        key=key,
+        amount_minor=amount_minor,
+        effective_on=effective_on,
+        caller=caller,
+    )
+
+
+def merchant_debt_recovered(
+    *, key: UUID, merchant: str, amount_minor: int, currency: str, effective_on: date, caller: str
+) -> JournalEntry:
+    """New money pays what the merchant owes: Dr merchant_available, Cr merchant_receivable.
+
+    `amount_minor` is above zero and at most what is owed.
+    """
+    return _debt(
+        EntryKind.MERCHANT_DEBT_RECOVERED,
+        debit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
+        credit=account(AccountKind.MERCHANT_RECEIVABLE, currency, merchant),
+        key=key,
+        amount_minor=amount_minor,
+        effective_on=effective_on,
+        caller=caller,
+    )
+
+
+def _debt(
+    kind: EntryKind,
+    *,
+    debit: AccountRef,
+    credit: AccountRef,
+    key: UUID,
+    amount_minor: int,
+    effective_on: date,
+    caller: str,
+) -> JournalEntry:
+    return JournalEntry(
+        key=key,
+        kind=kind,
+        effective_on=effective_on,
+        postings=tuple(posting(debit=debit, credit=credit, amount_minor=amount_minor)),
         caller=caller,
     )
 

@@ -76,6 +76,8 @@ ENTRY_KINDS = (
     "(201, 'refund_succeeded', 'recording')",
     "(202, 'refund_failed', 'recording')",
     "(300, 'became_available', 'recording')",
+    "(302, 'merchant_debt_recognised', 'recording')",
+    "(303, 'merchant_debt_recovered', 'recording')",
     "(310, 'provider_settled', 'recording')",
     "(311, 'provider_fee_charged', 'recording')",
     "(312, 'bank_fee_charged', 'recording')",

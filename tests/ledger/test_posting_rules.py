@@ -109,6 +109,16 @@ def test_a_days_money_moves_to_available_whatever_its_sign(amount: int) -> None:
     assert net(entry) == rows(merchant_pending=amount, merchant_available=-amount)
 
 
+@given(amount=AMOUNTS)
+def test_merchant_debt_is_an_asset_until_new_money_pays_it(amount: int) -> None:
+    common = {name: value for name, value in COMMON.items() if name != "metadata"} | {"amount_minor": amount}
+    recognised = settlement.merchant_debt_recognised(merchant="acct_1", **common)
+    recovered = settlement.merchant_debt_recovered(merchant="acct_1", **common)
+    assert net(recognised) == rows(merchant_receivable=amount, merchant_available=-amount)
+    assert net(recovered) == rows(merchant_available=amount, merchant_receivable=-amount)
+    assert {recognised.kind, recovered.kind}.isdisjoint(AUTHORISING), "no floor may keep a debt out of the books"
+
+
 @given(received=st.integers(0, 10**12), fee=FEES)
 def test_provider_transfer_clears_the_receivable_by_the_gross(received: int, fee: Fee) -> None:
     entry = settlement.provider_settled(
