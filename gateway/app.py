@@ -8,8 +8,10 @@ from typing import Final
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components
 from litestar.types import ASGIApp
 
+from gateway.api.authentication import SECURITY_SCHEMES
 from gateway.api.failures import answer
 from gateway.api.front_door import FrontDoor
 from gateway.api.openapi_page import docs_page, openapi_file
@@ -49,6 +51,7 @@ def app_with(open_services: Callable[[], AbstractAsyncContextManager[Services]])
             version="1",
             description="Payments for Thailand. Amounts are whole minor units (satang); errors are RFC 9457 problems.",
             path="/openapi",
+            components=Components(security_schemes=dict(SECURITY_SCHEMES)),
             render_plugins=[JsonRenderPlugin(path="/")],
         ),
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.openapi.spec import SecurityScheme
 
 from gateway.api.problems import Problem
 from gateway.api.rate_limits import ADDRESS_LIMIT
@@ -22,6 +23,12 @@ from gateway.merchants.principals import OPERATOR_SCOPES, MerchantPrincipal, Ope
 
 _Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[_Connection, BaseRouteHandler], Awaitable[None]]
+
+SECURITY_SCHEMES: Final = {
+    "bearer": SecurityScheme(type="http", scheme="bearer", description="The API key."),
+    "basic": SecurityScheme(type="http", scheme="basic", description="The API key as the user name, no password."),
+}
+"""For the OpenAPI page: either of them opens."""
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="QuickKub", Basic realm="QuickKub"'}
 _ID: Final = re.compile(r"[a-z]{2,5}_(test_)?[0-9a-z]{26}")

@@ -1,22 +1,40 @@
 """Requests that move money: the Idempotency-Key read, the work run once, the answer kept and replayed as it was."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from litestar import Response
+from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 
 from gateway.api.front_door import request_id_of
 from gateway.api.problems import PROBLEM_TYPE, Problem, of_payment_error, reply_body
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.errors import Refused
-from gateway.payments.idempotency import Claim, Reply, checked_key, fingerprint_of
+from gateway.payments.idempotency import KEY_LENGTH_MAX, Claim, Reply, checked_key, fingerprint_of
 
 Work = Callable[[Claim], Awaitable[tuple[int, Any]]]
 """Does the work, commits it, and returns the status and the object to answer with, or raises a `Problem`."""
 
 _ERROR: int = 400
+
+
+@dataclass
+class MoneyOperation(Operation):
+    """For the OpenAPI page: an address that needs an Idempotency-Key, which `run_once` reads."""
+
+    def __post_init__(self) -> None:
+        """Add the header."""
+        key = Parameter(
+            name="Idempotency-Key",
+            param_in="header",
+            required=True,
+            description="Your own name for this request; under the same one it is done once.",
+            schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=KEY_LENGTH_MAX, pattern="^[!-~]+$"),
+        )
+        self.parameters = [*(self.parameters or []), key]
 
 
 async def run_once(

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.idempotency import run_once
+from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -30,6 +30,7 @@ _OPEN = frozenset({IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.PROCESSING})
 @post(
     "/",
     guards=[requires(Scope.PAYMENTS_WRITE)],
+    operation_class=MoneyOperation,
     dto=StrictBody[CreateIntent],
     return_dto=None,
     summary="Ask for a payment",
@@ -80,6 +81,7 @@ async def get_payment_intent(
 @post(
     "/{intent_id:str}/cancel",
     guards=[requires(Scope.PAYMENTS_WRITE), known_id],
+    operation_class=MoneyOperation,
     status_code=200,
     summary="Give a payment up",
     responses={200: ResponseSpec(Intent, description="The payment"), **MONEY_RESPONSES},

@@ -4,7 +4,7 @@ import msgspec
 from litestar import Router, get
 from litestar.params import FromPath
 
-from gateway.api.problems import PROBLEMS, Problem
+from gateway.api.problems import PROBLEMS, Problem, problem_responses
 
 
 class ProblemPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ async def list_problems() -> list[ProblemPage]:
     return [_page_of(code) for code in PROBLEMS]
 
 
-@get("/{code:str}", summary="One error code")
+@get("/{code:str}", summary="One error code", responses=problem_responses(404))
 async def get_problem(code: FromPath[str]) -> ProblemPage:
     """What a code means and whether the same request may succeed later."""
     if code not in PROBLEMS:

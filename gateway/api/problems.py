@@ -131,27 +131,36 @@ PROBLEMS: Final[dict[str, Kind]] = {
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
-PROBLEM_RESPONSES: Final = {
-    status: ResponseSpec(ProblemReply, generate_examples=False, description=description, media_type=PROBLEM_TYPE)
-    for status, description in (
-        (400, "The request cannot be understood"),
-        (401, "No API key, or one that opens nothing"),
-        (403, "The API key may not do this"),
-        (404, "No such object of yours"),
-        (429, "Too many requests"),
-    )
+_DESCRIPTIONS: Final = {
+    400: "The request cannot be understood",
+    401: "No API key, or one that opens nothing",
+    402: "The payer's side said no",
+    403: "The API key may not do this",
+    404: "No such object of yours",
+    409: "Another request, or the state of things, stands against it",
+    413: "The body is too large",
+    415: "The body is not declared to be JSON",
+    422: "Understood, and the answer is no; nothing moved",
+    429: "Too many requests",
+    502: "Whom we asked was not reached; nothing moved",
+    503: "A part of the service does not answer; try again",
 }
-"""For the OpenAPI page: what every address may answer."""
 
-MONEY_RESPONSES: Final = PROBLEM_RESPONSES | {
-    status: ResponseSpec(ProblemReply, generate_examples=False, description=description, media_type=PROBLEM_TYPE)
-    for status, description in (
-        (402, "The payer's side said no"),
-        (409, "Another request, or the state of things, stands against it"),
-        (422, "Understood, and the answer is no; nothing moved"),
-        (502, "The provider was not reached; nothing moved"),
-    )
-}
+
+def problem_responses(*statuses: int) -> dict[int, ResponseSpec]:
+    """For the OpenAPI page: error answers with these statuses."""
+    return {
+        status: ResponseSpec(
+            ProblemReply, generate_examples=False, description=_DESCRIPTIONS[status], media_type=PROBLEM_TYPE
+        )
+        for status in statuses
+    }
+
+
+PROBLEM_RESPONSES: Final = problem_responses(400, 401, 403, 404, 429, 503)
+BODY_RESPONSES: Final = PROBLEM_RESPONSES | problem_responses(409, 413, 415)
+"""For the OpenAPI page: what requests with a body may answer besides."""
+MONEY_RESPONSES: Final = BODY_RESPONSES | problem_responses(402, 422, 502)
 """For the OpenAPI page: what requests that move money may answer besides."""
 
 

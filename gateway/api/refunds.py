@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.idempotency import run_once
+from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -25,6 +25,7 @@ _CREATED = 201
 @post(
     "/",
     guards=[requires(Scope.REFUNDS_WRITE)],
+    operation_class=MoneyOperation,
     dto=StrictBody[CreateRefund],
     return_dto=None,
     summary="Give money back",

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.problems import PROBLEM_RESPONSES, Problem
+from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
 from gateway.api.services import ApiRequest, services_of
 from gateway.foundation.clock import BookClock
 from gateway.merchants import clocks
@@ -71,7 +71,7 @@ async def get_clock(merchant: NamedDependency[MerchantPrincipal]) -> ClockReply:
     return_dto=None,
     status_code=200,
     summary="Let time pass in your test book",
-    responses=PROBLEM_RESPONSES,
+    responses=BODY_RESPONSES | problem_responses(502),
 )
 async def advance_clock(
     request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], data: JSONBody[AdvanceClock]
@@ -96,7 +96,7 @@ async def advance_clock(
     return_dto=None,
     status_code=200,
     summary="Let a payer pay in your test book",
-    responses=PROBLEM_RESPONSES,
+    responses=BODY_RESPONSES | problem_responses(502),
 )
 async def pay_payment(
     request: ApiRequest,

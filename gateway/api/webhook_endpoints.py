@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
-from gateway.api.problems import PROBLEM_RESPONSES, Problem
+from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.webhooks import endpoints
@@ -54,7 +54,7 @@ class EndpointWithSecret(msgspec.Struct, frozen=True, kw_only=True):
     dto=StrictBody[CreateEndpoint],
     return_dto=None,
     summary="Be told of events",
-    responses=PROBLEM_RESPONSES,
+    responses=BODY_RESPONSES,
 )
 async def create_endpoint(
     request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], data: JSONBody[CreateEndpoint]
@@ -118,7 +118,7 @@ async def get_endpoint(
     return_dto=None,
     status_code=200,
     summary="Change an endpoint",
-    responses=PROBLEM_RESPONSES,
+    responses=BODY_RESPONSES,
 )
 async def update_endpoint(
     request: ApiRequest,
