@@ -93,4 +93,4 @@ LEFT JOIN reconciliation.expected_lines AS expected
 WHERE line.book_id = $1 AND line.side = 'bank' AND line.kind IN ('payout', 'payout_return') AND line.value_on <= $2
     AND (paid.expected_id IS NOT NULL OR line.kind = 'payout_return')
     AND (line.run_on = $2 OR expected.booked_sequence IS NULL)
-ORDER BY line.value_on, line.line_id
+ORDER BY line.value_on, returned, line.line_id

@@ -156,6 +156,16 @@ async def test_a_payout_that_came_back_is_handed_on_until_it_is_booked(books, br
     assert again.banks[0].tied
 
 
+async def test_payouts_are_handed_on_before_the_returns_of_the_same_day(books, bring, reconciliation):
+    """What came back on the very day can only be booked once it is paid."""
+    await books.captured("scb", "qk01", 50_000)
+    await books.payout("po_test_1", 40_000)
+    lines = [(40_000, "PAYOUT RETURN PO_TEST_1"), (-40_000, "PAYOUT PO_TEST_1"), (40_000, "PAYOUT RETURN PO_TEST_2")]
+    await bring("mt940", mt940_statement(lines, on=NEXT_DAY, opening_minor=50_000).encode())
+    result = await reconciliation.run(book_id=BOOK, business_date=NEXT_DAY, now=NOW)
+    assert [seen.returned for seen in result.payouts_seen] == [False, True, True]
+
+
 async def test_a_break_keeps_its_id_and_closes_when_a_later_run_matches_it(connection, books, bring, reconciliation):
     await bring("thai_bill_payment", bill_file([{"ref1": "QK1", "amount_minor": 500, "transaction_id": "qk01"}]))
     first = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
