@@ -18,7 +18,8 @@ from ledger.money import CURRENCY_EXPONENTS
 _HOME_CURRENCY: Final = "THB"
 _PARTS: Final[dict[str, tuple[AccountKind, ...]]] = {
     "pending": (AccountKind.MERCHANT_PENDING,),
-    "available": (AccountKind.MERCHANT_AVAILABLE,),
+    # What is owed to us is money below zero to the merchant; the books keep the claim among our assets.
+    "available": (AccountKind.MERCHANT_AVAILABLE, AccountKind.MERCHANT_RECEIVABLE),
     "reserved": (AccountKind.MERCHANT_RESERVE, AccountKind.DISPUTE_HOLD),
     "refunding": (AccountKind.REFUNDS_PAYABLE,),
     "in_transit": (AccountKind.PAYOUTS_IN_TRANSIT,),
@@ -69,7 +70,7 @@ async def get_balance(request: ApiRequest, merchant: NamedDependency[MerchantPri
 def _amounts(found: dict[AccountRef, Balance], kinds: tuple[AccountKind, ...], currencies: list[str]) -> list[Amount]:
     def total(currency: str) -> int:
         return sum(
-            balance.balance_minor
+            balance.credits_minor - balance.debits_minor
             for account, balance in found.items()
             if account.kind in kinds and account.currency == currency
         )

@@ -30,6 +30,7 @@ _OWN_KINDS: Final = (
     AccountKind.MERCHANT_AVAILABLE,
     AccountKind.MERCHANT_RESERVE,
     AccountKind.DISPUTE_HOLD,
+    AccountKind.MERCHANT_RECEIVABLE,
 )
 """The merchant's money; entries that only move it between these change nothing and are not shown."""
 

@@ -28,9 +28,9 @@ from gateway.settlement.tables import payout_files as files_table
 from gateway.settlement.tables import payouts as payouts_table
 from gateway.settlement.tables import settlements as settlements_table
 from ledger.business_days import BusinessCalendar, thai_banks
-from ledger.journal import Posted
+from ledger.journal import JournalEntry, Posted
 from ledger.posting import Ledger
-from ledger.posting_rules.settlement import became_available
+from ledger.posting_rules.settlement import became_available, merchant_debt_recognised, merchant_debt_recovered
 
 AT_ONCE: Final = 50
 """Settlements worked on side by side: their entries share the ledger's batches."""
@@ -135,6 +135,7 @@ class SettlementRun:
     async def _settle(self, settlement: Settlement) -> int:
         """Post what the settlement planned and close it; returns what was reserved for its payout."""
         await self._make_available(settlement)
+        await self._post_debt(settlement)
         paid_minor = 0
         if settlement.payout_id is not None:
             payout = await self.payouts.reserve(settlement.book_id, settlement.payout_id)
@@ -149,20 +150,36 @@ class SettlementRun:
         async with self._database.read() as connection:
             days = await settlements.days_of(connection, settlement)
         for available_on, amount_minor in days:
-            result = await self._ledger.post(
-                settlement.book_id,
-                became_available(
-                    key=entry_key(settlement.settlement_id, f"available:{available_on}"),
-                    merchant=settlement.account_id,
-                    amount_minor=amount_minor,
-                    currency=settlement.currency,
-                    available_on=available_on,
-                    effective_on=settlement.business_date,
-                    caller=SYSTEM,
-                ),
+            entry = became_available(
+                key=entry_key(settlement.settlement_id, f"available:{available_on}"),
+                merchant=settlement.account_id,
+                amount_minor=amount_minor,
+                currency=settlement.currency,
+                available_on=available_on,
+                effective_on=settlement.business_date,
+                caller=SYSTEM,
             )
-            if not isinstance(result, Posted):
-                raise SettlementBroken(f"{settlement.settlement_id}, {available_on}: {result.refusal.code}")
+            await self._post(settlement, entry)
+
+    async def _post_debt(self, settlement: Settlement) -> None:
+        """What is below zero becomes a claim on the merchant; new money pays an earlier claim first."""
+        if not settlement.debt_minor:
+            return
+        rule = merchant_debt_recognised if settlement.debt_minor > 0 else merchant_debt_recovered
+        entry = rule(
+            key=entry_key(settlement.settlement_id, "debt"),
+            merchant=settlement.account_id,
+            amount_minor=abs(settlement.debt_minor),
+            currency=settlement.currency,
+            effective_on=settlement.business_date,
+            caller=SYSTEM,
+        )
+        await self._post(settlement, entry)
+
+    async def _post(self, settlement: Settlement, entry: JournalEntry) -> None:
+        result = await self._ledger.post(settlement.book_id, entry)
+        if not isinstance(result, Posted):
+            raise SettlementBroken(f"{settlement.settlement_id}, {entry.kind.name.lower()}: {result.refusal.code}")
 
 
 class Sweeper:

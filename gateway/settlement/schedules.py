@@ -21,11 +21,19 @@ def execution_date(business_date: date, today: date, calendar: BusinessCalendar)
     return calendar.next_on_or_after(max(business_date, today))
 
 
+def debt_minor(available_minor: int, owed_minor: int) -> int:
+    """What becomes a claim on the merchant (above zero) or is taken for an earlier claim (below zero).
+
+    All that is below zero becomes a claim; what is above zero pays an earlier one before anything is paid out.
+    """
+    return -available_minor if available_minor < 0 else -min(available_minor, max(owed_minor, 0))
+
+
 def payout_minor(available_minor: int, minimum_minor: int | None) -> int:
     """What to pay out of what is available: all of it, or nothing.
 
-    Nothing below the minimum, nothing of zero or less – that is carried on and netted first – and nothing where the
-    merchant has named no bank account (`minimum_minor` is None).
+    Nothing below the minimum, nothing of zero or less, and nothing where the merchant has named no bank account
+    (`minimum_minor` is None).
     """
     if minimum_minor is None or available_minor < max(minimum_minor, 1):
         return 0

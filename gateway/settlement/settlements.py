@@ -30,7 +30,7 @@ from gateway.merchants.tables import accounts
 from gateway.settlement import marks
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM, PayoutState, destination_context, end_to_end_id, note, of_row
-from gateway.settlement.schedules import payout_minor
+from gateway.settlement.schedules import debt_minor, payout_minor
 from gateway.settlement.tables import payouts, settlement_days, settlements
 from ledger import feed
 from ledger.balances import balances
@@ -51,6 +51,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
         carried_in_minor: what the settlement before carried out.
         available_minor: balance of `merchant_available` at the cut.
         became_available_minor: sum of its days.
+        debt_minor: what it makes a claim on the merchant, above zero, or takes for an earlier claim, below zero.
         payout_minor: planned while open; 0 once closed where the ledger refused it.
         carried_out_minor: what is left, once closed.
     """
@@ -68,6 +69,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     carried_in_minor: int
     available_minor: int
     became_available_minor: int
+    debt_minor: int
     payout_id: str | None
     payout_minor: int
     carried_out_minor: int | None
@@ -83,6 +85,7 @@ class _Merchant(msgspec.Struct, frozen=True, kw_only=True):
     account_id: str
     livemode: bool
     available_minor: int
+    owed_minor: int
     days: dict[date, int]
     last: Settlement | None
 
@@ -141,7 +144,8 @@ async def days_of(connection: AsyncConnection, settlement: Settlement) -> list[t
 async def close(connection: AsyncConnection, settlement: Settlement, *, paid_minor: int, at: datetime) -> None:
     """Everything is posted: `paid_minor` was reserved, the rest is carried on. Closing again changes nothing."""
     s = settlements.c
-    carried_out = settlement.available_minor + settlement.became_available_minor - paid_minor
+    brought = settlement.available_minor + settlement.became_available_minor + settlement.debt_minor
+    carried_out = brought - paid_minor
     await connection.execute(
         update(settlements)
         .where(s.book_id == settlement.book_id, s.settlement_id == settlement.settlement_id, s.state == "open")
@@ -176,13 +180,15 @@ async def _snapshot(
     available = {
         account_id: AccountRef(AccountKind.MERCHANT_AVAILABLE, account_id, CURRENCY) for account_id in livemode
     }
-    found = await balances(ledger, book_id, list(available.values()))
+    owed = {account_id: AccountRef(AccountKind.MERCHANT_RECEIVABLE, account_id, CURRENCY) for account_id in livemode}
+    found = await balances(ledger, book_id, [*available.values(), *owed.values()])
     return (
         [
             _Merchant(
                 account_id=account_id,
                 livemode=live,
                 available_minor=found[available[account_id]].balance_minor,
+                owed_minor=found[owed[account_id]].balance_minor,
                 days=days[account_id],
                 last=last.get(account_id),
             )
@@ -208,10 +214,10 @@ async def _open(
         return 0
     became_available = sum(merchant.days.values())
     destination = await _destination(connection, vault, book_id, merchant.account_id)
-    planned = payout_minor(
-        merchant.available_minor + became_available, None if destination is None else destination.payout_minimum_minor
-    )
-    if not merchant.days and merchant.available_minor == merchant.carried_in_minor and not planned:
+    brought = merchant.available_minor + became_available
+    debt = debt_minor(brought, merchant.owed_minor)
+    planned = payout_minor(brought + debt, None if destination is None else destination.payout_minimum_minor)
+    if not merchant.days and merchant.available_minor == merchant.carried_in_minor and not (planned or debt):
         return 0
     opened_at = (await clock_of(connection, book_id)).now()
     settlement = Settlement(
@@ -228,6 +234,7 @@ async def _open(
         carried_in_minor=merchant.carried_in_minor,
         available_minor=merchant.available_minor,
         became_available_minor=became_available,
+        debt_minor=debt,
         payout_id=new_id("po", livemode=merchant.livemode) if planned else None,
         payout_minor=planned,
         carried_out_minor=None,

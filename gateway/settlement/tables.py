@@ -20,6 +20,7 @@ settlements = Table(
     Column("carried_in_minor", BigInteger, nullable=False),
     Column("available_minor", BigInteger, nullable=False),
     Column("became_available_minor", BigInteger, nullable=False),
+    Column("debt_minor", BigInteger, nullable=False),
     Column("payout_id", Text),
     Column("payout_minor", BigInteger, nullable=False),
     Column("carried_out_minor", BigInteger),

@@ -31,6 +31,7 @@ def _settlements() -> None:
             carried_in_minor bigint NOT NULL,
             available_minor bigint NOT NULL,
             became_available_minor bigint NOT NULL,
+            debt_minor bigint NOT NULL,
             payout_id text,
             payout_minor bigint NOT NULL CHECK (payout_minor >= 0),
             carried_out_minor bigint,
@@ -42,7 +43,7 @@ def _settlements() -> None:
             UNIQUE (book_id, account_id, currency, number),
             UNIQUE (book_id, account_id, currency, business_date),
             CHECK ((state = 'closed') = (carried_out_minor IS NOT NULL)),
-            CHECK (carried_out_minor = available_minor + became_available_minor - payout_minor)
+            CHECK (carried_out_minor = available_minor + became_available_minor + debt_minor - payout_minor)
         )
         """,
         "CREATE INDEX settlements_open ON gateway.settlements (book_id, opened_at) WHERE state = 'open'",

@@ -3,6 +3,7 @@
 An entry on `merchant_pending` belongs to the first settlement whose cut and whose date it does not exceed, an entry
 on `merchant_available` to the first whose cut it does not exceed; so each is in exactly one. What the settlement
 itself posted – becoming available, the payout's reserve – is no row of its own: it is what the rows must come to.
+Only what it made a claim on the merchant, or took for an earlier claim, is a row: it changes what is paid out.
 """
 
 from collections import defaultdict
@@ -24,7 +25,12 @@ from reports.rows import SettlementLine
 from reports.sql import QUERIES
 
 CHUNK: Final = 5_000
-OWN_ENTRIES: Final = (EntryKind.BECAME_AVAILABLE, EntryKind.PAYOUT_REQUESTED)
+OWN_ENTRIES: Final = (
+    EntryKind.BECAME_AVAILABLE,
+    EntryKind.MERCHANT_DEBT_RECOGNISED,
+    EntryKind.MERCHANT_DEBT_RECOVERED,
+    EntryKind.PAYOUT_REQUESTED,
+)
 OUR_SCHEMES: Final = ("refund", "payment_intent", "payout", "dispute")
 """Our own ids among an entry's references and metadata; the first that is there names the transaction."""
 
@@ -96,6 +102,11 @@ async def merchant_settlement(connection: Connection, book_id: int, window: Sett
     """Build the statement of one closed settlement, from the ledger alone."""
     entries = await _entries(connection, book_id, window)
     became_available = await _own(connection, book_id, window, EntryKind.BECAME_AVAILABLE)
+    debts = [
+        (kind.name.lower(), amount_minor)
+        for kind in (EntryKind.MERCHANT_DEBT_RECOGNISED, EntryKind.MERCHANT_DEBT_RECOVERED)
+        if (amount_minor := await _own(connection, book_id, window, kind))
+    ]
     reserved = -await _own(connection, book_id, window, EntryKind.PAYOUT_REQUESTED)
     available = await connection.fetchval(
         QUERIES["account_before"],
@@ -109,6 +120,10 @@ async def merchant_settlement(connection: Connection, book_id: int, window: Sett
     rows = (
         SettlementLine(**common, type="carried_forward_in", carried_in_minor=window.carried_in_minor),
         *entries,
+        *(
+            SettlementLine(**common, type=kind, adjustment_minor=amount_minor, net_minor=amount_minor)
+            for kind, amount_minor in debts
+        ),
         SettlementLine(**common, type="payout", payout_minor=reserved),
         SettlementLine(**common, type="carried_forward_out", carried_out_minor=window.carried_out_minor),
     )

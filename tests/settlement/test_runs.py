@@ -7,8 +7,10 @@ from lxml import etree
 
 from gateway.settlement.payouts import PayoutState
 from gateway.settlement.runs import Sweeper
+from ledger.chart_of_accounts import AccountKind
 from ledger.errors import LedgerUnavailable
 from ledger.feed import head
+from ledger.journal import EntryKind
 from ledger.posting_rules.fees_and_tax import Fee
 from tests.settlement.conftest import new_shop
 from tests.settlement.shops import MONDAY, THURSDAY, TUESDAY, WEDNESDAY
@@ -92,7 +94,7 @@ async def test_less_than_the_minimum_is_carried_on_until_it_is_enough(shop):
     assert (second["number"], second["carried_in_minor"], second["payout_minor"]) == (2, 60_00, 100_00)
 
 
-async def test_negative_day_is_carried_on_and_netted_first(shop):
+async def test_negative_day_is_a_claim_that_the_next_money_pays_first(shop):
     captured = await shop.capture(300_00, available_on=TUESDAY)
     await shop.run.run(shop.book_id, TUESDAY)
     other = await shop.capture(500_00, available_on=THURSDAY)
@@ -100,11 +102,16 @@ async def test_negative_day_is_carried_on_and_netted_first(shop):
     await shop.refund(captured, 200_00, pending_until=TUESDAY)
     result = await shop.run.run(shop.book_id, WEDNESDAY)
     assert (result.became_available_minor, result.payouts) == (-200_00, 0)
-    assert await shop.money() == (500_00, -200_00, 300_00)
+    assert await shop.money() == (500_00, 0, 300_00)
+    assert await shop.balance(AccountKind.MERCHANT_RECEIVABLE) == 200_00
     await shop.refund(other, 50_00, pending_until=THURSDAY)
     await shop.run.run(shop.book_id, THURSDAY)
     assert await shop.money() == (0, 0, 550_00)
-    assert [each["carried_out_minor"] for each in await shop.settlements()] == [0, -200_00, 0]
+    assert await shop.balance(AccountKind.MERCHANT_RECEIVABLE) == 0
+    listed = await shop.settlements()
+    assert [each["carried_out_minor"] for each in listed] == [0, 0, 0]
+    assert [each["debt_minor"] for each in listed] == [0, 200_00, -200_00]
+    assert [each["payout_minor"] for each in listed] == [300_00, 0, 250_00]
 
 
 async def test_payout_is_rejected_and_nothing_moves_when_the_money_left_after_the_cut(shop, monkeypatch):
@@ -124,6 +131,31 @@ async def test_payout_is_rejected_and_nothing_moves_when_the_money_left_after_th
     assert (payout.state, payout.reject_code, payout.reserved_sequence) == (PayoutState.REJECTED, "below_floor", None)
     assert (settlement["carried_out_minor"], settlement["payout_minor"]) == (300_00, 0)
     assert "payout.failed" not in await shop.events()
+
+
+async def test_claim_is_posted_once_by_a_run_that_died_after_posting_it(shop, monkeypatch):
+    captured = await shop.capture(300_00, available_on=TUESDAY)
+    await shop.run.run(shop.book_id, TUESDAY)
+    await shop.capture(500_00, available_on=THURSDAY)
+    await shop.refund(captured, 200_00, pending_until=TUESDAY)
+    genuine = shop.ledger.post
+
+    async def post(book_id, entry):
+        result = await genuine(book_id, entry)
+        if entry.kind is EntryKind.MERCHANT_DEBT_RECOGNISED:
+            raise LedgerUnavailable("gone after the commit")
+        return result
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.ledger, "post", post)
+        with pytest.raises(ExceptionGroup):
+            await shop.run.run(shop.book_id, WEDNESDAY)
+    # What came in meanwhile changes nothing of the plan.
+    await shop.capture(70_00, available_on=WEDNESDAY)
+    await Sweeper(shop.database, shop.run).run_once()
+    assert await shop.balance(AccountKind.MERCHANT_RECEIVABLE) == 200_00
+    assert await shop.money() == (570_00, 0, 300_00)
+    assert [each["state"] for each in await shop.settlements()] == ["closed", "closed"]
 
 
 @pytest.mark.parametrize("survived", range(4))

@@ -26,7 +26,12 @@ from reports.rendering import render
 from tests.settlement.shops import ACCEPTED, MONDAY, REFUSED
 
 LAST_DAY = MONDAY + timedelta(days=13)
-OWN = {EntryKind.BECAME_AVAILABLE, EntryKind.PAYOUT_REQUESTED}
+OWN = {
+    EntryKind.BECAME_AVAILABLE,
+    EntryKind.MERCHANT_DEBT_RECOGNISED,
+    EntryKind.MERCHANT_DEBT_RECOVERED,
+    EntryKind.PAYOUT_REQUESTED,
+}
 MERCHANTS_MONEY = {AccountKind.MERCHANT_PENDING, AccountKind.MERCHANT_AVAILABLE}
 
 
@@ -153,3 +158,25 @@ async def test_statement_is_the_same_bytes_when_the_book_has_grown(shop):
     assert render(after) == render(before)
     async with shop.database.ledger_pool.acquire() as connection:
         assert await head(connection, shop.book_id) > before.head.cut
+
+
+async def test_claim_and_its_repayment_are_rows_that_foot(shop):
+    captured = await shop.capture(300_00, available_on=MONDAY)
+    tuesday, wednesday, far = (MONDAY + timedelta(days=n) for n in (1, 2, 30))
+    await shop.run.run(shop.book_id, MONDAY)
+    await shop.capture(900_00, available_on=far)
+    await shop.capture(50_00, available_on=wednesday)
+    await shop.refund(captured, 200_00, pending_until=MONDAY)
+    await shop.run.run(shop.book_id, tuesday)
+    await shop.run.run(shop.book_id, wednesday)
+    assert await shop.money() == (900_00, 0, 300_00)
+    assert await shop.balance(AccountKind.MERCHANT_RECEIVABLE) == 150_00
+    _, recognised, recovered = await statements_of(shop)
+    for report, type_, amount_minor in (
+        (recognised, "merchant_debt_recognised", 200_00),
+        (recovered, "merchant_debt_recovered", -50_00),
+    ):
+        render(report)
+        [row] = [row for row in report.rows if row.type == type_]
+        assert (row.adjustment_minor, row.net_minor, row.sequence) == (amount_minor, amount_minor, None)
+        assert (report.payout_minor, report.window.carried_out_minor) == (0, 0)
