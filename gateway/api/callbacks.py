@@ -33,7 +33,7 @@ async def receive_callback(request: ApiRequest, provider: FromPath[str], token: 
     async with services.database.transaction() as connection:
         account = await by_callback_token(connection, services.vault, token)
         stored = None
-        if account is not None and account.provider == provider:
+        if account is not None and account.provider == provider and provider in services.providers:
             stored = await inbox.store(connection, services.vault, account, callback)
     if stored is None:
         await limit_address(request, request.route_handler)

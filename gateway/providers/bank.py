@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from gateway.providers.base import (
+    NOT_JSON,
     Accepted,
     Declined,
     NotAttempted,
@@ -95,7 +96,7 @@ def _result(answer: Answer, message_id: str) -> Outcome:
                 return Unknown(reason=f"status {receipt.status!r}")
             return Accepted(provider_references=(receipt.file_reference, message_id))
         refusal = msgspec.json.decode(answer.body, type=_Refusal)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         return Unknown(reason=f"http_{answer.status} not understood: {error}")
     if refusal.code != REFUSED:
         return Unknown(reason=f"http_{answer.status} {refusal.code}")

@@ -7,9 +7,12 @@ fact means for money; `payments/facts.py` does. It never turns silence into "fai
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What `msgspec` raises for bytes from outside that are not the JSON that was meant: wrong, not UTF-8, too deep."""
 
 
 class Method(StrEnum):

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.providers import omise_wire
 from gateway.providers.base import (
+    NOT_JSON,
     Accepted,
     Callback,
     CallbackRejected,
@@ -205,7 +206,7 @@ class Omise:
             if family not in {"charge", "refund"}:
                 return ParsedCallback(event_id=event.id, ignored=True)
             subject = msgspec.json.decode(event.data, type=omise_wire.Subject)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise CallbackRejected("malformed", str(error)) from None
         charge_id = subject.id if family == "charge" else subject.charge
         if charge_id is None or not is_charge_id(charge_id):

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.foundation.clock import BANGKOK
 from gateway.providers import omise_wire
-from gateway.providers.base import Declined, NotAttempted, ProviderAccount, StatementUnavailable, Unknown
+from gateway.providers.base import NOT_JSON, Declined, NotAttempted, ProviderAccount, StatementUnavailable, Unknown
 from gateway.providers.http import Answer, ProviderHttp
 
 Object = TypeVar("Object")
@@ -65,7 +65,7 @@ class OmiseClient:
             return page
         try:
             hits = [msgspec.json.decode(item, type=omise_wire.Found) for item in page.data]
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             return Unknown(reason=str(error))
         return tuple(hit.id for hit in hits if omise_wire.provider_key_in(hit.metadata) == reference)
 
@@ -131,14 +131,14 @@ def read(
         return _refusal(answer, refusals)
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         return Unknown(reason=f"answer not understood: {error}")
 
 
 def _refusal(answer: Answer, refusals: Mapping[str, str]) -> Declined | NotAttempted | Unknown:
     try:
         error = msgspec.json.decode(answer.body, type=omise_wire.Error)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         error = omise_wire.Error(code="", message=f"http_{answer.status} without an error object")
     if answer.status in NOT_LET_IN:
         return NotAttempted(reason=error.message, provider_code=error.code)

@@ -14,6 +14,7 @@ import msgspec
 from gateway.foundation.clock import BANGKOK, business_date_of
 from gateway.providers import scb_wire
 from gateway.providers.base import (
+    NOT_JSON,
     Accepted,
     Callback,
     CallbackRejected,
@@ -162,7 +163,7 @@ class Scb:
         try:
             said = msgspec.json.decode(callback.body, type=scb_wire.Confirmation)
             paid_at = scb_wire.moment(said.transaction_date_and_time)
-        except (msgspec.DecodeError, MalformedRow) as error:
+        except (*NOT_JSON, MalformedRow) as error:
             raise CallbackRejected("malformed", str(error)) from None
         if said.payee_proxy_id != account.credentials["biller_id"]:
             raise CallbackRejected("malformed", "the confirmation is of another biller")
@@ -172,7 +173,7 @@ class Scb:
         """SCB sends again, up to three times, what is not answered with resCode 00."""
         try:
             transaction_id = msgspec.json.decode(callback.body, type=scb_wire.Confirmation).transaction_id
-        except msgspec.DecodeError:
+        except NOT_JSON:
             transaction_id = ""
         reply = {
             "resCode": "00",

@@ -5,6 +5,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from gateway.providers.base import NOT_JSON
 from gateway.providers.promptpay import BAHT_CODE
 from ledger.money import from_text
 
@@ -47,7 +48,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         """
         try:
             return msgspec.json.decode(self.data, type=kind)
-        except msgspec.DecodeError as error:
+        except NOT_JSON as error:
             raise MalformedRow(str(error)) from None
 
 
@@ -95,7 +96,7 @@ def envelope(body: bytes) -> Reply | None:
     """The opened envelope, or None where the body is none."""
     try:
         opened = msgspec.json.decode(body, type=Envelope)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         return None
     return Reply(code=opened.status.code, description=opened.status.description, data=bytes(opened.data))
 

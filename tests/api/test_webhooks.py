@@ -126,3 +126,11 @@ async def test_a_guessed_address_stores_nothing_and_tells_nothing(client, servic
         problem(await client.post(path, content=b"{}"), 404, "not_found")
     problem(await client.post(callback_path, content=b"x" * 300_000), 413, "body_too_large")
     assert await inbox(services) == []
+
+
+async def test_who_never_calls_back_has_no_address(client, services, merchant):
+    """The bank has an account and a token like every provider, but nothing to say and nobody who would read it."""
+    async with services.database.read() as connection:
+        bank = await for_book(connection, services.vault, merchant.book_id, "bank")
+    problem(await client.post(httpx.URL(bank.callback_url).path, content=b"{}"), 404, "not_found")
+    assert await inbox(services) == []

@@ -326,6 +326,8 @@ def test_callback_is_only_a_reason_to_ask():
         b"",
         b"{}",
         b"\xff",
+        b'{"transactionId": "\xff"}',
+        b'{"a":' * 50_000,
         msgspec.json.encode({**CONFIRMATION, "payeeProxyId": "099999999999902"}),
         msgspec.json.encode({**CONFIRMATION, "transactionDateandTime": "yesterday"}),
     ],
@@ -334,6 +336,14 @@ def test_bad_callback_is_rejected(body: bytes):
     with pytest.raises(CallbackRejected) as caught:
         _parse(body)
     assert caught.value.code == "malformed"
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b'{"transactionId": "\xff"}', b'{"a":' * 50_000])
+def test_what_cannot_be_read_is_still_confirmed_once_it_is_kept(body: bytes):
+    callback = Callback(headers={}, body=body, received_at=datetime(2026, 11, 23, tzinfo=UTC))
+    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(callback, "in_1")
+    expected = {"resCode": "00", "resDesc": "success", "transactionId": "", "confirmId": "in_1"}
+    assert msgspec.json.decode(reply.body) == expected
 
 
 @pytest.mark.parametrize(
