@@ -40,7 +40,7 @@ class Processes:
         Raises:
             ProcessesFailed: it did not come up in time.
         """
-        self._log_folder.mkdir(parents=True, exist_ok=True)
+        self._log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._spawn(name, arguments)
         self._watchers.append(asyncio.create_task(self._watch(name, arguments)))
         if ready_url is not None:

@@ -56,6 +56,8 @@ class Database:
             max_overflow=0,
             pool_pre_ping=True,
             isolation_level="READ COMMITTED",
+            # Errors are logged with their text, and what is written may be personal or secret.
+            hide_parameters=True,
         )
         return cls(dsn, engine, ledger_pool)
 

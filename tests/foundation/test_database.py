@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 import redis.asyncio
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from gateway.foundation.database import Database, driver
 from tests.conftest import ClonedDatabase
@@ -77,3 +78,10 @@ async def test_each_test_has_its_own_valkey_contents(valkey_url):
 
 
 test_a_later_test_finds_nothing_left_behind = test_each_test_has_its_own_valkey_contents
+
+
+async def test_error_of_a_statement_shows_none_of_its_values(opened):
+    with pytest.raises(DBAPIError) as caught:
+        async with opened.transaction() as connection:
+            await connection.execute(text("INSERT INTO public.missing VALUES (:note)"), {"note": "planted"})
+    assert "planted" not in str(caught.value)
