@@ -1,5 +1,10 @@
 """The balance and its transactions are the ledger's own figures, and the transactions add up to the balance."""
 
+from datetime import date
+from uuid import uuid4
+
+from ledger.journal import Posted
+from ledger.posting_rules.settlement import merchant_debt_recognised
 from tests.api.conftest import new_merchant, problem
 from tests.api.test_payment_intents import CARD
 from tests.api.test_refunds import paid
@@ -41,6 +46,24 @@ async def test_transactions_show_amount_fee_and_net_and_add_up_to_the_balance(cl
     assert balance["refunding"] == [{"amount": 40_000, "currency": "thb"}]
     one = (await client.get(f"{URL}/{body['data'][0]['id']}", headers=merchant.headers())).json()
     assert one == body["data"][0]
+
+
+async def test_what_the_merchant_owes_is_shown_below_zero_and_moving_it_is_no_transaction(client, services, merchant):
+    await paid(client, merchant, "p1")
+    before = (await client.get(URL, headers=merchant.headers())).json()["data"]
+    balance = (await client.get("/v1/balance", headers=merchant.headers())).json()
+    claim = merchant_debt_recognised(
+        key=uuid4(),
+        merchant=merchant.account_id,
+        amount_minor=200_00,
+        currency="THB",
+        effective_on=date(2026, 11, 23),
+        caller="system",
+    )
+    # The books hold a claim of 200 now and 200 more available: to the merchant that is what it was.
+    assert isinstance(await services.house.ledger.post(merchant.book_id, claim), Posted)
+    assert (await client.get("/v1/balance", headers=merchant.headers())).json() == balance
+    assert (await client.get(URL, headers=merchant.headers())).json()["data"] == before
 
 
 async def test_transactions_are_walked_without_gap_or_repetition(client, services, merchant):
