@@ -6,14 +6,16 @@ the log, counts it and goes on after a pause; only a signal ends it.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import msgspec
+from prometheus_client import start_http_server
 
 from gateway import jobs, upkeep
 from gateway.bootstrap import Services, open_services
 from gateway.foundation.clock import real_now
+from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import WORKER_LOOP_FAILURES
 from gateway.foundation.settings import Settings
@@ -99,12 +101,29 @@ def loops(services: Services) -> tuple[Loop, ...]:
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run every loop and the scheduler until `stop` is set; what is under way is finished first."""
-    async with open_services(settings) as services:
-        scheduler = Scheduler(services.database, tick_seconds=settings.scheduler_tick_seconds)
-        scheduler.start()
-        try:
-            async with asyncio.TaskGroup() as group:
-                for loop in loops(services):
-                    group.create_task(repeat(loop, stop), name=loop.name)
-        finally:
-            scheduler.stop()
+    with _metrics(settings):
+        async with open_services(settings) as services:
+            scheduler = Scheduler(services.database, tick_seconds=settings.scheduler_tick_seconds)
+            scheduler.start()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for loop in loops(services):
+                        group.create_task(repeat(loop, stop), name=loop.name)
+            finally:
+                scheduler.stop()
+
+
+@contextlib.contextmanager
+def _metrics(settings: Settings) -> Iterator[None]:
+    """What only a worker measures – unknown attempts, the age of deliveries, failing loops – on a port of its own."""
+    if not settings.worker_metrics_port:
+        yield
+        return
+    ensure_port_free(settings.api_host, settings.worker_metrics_port, variable="QUICKKUB_WORKER_METRICS_PORT")
+    server, thread = start_http_server(settings.worker_metrics_port, settings.api_host)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

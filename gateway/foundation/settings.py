@@ -49,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         redis_url: Redis 7+ or Valkey; None = embedded.
         sandbox_url: where the sandbox is reached; by default its host and port.
         public_url: where the world reaches the API; by default its host and port.
+        worker_metrics_port: where a worker serves its own `/metrics`; 0 = nowhere. Each worker needs its own.
         master_key: the key over all data keys, 32 bytes; None = the embedded one.
         sandbox_control_key: bearer of the sandbox's control interface; None = the embedded one.
         sandbox_enabled: test-mode keys may talk to the sandbox; in production only when switched on.
@@ -72,6 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_enabled: bool = True
     public_url: str = ""
     web_workers: int = 2
+    worker_metrics_port: int = 0
     allow_loopback_webhooks: bool = True
     provider_timeout_seconds: float = 10
     delivery_timeout_seconds: float = 15
