@@ -320,3 +320,9 @@ async def _insert_balances(
 
 def _chunks(lines: Sequence[_Hashed]) -> Iterator[Sequence[_Hashed]]:
     return (lines[start : start + CHUNK_LINES] for start in range(0, len(lines), CHUNK_LINES))
+
+
+async def rejected_lines(connection: Connection, *, book_id: int, file_id: str) -> list[RejectedLine]:
+    """What a file held that was not kept as a line, each with its place and reason; in the file's order."""
+    rows = await connection.fetch(queries("importing")["rejected_lines"], book_id, file_id)
+    return [RejectedLine(**dict(row)) for row in rows]

@@ -1,10 +1,12 @@
 """`quickkub reconciliation`: bring statements in by hand, reconcile a book, see what does not agree."""
 
 import asyncio
+import csv
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
+import msgspec
 import rich_click as click
 
 from gateway.bootstrap import open_services
@@ -16,8 +18,9 @@ from gateway.merchants.clocks import clock_of
 from ledger.money import to_text
 from reconciliation.breaks import Break, listed
 from reconciliation.errors import ReconciliationError
-from reconciliation.importing import ImportResult, RawFile
+from reconciliation.importing import ImportResult, RawFile, rejected_lines
 from reconciliation.runs import RunResult
+from reconciliation.statements.base import RejectedLine
 from reconciliation.statements.registry import FORMATS
 
 _BREAKS_SHOWN = 1_000
@@ -32,16 +35,23 @@ def reconciliation() -> None:
 @click.argument("book_id", type=books.NUMBER)
 @click.argument("source", type=click.Choice(sorted(FORMATS)))
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def import_(book_id: int, source: str, path: Path) -> None:
-    """Keep a statement file: all of it or nothing, and no line twice."""
+@click.option("--rejects", type=click.Path(path_type=Path), help="Where; <file>.rejects.csv if not given.")
+def import_(book_id: int, source: str, path: Path, rejects: Path | None) -> None:
+    """Keep a statement file: all of it or nothing, and no line twice.
+
+    A single line that cannot be read is rejected, with its place and reason, into a file beside the statement.
+    """
+    file = RawFile(source=source, name=path.name, content=path.read_bytes())
     try:
-        result = asyncio.run(_import(book_id, RawFile(source=source, name=path.name, content=path.read_bytes())))
+        result, rejected = asyncio.run(_import(book_id, file))
     except ReconciliationError as error:
         raise click.ClickException(f"{path}: {error}") from error
     print(f"{result.status.replace('_', ' ')}  {result.file_id}")
     print(f"lines       {result.lines}")
     print(f"duplicates  {result.duplicates}")
     print(f"rejected    {result.rejected}")
+    if rejected:
+        print(f"see         {_write_rejects(rejects or path.with_name(f'{path.name}.rejects.csv'), rejected)}")
 
 
 @reconciliation.command()
@@ -88,10 +98,21 @@ def _show(found: Sequence[Break], today: date) -> None:
         print(f"{each.break_id}  {each.age_days(today)} d  {each.kind}  {each.owner}  {amount}  {each.reason}")
 
 
-async def _import(book_id: int, file: RawFile) -> ImportResult:
+def _write_rejects(path: Path, rejected: Sequence[RejectedLine]) -> Path:
+    columns = [field.name for field in msgspec.structs.fields(RejectedLine)]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([getattr(line, column) for column in columns] for line in rejected)
+    return path
+
+
+async def _import(book_id: int, file: RawFile) -> tuple[ImportResult, list[RejectedLine]]:
     async with resolved(Settings.from_environment()) as settings, open_services(settings) as services:
         await books.must_exist(services.database, book_id)
-        return await services.daily.import_file(book_id, file)
+        result = await services.daily.import_file(book_id, file)
+        async with services.database.ledger_pool.acquire() as connection:
+            return result, await rejected_lines(connection, book_id=book_id, file_id=result.file_id)
 
 
 async def _run(book_id: int, on: date | None, *, dry_run: bool) -> RunResult:

@@ -53,3 +53,8 @@ INSERT INTO reconciliation.statement_balances (
 SELECT $1, $2, $3, balance.*
 FROM unnest($4::integer[], $5::text[], $6::text[], $7::text[], $8::date[], $9::date[], $10::bigint[], $11::bigint[])
     AS balance
+
+-- name: rejected_lines
+-- What a file held that was not kept as a line, in the file's order.
+SELECT line_number, field, reason, detail, amount_minor
+FROM reconciliation.rejected_lines WHERE book_id = $1 AND file_id = $2 ORDER BY line_number, field;
