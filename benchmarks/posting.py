@@ -2,7 +2,7 @@
 
 Closed loop: 1000 callers, each posts one entry, waits for its commit, posts the next. `ours` goes through
 `Ledger.post`; `copy` hands the same entries to a coalescer that builds the same rows (keys, entries, postings, with
-made-up balances) and sends them by binary COPY into the same tables of another database – no checks, no balances, no
+made-up balances) and sends them by binary COPY into the same tables under another book – no checks, no accounts, no
 chain, no replies. Rounds alternate; the ratio is paired, then the median is taken. `hot`: every entry credits one
 account; `spread`: both accounts random among 10,000.
 """

@@ -5,7 +5,7 @@
 --
 -- Entries are parallel arrays. Accounts are listed once each; postings name them by position in that list.
 -- Long ones are unnested side by side in a select list, which streams them; unnest(a, b, …) in FROM would first store
--- each array in a tuplestore of its own (about a tenth of the call).
+-- each array in a tuplestore of its own (some 5 % of the call).
 -- `p_posting_count[i]` postings in a row belong to entry i. Optional arrays (draws, drawable, available_on) may be NULL.
 -- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
 -- replayed_at[i] for what an earlier call had posted (NULL array: no replay),
