@@ -39,13 +39,18 @@ class TrafficStuck(Exception):
 
 
 class Shop(msgspec.Struct, kw_only=True):
-    """What traffic needs: the API, the payers' door, the world, and the vault's public key."""
+    """What traffic needs: the API, the payers' door, the world, and the vault's public key.
+
+    Attributes:
+        tokens: card token by merchant reference: a request that is sent again says the same.
+    """
 
     api: MerchantClient
     sandbox: SandboxControl
     world: str
     vault_url: str
     public_key: str
+    tokens: dict[str, str] = {}
 
 
 async def prepare(shop: Shop) -> None:
@@ -112,7 +117,18 @@ async def _play_one(shop: Shop, order: Order, known: dict[str, Any] | None) -> s
     intent = known or await _create(shop, order)
     if order.method == "promptpay":
         await _pay(shop, order, intent, again=known is not None)
+    elif known is None:
+        await _until_known(shop, order, intent)
     return str(intent["id"])
+
+
+async def _until_known(shop: Shop, order: Order, intent: dict[str, Any]) -> None:
+    """Ask again for a card payment while nobody knows what became of it: the API finds out, or sends it again."""
+    deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
+    while intent["status"] not in FINAL_STATUSES and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
+        await _create(shop, order)
+        intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
 
 
 async def _create(shop: Shop, order: Order) -> dict[str, Any]:
@@ -128,7 +144,9 @@ async def _create(shop: Shop, order: Order) -> dict[str, Any]:
     if order.befalls in LIVES_SECONDS:
         body["expires_in_seconds"] = LIVES_SECONDS[order.befalls]
     if order.card_number is not None:
-        body["card_token"] = await _card_token(shop, order.card_number)
+        if order.reference not in shop.tokens:
+            shop.tokens[order.reference] = await _card_token(shop, order.card_number)
+        body["card_token"] = shop.tokens[order.reference]
     try:
         return await shop.api.post("/v1/payment_intents", body, key=order.reference)
     except CallFailed as no:

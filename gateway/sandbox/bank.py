@@ -120,7 +120,7 @@ class BankController(Controller):
 async def account_day(world: World, on: date) -> AccountDay:
     """The bank account of a world on a business date."""
     lines = await world.connection.fetch(
-        "SELECT * FROM sandbox.bank_lines WHERE world = $1 AND booked_on = $2 ORDER BY id", world.name, on
+        "SELECT * FROM sandbox.bank_lines WHERE world = $1 AND booked_on = $2 ORDER BY position", world.name, on
     )
     return AccountDay(
         on=on,

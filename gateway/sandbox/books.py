@@ -14,7 +14,7 @@ _LISTS: Final = {
     "transfers": "SELECT id, amount_minor, fee_minor, fee_vat_minor, amount_minor - fee_minor - fee_vat_minor AS"
     " net_minor, created_at, arrives_on, paid_at FROM sandbox.transfers WHERE world = $1 ORDER BY created_at, id",
     "bank_lines": "SELECT id, booked_on, amount_minor, reference, description FROM sandbox.bank_lines "
-    "WHERE world = $1 ORDER BY booked_on, id",
+    "WHERE world = $1 ORDER BY booked_on, position",
     "payouts": "SELECT end_to_end_id, file_reference, amount_minor, execute_on, state, executed_on, returned_on"
     " FROM sandbox.payouts WHERE world = $1 ORDER BY end_to_end_id",
     "faults": "SELECT id, provider, operation, fault, remaining, amount_minor FROM sandbox.faults "

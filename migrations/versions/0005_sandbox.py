@@ -228,6 +228,7 @@ def _bank() -> None:
         CREATE TABLE sandbox.bank_lines (
             world text NOT NULL,
             id text NOT NULL,
+            position bigint GENERATED ALWAYS AS IDENTITY,
             booked_on date NOT NULL,
             amount_minor bigint NOT NULL CHECK (amount_minor <> 0),
             reference text NOT NULL,
