@@ -20,8 +20,8 @@ async def book(world: World, on: date, amount_minor: int, *, reference: str, des
         description: the text of `:86:`.
     """
     await world.connection.execute(
-        "INSERT INTO sandbox.bank_lines (world, id, booked_on, amount_minor, reference, description) "
-        "VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO sandbox.bank_lines (world, id, position, booked_on, amount_minor, reference, description) "
+        "SELECT $1, $2, coalesce(max(position), 0) + 1, $3, $4, $5, $6 FROM sandbox.bank_lines WHERE world = $1",
         world.name,
         short_id("L"),
         on,

@@ -228,12 +228,13 @@ def _bank() -> None:
         CREATE TABLE sandbox.bank_lines (
             world text NOT NULL,
             id text NOT NULL,
-            position bigint GENERATED ALWAYS AS IDENTITY,
+            position integer NOT NULL,
             booked_on date NOT NULL,
             amount_minor bigint NOT NULL CHECK (amount_minor <> 0),
             reference text NOT NULL,
             description text NOT NULL,
-            PRIMARY KEY (world, id)
+            PRIMARY KEY (world, id),
+            UNIQUE (world, position)
         )
         """,
         "CREATE INDEX ON sandbox.bank_lines (world, booked_on)",
