@@ -35,7 +35,6 @@ class MerchantClient:
             timeout=30,
             trust_env=False,
         )
-        self.retries = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,7 +71,6 @@ class MerchantClient:
         failure: Exception | None = None
         for attempt in range(ATTEMPTS_MAX):
             if attempt:
-                self.retries += 1
                 await asyncio.sleep(PAUSE_SECONDS)
             try:
                 response = await self._http.request(method, path, **options)

@@ -81,7 +81,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     janitor_poll_seconds: float = 1
     inbox_poll_seconds: float = 0.2
     delivery_poll_seconds: float = 0.2
-    refund_sweep_seconds: float = 30
     payout_sweep_seconds: float = 30
     registration_poll_seconds: float = 5
     scheduler_tick_seconds: float = 5
