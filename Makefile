@@ -13,10 +13,10 @@ PYTHON := python3
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fix lock clean
+.PHONY: help setup demo test test-long check bench bench-long fix lock clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Install everything into .venv; does nothing when that is done
 
@@ -33,6 +33,9 @@ demo: setup ## Run the whole path on loopback (ONCE=1 ends with an exit code, FR
 test: setup ## Run every test on throw-away servers (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+test-long: setup ## Run the ledger's tests with many more rounds, racers and examples (some minutes)
+	QUICKKUB_TESTS_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) tests/ledger
+
 check: setup ## Format, lint, types, import contracts, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -40,8 +43,11 @@ check: setup ## Format, lint, types, import contracts, migrations
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_schema.py tests/test_deployment.py
 
-bench: setup ## Measure posting as a ratio to raw COPY
-	$(BIN)/python -m benchmarks
+bench: setup ## Measure the ledger against its goals, six minutes (BENCH_JSON=file)
+	$(BIN)/python -m benchmarks $(if $(BENCH_JSON),--json $(BENCH_JSON))
+
+bench-long: setup ## The same at ten million entries, a quarter of an hour
+	$(BIN)/python -m benchmarks long $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 fix: setup ## Format, and mend what can be mended without thinking
 	$(BIN)/ruff format .

@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "sandbox": "gateway.commands.processes:sandbox",
     "servers": "gateway.commands.servers:servers",
     "database": "gateway.commands.database:database",
-    "ledger": "gateway.commands.ledger:ledger",
+    "ledger": "gateway.commands.ledger_proofs:ledger",
     "merchants": "gateway.commands.merchants:merchants",
     "operators": "gateway.commands.operators:operators",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",

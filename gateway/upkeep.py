@@ -1,15 +1,21 @@
 """What the house must have done for it now and then, by whichever worker comes first. Real time throughout."""
 
+from datetime import timedelta
 from typing import Final
 
-from gateway.foundation.clock import real_now
+from gateway.foundation.clock import business_date_of, real_now
 from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import LEDGER_MONTHS_AHEAD
-from ledger import months
+from ledger import holds, months
+from ledger.journal import Posted
+from ledger.posting import Ledger
 
 MONTHS_AHEAD: Final = 3
-"""How far ahead a running house makes room in its books; a new one has a year from its first migration."""
+"""How far ahead a running house makes room in its books; a new one begins with as much."""
+
+HOLDS_LOOKED_BACK: Final = timedelta(days=7)
+"""What is overdue for longer is for `quickkub ledger expire-holds`: a worker away so long has a person with it."""
 
 _log = get_logger("quickkub.upkeep")
 
@@ -22,6 +28,18 @@ async def make_months(database: Database) -> int:
         _log.info("months made ahead", extra={"months": made})
     await months_ahead(database)
     return made
+
+
+async def expire_holds(database: Database, ledger: Ledger) -> int:
+    """Give free, in every book, what is held beyond its time; returns how many holds. Any number may do it at once."""
+    now, expired = real_now(), 0
+    async with database.ledger_pool.acquire() as connection:
+        for book_id in await holds.books_with_expired_holds(connection, since=now - HOLDS_LOOKED_BACK, at=now):
+            results = await holds.expire_holds(connection, ledger, book_id, at=now, effective_on=business_date_of(now))
+            expired += sum(isinstance(result, Posted) and not result.replayed for result in results)
+    if expired:
+        _log.info("holds expired", extra={"holds": expired})
+    return expired
 
 
 async def months_ahead(database: Database) -> int:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from prometheus_client import start_http_server
 
-from gateway import jobs, upkeep
+from gateway import checkpoints, jobs, upkeep
 from gateway.bootstrap import Services, open_services
 from gateway.foundation.clock import real_now
 from gateway.foundation.embedded import ensure_port_free
@@ -25,6 +25,8 @@ PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
 JOB_POLL_SECONDS: Final = 0.5
 MONTHS_POLL_SECONDS: Final = 3600.0
 OLD_KEYS_POLL_SECONDS: Final = 86_400.0
+HOLDS_POLL_SECONDS: Final = 5.0
+CHECKPOINTS_POLL_SECONDS: Final = 600.0
 
 _log = get_logger("quickkub.worker")
 
@@ -95,6 +97,16 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop("jobs", lambda: run_job(services), JOB_POLL_SECONDS),
         Loop("registrations", _unhurried(services.register_pending), settings.registration_poll_seconds),
         Loop("months", _unhurried(lambda: upkeep.make_months(services.database)), MONTHS_POLL_SECONDS),
+        Loop(
+            "holds",
+            _unhurried(lambda: upkeep.expire_holds(services.database, services.ledger)),
+            HOLDS_POLL_SECONDS,
+        ),
+        Loop(
+            "checkpoints",
+            _unhurried(lambda: checkpoints.make_due(services.database, settings)),
+            CHECKPOINTS_POLL_SECONDS,
+        ),
         Loop("old_keys", services.idempotency.forget_old, OLD_KEYS_POLL_SECONDS),
     )
 

@@ -49,12 +49,16 @@ class AccountKind(IntEnum):
     CLEARING = 40
     FX_POSITION = 50
     CAPITAL = 51
+    RETAINED_EARNINGS = 52
     FEE_INCOME = 60
     FX_GAIN_LOSS = 61
     ROUNDING = 62
     PROVIDER_FEE_EXPENSE = 80
     BANK_FEE_EXPENSE = 81
     BAD_DEBT = 82
+
+    # Enum hashes its name in Python code; accounts are looked up by the thousand.
+    __hash__ = int.__hash__
 
 
 class KindRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,7 @@ class KindRules(msgspec.Struct, frozen=True, kw_only=True):
         code: number in the chart of accounts, as accountants order it.
         floor_minor: the lowest balance that an *authorising* entry may leave, or None for no limit.
             Recording entries may pass it and are reported as a breach.
+        ceiling_minor: the highest, likewise.
         owned: whether the account belongs to somebody (a merchant, provider, bank account …) or to the house (`-`).
     """
 
@@ -71,6 +76,7 @@ class KindRules(msgspec.Struct, frozen=True, kw_only=True):
     account_class: AccountClass
     normal_side: NormalSide
     floor_minor: int | None = None
+    ceiling_minor: int | None = None
     owned: bool = True
 
 
@@ -104,6 +110,7 @@ CHART: Final[dict[AccountKind, KindRules]] = {
     AccountKind.OUTPUT_VAT: _kind("2110", _LIABILITY, _C, owned=False),
     AccountKind.WHT_PAYABLE: _kind("2120", _LIABILITY, _C, owned=False),
     AccountKind.CAPITAL: _kind("3010", _EQUITY, _C, owned=False),
+    AccountKind.RETAINED_EARNINGS: _kind("3030", _EQUITY, _C, owned=False),
     AccountKind.FX_POSITION: _kind("3020", _EQUITY, _C),
     AccountKind.FEE_INCOME: _kind("4010", _INCOME, _C),
     AccountKind.FX_GAIN_LOSS: _kind("4910", _INCOME, _C, owned=False),

@@ -1,81 +1,156 @@
 """Entries as the parallel arrays of `ledger.post_entries_v1`, and its answer as results."""
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import asyncpg
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import AccountRef, JournalEntry, Posted, PostingResult, Refused
+from ledger.journal import AccountRef, HoldAct, JournalEntry, Posted, Posting, PostingResult, Refused
 from ledger.refusals import Refusal
 
-FLOOR_BREACHED, FREEZE_BREACHED = 1, 2
+FLOOR_BREACHED, FREEZE_BREACHED, CEILING_BREACHED, CLOSED_BREACHED, BOOKED_LATER = 1, 2, 4, 8, 16
+NUMBERS_KEPT_MAX: Final = 200_000
 
-Arguments = tuple[list[Any] | None, ...]
+Arguments = tuple[Any, ...]
 
 
-def arguments_of(entries: Sequence[JournalEntry]) -> Arguments:
-    """Arguments 2 … 20 of `post_entries_v1`; every account once, postings name them by position from 1."""
-    numbers: dict[AccountRef, int] = {}
-    counts: list[int] = []
-    debits: list[int] = []
-    credits_: list[int] = []
-    amounts: list[int] = []
-    available: list[Any] = []
-    reference_entries: list[int] = []
-    schemes: list[str] = []
-    values: list[str] = []
-    for number, entry in enumerate(entries, 1):
-        counts.append(len(entry.postings))
-        for posting in entry.postings:
-            debits.append(numbers.setdefault(posting.debit, len(numbers) + 1))
-            credits_.append(numbers.setdefault(posting.credit, len(numbers) + 1))
-            amounts.append(posting.amount_minor)
-            available.append(posting.available_on)
-        for reference in set(entry.references):
-            reference_entries.append(number)
-            schemes.append(reference.scheme)
-            values.append(reference.value)
-    drawing = any(entry.draw is not None for entry in entries)
-    drawable = any(entry.drawable_minor is not None for entry in entries)
-    return (
+class AccountNumbers:
+    """The numbers of a book's accounts that this process has met, so that they need not be looked up by name.
+
+    A number goes out with the account's fingerprint, so that a number learnt before a restore cannot hit another
+    account: the database refuses it, and `clear` forgets all.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[AccountRef, tuple[int, int]] = {}
+
+    def of_all(self, accounts: Iterable[AccountRef]) -> list[tuple[int, int] | None]:
+        """(number, fingerprint) of each, or None for one not met yet."""
+        return list(map(self._known.get, accounts))
+
+    def learn(self, account: AccountRef, number: int) -> None:
+        """Keep a number that the database gave for an account committed before."""
+        if len(self._known) >= NUMBERS_KEPT_MAX:
+            self._known.clear()
+        self._known[account] = number, fingerprint(account)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
+
+
+def fingerprint(account: AccountRef) -> int:
+    """The first 8 bytes of SHA-256(kind ‖ owner ‖ 0x00 ‖ currency), as bigint holds them."""
+    name = int(account.kind).to_bytes(2) + account.owner.encode() + b"\0" + account.currency.encode()
+    return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
+
+
+def arguments_of(
+    entries: Sequence[JournalEntry], groups: Sequence[int] | None = None, numbers: AccountNumbers | None = None
+) -> tuple[Arguments, list[AccountRef]]:
+    """Arguments 2 … of `post_entries_v1`, and the accounts that they name (to learn their numbers from the answer).
+
+    Every account stands once, postings name it by position from 1. What no entry has goes as NULL for all.
+
+    Args:
+        entries: in the order of posting.
+        groups: for each entry the number of its linked group (one after the other), 0 for none.
+        numbers: what is known of the book's accounts.
+    """
+    postings = [posting for entry in entries for posting in entry.postings]
+    positions: dict[AccountRef, int] = {}
+    place = positions.setdefault
+    debits = [place(posting.debit, len(positions) + 1) for posting in postings]
+    credits_ = [place(posting.credit, len(positions) + 1) for posting in postings]
+    known = [None] * len(positions) if numbers is None else numbers.of_all(positions)
+    named = [account for account, number in zip(positions, known, strict=True) if number is None]
+    currencies = {account.currency for account in positions}
+    arguments = (
         [entry.key for entry in entries],
         [int(entry.kind) for entry in entries],
         [entry.effective_on for entry in entries],
         [entry.caller for entry in entries],
         [entry.metadata for entry in entries],
-        [entry.draw and entry.draw.original_key for entry in entries] if drawing else None,
-        [entry.draw and entry.draw.amount_minor for entry in entries] if drawing else None,
-        [entry.drawable_minor for entry in entries] if drawable else None,
-        [int(account.kind) for account in numbers],
-        [account.owner for account in numbers],
-        [account.currency for account in numbers],
-        counts,
+        [len(entry.postings) for entry in entries],
         debits,
         credits_,
-        amounts,
-        available,
-        reference_entries,
-        schemes,
-        values,
+        [posting.amount_minor for posting in postings],
+        _or_null([posting.available_on for posting in postings]),
+        currencies.pop() if len(currencies) == 1 else None,
+        [number and number[0] for number in known],
+        [number and number[1] for number in known],
+        [positions[account] for account in named],
+        [int(account.kind) for account in named],
+        [account.owner for account in named],
+        [account.currency for account in named],
+        *_references(entries),
+        *_rare(entries, postings),
+        groups,
+        _or_null([entry.occurred_at for entry in entries]),
     )
+    return arguments, named
+
+
+def _references(entries: Sequence[JournalEntry]) -> Arguments:
+    """Number of the entry, scheme and value of every reference, each once an entry."""
+    references = [
+        (number, each) for number, entry in enumerate(entries, 1) if entry.references for each in set(entry.references)
+    ]
+    return (
+        [number for number, _ in references],
+        [each.scheme for _, each in references],
+        [each.value for _, each in references],
+    )
+
+
+def _rare(entries: Sequence[JournalEntry], postings: Sequence[Posting]) -> Arguments:
+    """Draws, reversals, holds and balancing postings; each array None when no entry has any."""
+
+    def of_hold(take: Callable[[HoldAct], Any]) -> list[Any]:
+        return [entry.hold and take(entry.hold) for entry in entries]
+
+    drawing = any(entry.draw is not None for entry in entries)
+    reversing = any(entry.reverses is not None for entry in entries)
+    holding = any(entry.hold is not None for entry in entries)
+    return (
+        [entry.draw and entry.draw.original_key for entry in entries] if drawing else None,
+        [entry.draw and entry.draw.amount_minor for entry in entries] if drawing else None,
+        _or_null([entry.drawable_minor for entry in entries]),
+        [entry.reverses for entry in entries] if reversing else None,
+        [posting.reverses_line for posting in postings] if reversing else None,
+        of_hold(lambda hold: int(hold.action)) if holding else None,
+        of_hold(lambda hold: hold.hold_key) if holding else None,
+        of_hold(lambda hold: hold.expires_at) if holding else None,
+        _or_null([posting.up_to and int(posting.up_to) for posting in postings]),
+    )
+
+
+def _or_null(values: list[Any]) -> list[Any] | None:
+    """The values, or None where there is none among them."""
+    return values if values.count(None) < len(values) else None
 
 
 def results_of(entries: Sequence[JournalEntry], answer: asyncpg.Record) -> list[PostingResult]:
     """The answer of `post_entries_v1`, one result for each entry, in the same order."""
     posted_at, replayed, breaches = answer["posted_at"], answer["replayed_at"], answer["breaches"]
-    if replayed is None and breaches is None and not any(answer["refusals"]):
+    amounts = answer["posted_minor"]
+    if replayed is None and breaches is None and amounts is None and not any(answer["refusals"]):
         return [
             Posted(key=entry.key, sequence=sequence, recorded_at=posted_at)
             for entry, sequence in zip(entries, answer["sequences"], strict=True)
         ]
     results: list[PostingResult] = []
+    line = 0
     for i, (entry, refusal, sequence) in enumerate(zip(entries, answer["refusals"], answer["sequences"], strict=True)):
+        first, line = line, line + len(entry.postings)
         if refusal:
             results.append(Refused(key=entry.key, refusal=Refusal(refusal)))
             continue
         first_recorded_at = replayed[i] if replayed else None
         breach = breaches[i] if breaches else 0
+        balancing = amounts is not None and any(posting.up_to for posting in entry.postings)
         results.append(
             Posted(
                 key=entry.key,
@@ -84,6 +159,10 @@ def results_of(entries: Sequence[JournalEntry], answer: asyncpg.Record) -> list[
                 replayed=first_recorded_at is not None,
                 floor_breached=bool(breach & FLOOR_BREACHED),
                 freeze_breached=bool(breach & FREEZE_BREACHED),
+                ceiling_breached=bool(breach & CEILING_BREACHED),
+                closed_breached=bool(breach & CLOSED_BREACHED),
+                booked_later=bool(breach & BOOKED_LATER),
+                amounts_minor=tuple(amounts[first:line]) if balancing else (),
             )
         )
     return results

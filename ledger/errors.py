@@ -48,6 +48,20 @@ class EntryMalformed(LedgerError):
     code = "ledger_entry_malformed"
 
 
+class AccountNumbersStale(LedgerError):
+    """A kept account number is another account's by now (the books were restored); nothing was posted."""
+
+    code = "ledger_account_numbers_stale"
+    retryable = True
+
+
+class CursorLost(LedgerError):
+    """The consumer's cursor is not where this process left it, or another process has its turn."""
+
+    code = "ledger_cursor_lost"
+    retryable = True
+
+
 class BookNotFound(LedgerError):
     """There is no such book."""
 
@@ -64,3 +78,33 @@ class InvariantBroken(LedgerError):
     """The books contradict themselves; posting to this book must stop."""
 
     code = "ledger_invariant_broken"
+
+
+class MonthArchived(LedgerError):
+    """What was asked for lies in a month that was archived: read its export, or restore the month."""
+
+    code = "ledger_month_archived"
+
+
+class ArchivingRefused(LedgerError):
+    """The month cannot be archived or restored; nothing was changed."""
+
+    code = "ledger_archiving_refused"
+
+
+class CheckpointContradicted(LedgerError):
+    """A published checkpoint says other than the books, and no restore is on the record."""
+
+    code = "ledger_checkpoint_contradicted"
+
+
+class CheckpointMalformed(LedgerError):
+    """A published checkpoint cannot be read, or is not signed with our key."""
+
+    code = "ledger_checkpoint_malformed"
+
+
+class NotProvable(LedgerError):
+    """The entries are not there, or no checkpoint covers them yet."""
+
+    code = "ledger_not_provable"

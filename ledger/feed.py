@@ -8,9 +8,10 @@ from uuid import UUID
 
 import msgspec
 
+from ledger.archives import archive_before
 from ledger.balances import columns_of
 from ledger.encoding import account_ref
-from ledger.journal import AccountRef, EntryKind, ExternalReference
+from ledger.journal import AccountRef, EntryKind, ExternalReference, HoldAction
 from ledger.posting import Connection
 from ledger.queries import QUERIES
 
@@ -22,6 +23,8 @@ class RecordedPosting(msgspec.Struct, frozen=True, kw_only=True):
         line: number within the entry, from 1.
         debit_balance_after: the debit account's balance after this posting, on its normal side.
         credit_balance_after: the credit account's balance after this posting, on its normal side.
+        reverses_line: in a reversal, the line of the original that this posting undoes.
+        up_to_minor: what a balancing posting asked for; `amount_minor` is what there was.
     """
 
     sequence: int
@@ -32,6 +35,8 @@ class RecordedPosting(msgspec.Struct, frozen=True, kw_only=True):
     available_on: date | None
     debit_balance_after: int
     credit_balance_after: int
+    reverses_line: int | None = None
+    up_to_minor: int | None = None
 
 
 class RecordedEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +46,12 @@ class RecordedEntry(msgspec.Struct, frozen=True, kw_only=True):
         draws_on: sequence of the entry that this one draws on.
         drawn_minor: > 0 drew on it, < 0 gave a draw back.
         drawable_minor: how much later entries may draw on this one.
+        booked_on: first open day of the books, where the business date lay in a period that was closing or closed.
+        occurred_at: for imported history, when it happened elsewhere.
+        group_first: first sequence of the linked group that this entry was posted with.
+        reverses: sequence of the entry that this one undoes.
+        hold_action: what this entry did to a hold.
+        hold: sequence of the entry that placed the hold which this one resolves.
     """
 
     sequence: int
@@ -56,6 +67,12 @@ class RecordedEntry(msgspec.Struct, frozen=True, kw_only=True):
     drawn_minor: int | None
     drawable_minor: int | None
     block_number: int
+    booked_on: date | None = None
+    occurred_at: datetime | None = None
+    group_first: int | None = None
+    reverses: int | None = None
+    hold_action: HoldAction | None = None
+    hold: int | None = None
 
 
 class PendingMark(NamedTuple):
@@ -85,20 +102,43 @@ async def head(connection: Connection, book_id: int) -> int:
 
 
 async def read_entries(connection: Connection, book_id: int, *, after: int, limit: int) -> list[RecordedEntry]:
-    """The next entries after a sequence, oldest first. Follow with `after` = the last sequence got."""
-    return await _whole(connection, book_id, await connection.fetch(QUERIES["entries_after"], book_id, after, limit))
+    """The next entries after a sequence, oldest first. Follow with `after` = the last sequence got.
+
+    Raises:
+        MonthArchived: the next entry is not in the books any more.
+    """
+    rows = await connection.fetch(QUERIES["entries_after"], book_id, after, limit)
+    if not rows or rows[0]["sequence"] != after + 1:
+        await archive_before(connection, book_id, cut=after)
+    return await _whole(connection, book_id, rows)
 
 
 async def entry_by_key(connection: Connection, book_id: int, key: UUID) -> RecordedEntry | None:
-    """The entry posted under a key."""
+    """The entry posted under a key.
+
+    Raises:
+        MonthArchived: it was posted, and is not in the books any more.
+    """
     found = await _whole(connection, book_id, await connection.fetch(QUERIES["entry_by_key"], book_id, key))
-    return found[0] if found else None
+    if found:
+        return found[0]
+    for row in await connection.fetch(QUERIES["keys_at"], book_id, [key]):
+        await archive_before(connection, book_id, cut=row["sequence"] - 1)
+    return None
 
 
 async def entry_by_sequence(connection: Connection, book_id: int, sequence: int) -> RecordedEntry | None:
-    """The entry with a sequence."""
+    """The entry with a sequence.
+
+    Raises:
+        MonthArchived: it is not in the books any more.
+    """
     found = await entries_at(connection, book_id, [sequence])
-    return found[0] if found else None
+    if found:
+        return found[0]
+    if sequence > 0:
+        await archive_before(connection, book_id, cut=sequence - 1)
+    return None
 
 
 async def entries_at(connection: Connection, book_id: int, sequences: Sequence[int]) -> list[RecordedEntry]:
@@ -200,6 +240,12 @@ def _entry(row: Any, postings: Sequence[Any], references: Sequence[Any]) -> Reco
         drawn_minor=row["drawn_minor"],
         drawable_minor=row["drawable_minor"],
         block_number=row["block_number"],
+        booked_on=row["booked_on"],
+        occurred_at=row["occurred_at"],
+        group_first=row["group_first"],
+        reverses=row["reverses"],
+        hold_action=row["hold_action"] and HoldAction(row["hold_action"]),
+        hold=row["hold"],
     )
 
 
@@ -213,4 +259,6 @@ def _posting(row: Any) -> RecordedPosting:
         available_on=row["available_on"],
         debit_balance_after=row["debit_balance_after"],
         credit_balance_after=row["credit_balance_after"],
+        reverses_line=row["reverses_line"],
+        up_to_minor=row["up_to_minor"],
     )

@@ -5,7 +5,7 @@ An entry is one or more postings that are true together.
 """
 
 from datetime import date, datetime
-from enum import IntEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Final
 from uuid import UUID
 
@@ -38,11 +38,67 @@ class EntryKind(IntEnum):
     PAYOUT_PAID = 401
     PAYOUT_REJECTED = 402
     PAYOUT_RETURNED = 403
+    FX_EXCHANGED = 500
+    FX_REVALUED = 501
+    BOOK_TRANSFER_SENT = 600
+    BOOK_TRANSFER_RECEIVED = 601
+    HOLD_PLACED = 700
+    HOLD_POSTED = 701
+    HOLD_RELEASED = 702
+    HOLD_EXPIRED = 703
     OPERATOR_ENTRY = 900
+    ENTRY_REVERSED = 901
+    PERIOD_ADJUSTED = 902
+    YEAR_CLOSED = 903
+    HISTORY_IMPORTED = 904
 
 
-AUTHORISING: Final = frozenset({EntryKind.REFUND_RESERVED, EntryKind.PAYOUT_REQUESTED, EntryKind.OPERATOR_ENTRY})
-"""Entries that respect floors, freezes and closed periods. All others record what already happened."""
+class EntryMode(StrEnum):
+    """What may refuse an entry, by its kind.
+
+    `recording` says what happened: no floor, freeze or closed period refuses it. `authorising` asks: all of them do.
+    `adjusting` asks too, and may still go into a period that is closing.
+    """
+
+    RECORDING = "recording"
+    AUTHORISING = "authorising"
+    ADJUSTING = "adjusting"
+
+
+AUTHORISING: Final = frozenset(
+    {
+        EntryKind.REFUND_RESERVED,
+        EntryKind.PAYOUT_REQUESTED,
+        EntryKind.FX_EXCHANGED,
+        EntryKind.FX_REVALUED,
+        EntryKind.BOOK_TRANSFER_SENT,
+        EntryKind.HOLD_PLACED,
+        EntryKind.HOLD_POSTED,
+        EntryKind.OPERATOR_ENTRY,
+        EntryKind.ENTRY_REVERSED,
+    }
+)
+ADJUSTING: Final = frozenset({EntryKind.PERIOD_ADJUSTED, EntryKind.YEAR_CLOSED})
+POSTABLE: Final = frozenset(
+    {
+        EntryKind.FX_EXCHANGED,
+        EntryKind.FX_REVALUED,
+        EntryKind.HOLD_PLACED,
+        EntryKind.HOLD_POSTED,
+        EntryKind.HOLD_RELEASED,
+        EntryKind.OPERATOR_ENTRY,
+        EntryKind.ENTRY_REVERSED,
+        EntryKind.PERIOD_ADJUSTED,
+    }
+)
+"""What operators may post by themselves; every other entry is made by the part of the product whose event it is."""
+
+
+def mode_of(kind: EntryKind) -> EntryMode:
+    """The mode of a kind, as the database's `entry_kinds` has it."""
+    if kind in ADJUSTING:
+        return EntryMode.ADJUSTING
+    return EntryMode.AUTHORISING if kind in AUTHORISING else EntryMode.RECORDING
 
 
 class AccountRef(msgspec.Struct, frozen=True, order=True):
@@ -53,24 +109,41 @@ class AccountRef(msgspec.Struct, frozen=True, order=True):
     currency: str = "THB"
 
 
+class UpTo(IntFlag):
+    """Whose limit a balancing posting stops at: it posts as much as there is, up to its amount."""
+
+    DEBIT_LIMIT = 1
+    CREDIT_LIMIT = 2
+
+
 class Posting(msgspec.Struct, frozen=True, kw_only=True):
     """One amount from the credit account to the debit account.
 
     Attributes:
         available_on: business date on which money in `merchant_pending` becomes available; set on every
             posting that touches that account and on no other.
+        up_to: a balancing posting: what is posted is the amount or as much as the limits of these accounts leave,
+            whichever is less; nothing at all is refused (`nothing_available`).
+        reverses_line: in a reversal, the line of the original that this posting undoes.
     """
 
     debit: AccountRef
     credit: AccountRef
     amount_minor: int
     available_on: date | None = None
+    up_to: UpTo | None = None
+    reverses_line: int | None = None
 
     def __post_init__(self) -> None:
         """Hold what the type cannot say: bigint range, and `available_on` exactly where it belongs."""
         assert self.amount_minor <= AMOUNT_MINOR_MAX, "amount beyond bigint"
-        pending = AccountKind.MERCHANT_PENDING in {self.debit.kind, self.credit.kind}
+        pending = self.touches_pending(self.debit, self.credit)
         assert pending == (self.available_on is not None), "available_on belongs to merchant_pending, always"
+
+    @staticmethod
+    def touches_pending(debit: AccountRef, credit: AccountRef) -> bool:
+        """Whether a posting between these accounts needs `available_on`."""
+        return AccountKind.MERCHANT_PENDING in {debit.kind, credit.kind}
 
 
 class ExternalReference(msgspec.Struct, frozen=True):
@@ -91,6 +164,33 @@ class Draw(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class HoldAction(IntEnum):
+    """What an entry does to a hold; 2 … 4 resolve it, which happens at most once."""
+
+    PLACE = 1
+    POST = 2
+    RELEASE = 3
+    EXPIRE = 4
+
+
+class HoldAct(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes an entry place or resolve a hold; see `holds.py`, which builds such entries.
+
+    Attributes:
+        hold_key: key of the entry that placed the hold; None when placing.
+        expires_at: when placing, the moment from which the hold cannot be posted any more; None = never.
+    """
+
+    action: HoldAction
+    hold_key: UUID | None = None
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        """A hold is placed by itself and resolved by name."""
+        assert (self.action == HoldAction.PLACE) == (self.hold_key is None), "who resolves names the hold"
+        assert self.expires_at is None or self.action == HoldAction.PLACE, "a hold expires as it was placed"
+
+
 class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An entry to be posted. Everything in it is decided by the caller's own row, so a retry is identical.
 
@@ -100,6 +200,10 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
         drawable_minor: how much later entries may draw on this one; None = nothing can.
         metadata: bytes as received, sealed as they are; no names, account numbers or e-mail in them.
         caller: who asked, an opaque id (`acct_…`, `op_…`, `system`).
+        reverses: key of the entry that this one undoes, in full or in part (kind `ENTRY_REVERSED`; `reversals.py`).
+        hold: what this entry does to a hold (kinds `HOLD_…`). Only HOLD_POSTED moves money.
+        occurred_at: for imported history, when it happened elsewhere: never before the last imported moment of the
+            book, never in the future.
     """
 
     key: UUID
@@ -111,6 +215,15 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     drawable_minor: int | None = None
     metadata: bytes = b""
     caller: str = "system"
+    reverses: UUID | None = None
+    hold: HoldAct | None = None
+    occurred_at: datetime | None = None
+
+
+class LinkedGroup(msgspec.Struct, frozen=True):
+    """Entries that are posted all or none: one refusal refuses them all (the others with `group_refused`)."""
+
+    entries: tuple[JournalEntry, ...]
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +234,11 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
         replayed: an earlier call posted it; this is that entry.
         floor_breached: a recording entry took an account below its floor: alert.
         freeze_breached: a recording entry moved a frozen account: alert.
+        ceiling_breached: a recording entry took an account above its ceiling: alert.
+        closed_breached: a recording entry moved a closed account: alert.
+        booked_later: its business date lies in a period that is closing or closed, so it is booked on the first open
+            day and keeps its date.
+        amounts_minor: what the postings moved, where one was balancing; else empty.
     """
 
     key: UUID
@@ -129,6 +247,10 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     replayed: bool = False
     floor_breached: bool = False
     freeze_breached: bool = False
+    ceiling_breached: bool = False
+    closed_breached: bool = False
+    booked_later: bool = False
+    amounts_minor: tuple[int, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,13 +7,15 @@ transaction (it turns read-only). `Ledger.post` is for everybody else: it coales
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from itertools import islice
+from typing import Final, cast
 
 import asyncpg
 
 from ledger.coalescing import Coalescer
-from ledger.encoding import arguments_of, results_of
+from ledger.encoding import AccountNumbers, arguments_of, results_of
 from ledger.errors import (
+    AccountNumbersStale,
     BookConflict,
     BookNotFound,
     EntryMalformed,
@@ -24,9 +26,10 @@ from ledger.errors import (
     MonthMissing,
     OutcomeUnknown,
 )
-from ledger.journal import JournalEntry, PostingResult
+from ledger.journal import JournalEntry, LinkedGroup, Posted, PostingResult
+from ledger.queries import QUERIES
 
-POST_ENTRIES: Final = f"SELECT * FROM ledger.post_entries_v1({', '.join(f'${n}' for n in range(1, 21))})"
+POST_ENTRIES: Final = f"SELECT * FROM ledger.post_entries_v1({', '.join(f'${n}' for n in range(1, 33))})"
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """What takes a statement: a connection of asyncpg, or one lent by its pool."""
@@ -51,6 +54,7 @@ ERRORS_BY_STATE: Final[dict[str, type[LedgerError]]] = {
     "QK001": BookNotFound,
     "QK004": InvariantBroken,
     "QK006": BookConflict,
+    "QK007": AccountNumbersStale,
     "55P03": LedgerBusy,  # lock_not_available: somebody holds the book longer than lock_timeout
     "57014": LedgerBusy,  # query_canceled: statement_timeout
     "40P01": LedgerBusy,  # deadlock_detected: a caller broke the lock order; its turn comes again
@@ -80,28 +84,72 @@ def ledger_error(error: Exception) -> LedgerError:
     return EntryMalformed(str(error))  # the driver could not encode a value
 
 
-async def post_entries(connection: Connection, book_id: int, entries: Sequence[JournalEntry]) -> list[PostingResult]:
+async def post_entries(
+    connection: Connection,
+    book_id: int,
+    entries: Sequence[JournalEntry | LinkedGroup],
+    *,
+    numbers: AccountNumbers | None = None,
+) -> list[PostingResult]:
     """Post entries to one book, in order, on the caller's transaction; results are in the same order.
 
-    Locks the book's row until the transaction ends. A refusal refuses its entry only. Nothing may follow but COMMIT:
-    later writes are refused by the server. Nothing is posted before the caller's COMMIT has been acknowledged.
+    Locks the book's row until the transaction ends. A refusal refuses its entry, or its linked group, only. Nothing
+    may follow but COMMIT: later writes are refused by the server. Nothing is posted before the caller's COMMIT has
+    been acknowledged.
 
     Args:
         connection: in a READ COMMITTED transaction (or none: then the call commits itself).
         book_id: the one book of all these entries.
-        entries: any number; an empty list does nothing.
+        entries: any number; an empty list does nothing. A linked group gives a result for each of its entries.
+        numbers: what this process knows of the book's accounts; it learns more.
 
     Raises:
-        LedgerError: infrastructure; the caller's transaction is lost and nothing was posted.
+        OutcomeUnknown: outside a transaction only: the line was lost, before or after the call committed itself.
+        LedgerError: other infrastructure; the caller's transaction is lost and nothing was posted.
     """
-    if not entries:
+    flat, groups = _flattened(entries)
+    if not flat:
         return []
+    commits_itself = not connection.is_in_transaction()
     try:
-        answer = await connection.fetchrow(POST_ENTRIES, book_id, *arguments_of(entries))
+        arguments, named = arguments_of(flat, groups, numbers)
+        answer = await connection.fetchrow(POST_ENTRIES, book_id, *arguments)
     except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
-        raise ledger_error(error) from error
+        failure = ledger_error(error)
+        if commits_itself and isinstance(error, CONNECTION_LOST):
+            failure = OutcomeUnknown(str(error))
+        if numbers is not None and isinstance(failure, AccountNumbersStale):
+            numbers.clear()
+        raise failure from error
     assert answer is not None, "a function call gives one row"
-    return results_of(entries, answer)
+    if numbers is not None and named:
+        for account, number in zip(named, answer["found_ids"], strict=True):
+            if number is not None:
+                numbers.learn(account, number)
+    return results_of(flat, answer)
+
+
+def _flattened(entries: Sequence[JournalEntry | LinkedGroup]) -> tuple[Sequence[JournalEntry], list[int] | None]:
+    """The entries one after the other, and the number of each one's group (None: there is no group)."""
+    if not any(isinstance(each, LinkedGroup) for each in entries):
+        return cast("Sequence[JournalEntry]", entries), None
+    flat: list[JournalEntry] = []
+    groups: list[int] = []
+    for number, each in enumerate(entries, 1):
+        if isinstance(each, LinkedGroup):
+            flat += each.entries
+            groups += [number] * len(each.entries)
+        else:
+            flat.append(each)
+            groups.append(0)
+    return flat, groups
+
+
+async def keeps_nothing(connection: Connection) -> None:
+    """For `asyncpg.create_pool(reset=…)`: posting leaves nothing in a session, so nothing need be asked to forget it.
+
+    The usual reset is one more question to the server for each call that posts.
+    """
 
 
 class Ledger:
@@ -111,13 +159,22 @@ class Ledger:
         pool: connections of the app role; sessions set lock_timeout and idle_in_transaction_session_timeout.
         max_batch: most entries of one call to the database.
         queue_limit: most entries that may wait, for each book.
+        on_posted: told (book, last new sequence) after each COMMIT that posted something; must not wait or fail.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, max_batch: int = 2000, queue_limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        max_batch: int = 2000,
+        queue_limit: int = 10_000,
+        on_posted: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._pool = pool
+        self._on_posted = on_posted
         self._max_batch = max_batch
         self._queue_limit = queue_limit
-        self._books: dict[int, Coalescer[JournalEntry, PostingResult]] = {}
+        self._books: dict[int, Coalescer[JournalEntry | LinkedGroup, list[PostingResult]]] = {}
 
     async def post(self, book_id: int, entry: JournalEntry) -> PostingResult:
         """Post one entry; when this returns, it is committed (or refused and nothing moved).
@@ -127,34 +184,60 @@ class Ledger:
             OutcomeUnknown: the server was lost while committing and cannot be asked; post the same entry again.
             LedgerError: other infrastructure; not posted.
         """
-        coalescer = self._books.get(book_id)
-        if coalescer is None:
-            coalescer = Coalescer(self._flush_into(book_id), max_batch=self._max_batch, queue_limit=self._queue_limit)
-            self._books[book_id] = coalescer
-        return await coalescer.submit(entry)
+        return (await self._coalescer(book_id).submit(entry))[0]
+
+    async def post_group(self, book_id: int, entries: Sequence[JournalEntry]) -> list[PostingResult]:
+        """Post entries all or none, in order; one result for each. Raises what `post` raises."""
+        return await self._coalescer(book_id).submit(LinkedGroup(tuple(entries)))
 
     async def close(self) -> None:
         """Refuse new entries and wait for those taken. The pool stays its owner's."""
         for coalescer in self._books.values():
             await coalescer.close()
 
-    def _flush_into(self, book_id: int) -> Callable[[Sequence[JournalEntry]], Awaitable[list[PostingResult]]]:
-        async def flush(entries: Sequence[JournalEntry]) -> list[PostingResult]:
+    def _coalescer(self, book_id: int) -> Coalescer[JournalEntry | LinkedGroup, list[PostingResult]]:
+        coalescer = self._books.get(book_id)
+        if coalescer is None:
+            coalescer = Coalescer(self._flush_into(book_id), max_batch=self._max_batch, queue_limit=self._queue_limit)
+            self._books[book_id] = coalescer
+        return coalescer
+
+    def _flush_into(
+        self, book_id: int
+    ) -> Callable[[Sequence[JournalEntry | LinkedGroup]], Awaitable[list[list[PostingResult]]]]:
+        numbers = AccountNumbers()
+
+        async def flush(entries: Sequence[JournalEntry | LinkedGroup]) -> list[list[PostingResult]]:
+            first_loss: LedgerError
             async with self._lent() as connection:
+                backend = connection.get_server_pid()
                 try:
-                    return await post_entries(connection, book_id, entries)
-                except LedgerUnavailable as lost:
+                    results = await post_entries(connection, book_id, entries, numbers=numbers)
+                    self._tell(book_id, results)
+                    return _by_item(entries, results)
+                except (OutcomeUnknown, AccountNumbersStale) as lost:
                     first_loss = lost
             # The call commits itself, so it may have been lost before or after COMMIT, and its backend may still be
-            # at it. Posting the same keys again asks under the book's lock: it waits for that backend, and gives
-            # back as a replay what was posted.
+            # at it, or not even have read it. It is ended first: else a refusal below would not be final, because
+            # the first call could still arrive when there is money. Then posting the same keys again asks under the
+            # book's lock, and gives back as a replay what was posted.
             try:
                 async with self._lent() as connection:
-                    return await post_entries(connection, book_id, entries)
+                    if isinstance(first_loss, OutcomeUnknown):
+                        await _end_backend(connection, backend)
+                    results = await post_entries(connection, book_id, entries, numbers=numbers)
+                    self._tell(book_id, results)
+                    return _by_item(entries, results)
             except LedgerError as error:
                 raise OutcomeUnknown(str(first_loss)) from error
 
         return flush
+
+    def _tell(self, book_id: int, results: Sequence[PostingResult]) -> None:
+        if self._on_posted is not None:
+            new = [each.sequence for each in results if isinstance(each, Posted) and not each.replayed]
+            if new:
+                self._on_posted(book_id, new[-1])
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
@@ -168,3 +251,25 @@ class Ledger:
         finally:
             with suppress(*CONNECTION_LOST):
                 await self._pool.release(connection)
+
+
+async def _end_backend(connection: Connection, backend: int) -> None:
+    """Return when a backend of our own role is gone, and with it whatever it had not yet read.
+
+    Raises:
+        LedgerError: it could not be ended in time, or the line is lost again.
+    """
+    try:
+        ended = await connection.fetchval(QUERIES["end_backend"], backend)
+    except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
+        raise ledger_error(error) from error
+    if ended is False:
+        raise LedgerUnavailable(f"backend {backend} does not end")
+
+
+def _by_item(entries: Sequence[JournalEntry | LinkedGroup], results: list[PostingResult]) -> list[list[PostingResult]]:
+    """The results of each item handed in: one for an entry, all of its own for a group."""
+    if len(results) == len(entries):
+        return [[result] for result in results]
+    following = iter(results)
+    return [list(islice(following, len(each.entries) if isinstance(each, LinkedGroup) else 1)) for each in entries]

@@ -1,10 +1,11 @@
-"""Named queries: the read-only SQL of this package, from `sql/queries.sql`."""
+"""Named queries: the read-only SQL of this package, from `sql/queries.sql` and `sql/account_queries.sql`."""
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_SQL: Final = Path(__file__).parent / "sql"
 
 
 def load_queries(path: Path) -> dict[str, str]:
@@ -13,4 +14,16 @@ def load_queries(path: Path) -> dict[str, str]:
     return {name: statement.strip().rstrip(";") for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
-QUERIES: Final = load_queries(Path(__file__).parent / "sql" / "queries.sql")
+QUERIES: Final = load_queries(_SQL / "queries.sql") | load_queries(_SQL / "account_queries.sql")
+
+
+async def fetch_range(connection: Any, name: str, *arguments: Any) -> list[Any]:
+    """The rows of a named query that adds up a whole range of entries.
+
+    Entries and postings of a range are joined by hashing: a planner that has no statistics yet would believe that there
+    are few and compare each with each.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
+        rows: list[Any] = await connection.fetch(QUERIES[name], *arguments)
+        return rows

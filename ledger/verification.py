@@ -1,27 +1,80 @@
 """Verification: re-adds the books by another road and says whether they are what they claim to be.
 
-Every check is named and stands alone in `checks.py`. The books are read forward in chunks, each statement a
-transaction of its own, so no snapshot stays open and posting goes on meanwhile: what is verified is the books up to
-the head at the start. Memory grows with the number of accounts and of entries drawn on, not with the history.
+Every check is named and stands alone. The books are read forward in ranges of whole blocks; the database adds within a
+range (`sql/verification.sql`, none of it code of posting), Python carries between ranges. Each question is a
+transaction of its own, so no snapshot stays open, nothing is locked and posting goes on meanwhile: verification
+follows the head until little is left. Memory grows with the number of accounts and of entries drawn on, not with the
+history. With `independent` everything is added and hashed in Python instead.
 """
 
-from collections import defaultdict
+import asyncio
+import secrets
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ledger.checks import SCANS, SINGLE_CHECKS, Chunk, Problems, Row
+from ledger import checks_in_python
+from ledger.archives import archives, newest_archive, verification_start
+from ledger.checks import Answers, Head, Problems, Range, Row, Scan, Start, ask, from_lines
+from ledger.checks_of_accounts import account_days, periods_closed
+from ledger.checks_of_functions import code
+from ledger.checks_of_ranges import RANGE_SCANS
+from ledger.checks_of_schema import guards, kinds, trial_balance_zero
 from ledger.errors import BookNotFound
 from ledger.posting import Connection
 from ledger.queries import QUERIES
 
-CHUNK_BLOCKS: Final = 2_000
-CHUNK_ENTRIES: Final = 5_000
+SCANS: Final[tuple[type[Scan], ...]] = RANGE_SCANS
+"""Read the books forward. The order of both is the order of the report."""
+SingleCheck = Callable[[Connection, int, int], Awaitable[Problems]]
+"""(connection, book, last sequence verified) → problems."""
+
+
+async def _account_days(connection: Connection, book_id: int, cut: int) -> Problems:
+    """Days are added up from the first entry on, so only while every entry is in the books."""
+    archive = await newest_archive(connection, book_id)
+    if archive is not None:
+        return Problems(note=f"not added up: entries through {archive.head.last_sequence} are archived")
+    return await _through_the_last_entry(account_days)(connection, book_id, cut)
+
+
+def _through_the_last_entry(check: Callable[[Connection, int, int], AsyncIterator[str]]) -> SingleCheck:
+    """A block that lies about its range must not send a check counting to 2⁶³."""
+
+    async def clamped(connection: Connection, book_id: int, cut: int) -> Problems:
+        greatest = await connection.fetchval(QUERIES["greatest_sequence"], book_id)
+        return await from_lines(check)(connection, book_id, min(cut, greatest))
+
+    return clamped
+
+
+SINGLE_CHECKS: Final[dict[str, SingleCheck]] = {
+    "account_days": _account_days,
+    "periods_closed": _through_the_last_entry(periods_closed),
+    "trial_balance_zero": trial_balance_zero,
+    "kinds": kinds,
+    "archives": archives,
+    "code": code,
+    "guards": guards,
+}
+"""Ask by themselves, up to the head at the start."""
+
+RANGE_ENTRIES: Final = 2_000
+LEFT_ENTRIES: Final = 10_000
+RANGE_ENTRIES_MIN, RANGE_ENTRIES_MAX = 500, 100_000
+RANGE_BLOCKS: Final = 20_000
+RANGE_SECONDS: Final = 1
+RANGES_AHEAD: Final = 4
+EXTENSIONS_MAX: Final = 10
 PROBLEMS_SHOWN: Final = 5
 
+SETTINGS: Final = """SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
+    set_config('random_page_cost', '1.1', true)"""
+
 Progress = Callable[[int, int], None]
-"""Told (entries read, entries to read) after each chunk."""
+"""Told (last sequence verified, last to be verified) after each range."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,10 +92,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What verification found, up to the head at its start.
+    """What verification found.
 
     Attributes:
-        head: the last sequence verified.
+        head: the last sequence verified: the head at the start, or a later one.
         head_hash: hash of the block that holds it: compare it with a checkpoint kept elsewhere.
     """
 
@@ -57,36 +110,68 @@ class VerificationReport(msgspec.Struct, frozen=True, kw_only=True):
         return all(check.passed for check in self.checks)
 
 
-async def verify(connection: Connection, book_id: int, *, progress: Progress | None = None) -> VerificationReport:
+async def verify(
+    connection: Connection,
+    book_id: int,
+    *,
+    beside: Sequence[Connection] = (),
+    independent: bool = False,
+    published: SingleCheck | None = None,
+    progress: Progress | None = None,
+) -> VerificationReport:
     """Run every check on a book; takes no lock.
 
     Args:
         connection: outside any transaction; rights to read are enough (app or auditor).
         book_id: the book.
-        progress: called after each chunk.
+        beside: more connections of the same kind; each reads ranges of its own at the same time.
+        independent: add and hash in Python, from the rows.
+        published: compares with what was published outside the database (`checks_of_checkpoints.against`).
+        progress: called after each range.
 
     Raises:
         BookNotFound: there is no such book.
     """
-    assert not connection.is_in_transaction(), "verification must not keep a snapshot open"
-    return await run_checks(connection, book_id, progress)
+    connections = [connection, *beside]
+    for each in connections:
+        assert not each.is_in_transaction(), "verification must not keep a snapshot open"
+    return await run_checks(connections, book_id, independent=independent, published=published, progress=progress)
 
 
-async def run_checks(connection: Connection, book_id: int, progress: Progress | None = None) -> VerificationReport:
+async def run_checks(
+    connections: Sequence[Connection],
+    book_id: int,
+    *,
+    independent: bool = False,
+    published: SingleCheck | None = None,
+    progress: Progress | None = None,
+) -> VerificationReport:
     """`verify` without its care for snapshots: for tests that roll back what they did to the books."""
-    newest: Any = await connection.fetchrow(QUERIES["newest_block"], book_id)
-    if newest is None:
-        raise BookNotFound(f"no book {book_id}, or it has lost all its blocks")
-    cut = newest["last_sequence"]
-    scans = [scan() for scan in SCANS]
-    async for chunk in _chunks(connection, book_id, newest):
-        for scan in scans:
-            scan.read(chunk)
-        if progress is not None:
-            progress(min(chunk.last, cut), cut)
-    checks = [await _finished(scan.name, scan.finish, connection, book_id, cut) for scan in scans]
-    checks += [await _finished(name, check, connection, book_id, cut) for name, check in SINGLE_CHECKS.items()]
-    return VerificationReport(book_id=book_id, head=cut, head_hash=newest["hash"], checks=tuple(checks))
+    plan, seed = await Plan.make(connections[0], book_id), secrets.randbits(62)
+    scans = [
+        (checks_in_python.PYTHON_SCANS.get(scan.name, scan) if independent else scan)(plan.start, seed)
+        for scan in SCANS
+    ]
+    singles = SINGLE_CHECKS | ({} if published is None else {"published_checkpoints": published})
+    reader, found, first_cut = _Reader(plan, scans, progress), dict[str, Check](), plan.newest.last_sequence
+    waiting = list(singles.items())
+
+    async def work(connection: Connection, *, reads_first: bool) -> None:
+        if reads_first:
+            await reader.read(connection, seed)
+        while waiting:
+            name, check = waiting.pop(0)
+            found[name] = await _finished(name, check, connection, book_id, first_cut)
+        if not reads_first:
+            await reader.read(connection, seed)
+
+    async with asyncio.TaskGroup() as group:
+        for number, connection in enumerate(connections):
+            group.create_task(work(connection, reads_first=number == 0))
+    cut = plan.newest.last_sequence
+    checks = [await _finished(scan.name, scan.finish, connections[0], book_id, cut) for scan in scans]
+    checks += [found[name] for name in singles]
+    return VerificationReport(book_id=book_id, head=cut, head_hash=plan.newest.hash, checks=tuple(checks))
 
 
 async def _finished(
@@ -103,43 +188,127 @@ async def _finished(
     return Check(name=name, passed=problems.count == 0, detail=shown or problems.note, rows=problems.rows)
 
 
-async def _chunks(connection: Connection, book_id: int, newest: Row) -> AsyncIterator[Chunk]:
-    """Whole blocks in order, with every row that lies in their range of sequences, up to the newest block."""
+class Plan:
+    """Cuts the books into ranges, one after the other, up to a head that is moved while much was posted meanwhile."""
 
-    async def rows(name: str, *arguments: Any) -> list[Any]:
-        return list(await connection.fetch(QUERIES[name], book_id, *arguments))
+    def __init__(self, book_id: int, start: Start, newest: Head) -> None:
+        self.book_id, self.start, self.newest = book_id, start, newest
+        self._at, self._after = start.head, start.head.last_sequence
+        self._size, self._extensions = RANGE_ENTRIES, 0
 
-    # A block that lies about its range must not send us counting to 2⁶³.
-    [greatest] = await rows("greatest_sequence")
-    after_at, after = None, 0
-    while blocks := _at_most(await rows("blocks_after", after_at, newest["recorded_at"], CHUNK_BLOCKS), CHUNK_ENTRIES):
-        last = max(min(blocks[-1]["last_sequence"], greatest["sequence"]), after)
-        entries = await rows("entries_between", after, last)
-        yield Chunk(
-            first=after + 1,
+    @classmethod
+    async def make(cls, connection: Connection, book_id: int) -> "Plan":
+        """A plan for the books as they are.
+
+        Raises:
+            BookNotFound: there is no such book.
+        """
+        newest = await _newest(connection, book_id)
+        return cls(book_id, await verification_start(connection, book_id), newest)
+
+    async def next(self, connection: Connection, seed: int) -> Range | None:
+        """The next range, or None at the end."""
+        if self._at.recorded_at >= self.newest.recorded_at:
+            await self._extend(connection)
+        arguments = {
+            "book": self.book_id,
+            "after_at": self._at.recorded_at,
+            "last_at": self.newest.recorded_at,
+            "limit": RANGE_BLOCKS,
+            "wanted": self._after + self._size,
+        }
+        ends = await ask(connection, "range_end", arguments)
+        if not ends:
+            return None
+        end = _head(ends[0])
+        # A block that lies about its range must not send us counting to 2⁶³.
+        greatest = await connection.fetchval(QUERIES["greatest_sequence"], self.book_id)
+        last = max(min(end.last_sequence, greatest), self._after)
+        planned = Range(
+            book_id=self.book_id,
+            before=self._at,
+            end=end,
+            after=self._after,
             last=last,
-            blocks=blocks,
-            entries=entries,
-            postings=_by_sequence(await rows("postings_between", after, last)),
-            references=_by_sequence(await rows("references_between", after, last)),
-            keys={row["key"]: row for row in await rows("keys_at", [entry["key"] for entry in entries])},
+            cut=self.newest.last_sequence,
+            start=self.start,
+            seed=seed,
         )
-        after_at, after = blocks[-1]["recorded_at"], last
+        self._at, self._after = end, last
+        return planned
+
+    def took(self, entries: int, elapsed_seconds: float) -> None:
+        """Make the next ranges larger or smaller, so that no question runs for long."""
+        if elapsed_seconds > 2 * RANGE_SECONDS:
+            self._size = max(min(self._size, entries) // 2, RANGE_ENTRIES_MIN)
+        elif 2 * elapsed_seconds < RANGE_SECONDS:
+            self._size = min(self._size * 2, RANGE_ENTRIES_MAX)
+
+    async def _extend(self, connection: Connection) -> None:
+        """Follow the head: what is posted after the cut is subtracted at the end, so it must be little."""
+        newest = await _newest(connection, self.book_id)
+        grown = newest.last_sequence - self.newest.last_sequence
+        if grown > LEFT_ENTRIES and self._extensions < EXTENSIONS_MAX:
+            self.newest, self._extensions = newest, self._extensions + 1
 
 
-def _at_most(blocks: Sequence[Row], entries: int) -> list[Row]:
-    """The first blocks that together hold about that many entries; one at least."""
-    chosen: list[Row] = []
-    for block in blocks:
-        chosen.append(block)
-        entries -= block["last_sequence"] - block["first_sequence"] + 1
-        if entries <= 0:
-            break
-    return chosen
+async def _newest(connection: Connection, book_id: int) -> Head:
+    newest = await connection.fetchrow(QUERIES["newest_block"], book_id)
+    if newest is None:
+        raise BookNotFound(f"no book {book_id}, or it has lost all its blocks")
+    return _head(newest)
 
 
-def _by_sequence(rows: Sequence[Any]) -> dict[int, list[Row]]:
-    grouped: defaultdict[int, list[Row]] = defaultdict(list)
-    for row in rows:
-        grouped[row["sequence"]].append(row)
-    return dict(grouped)
+def _head(row: Any) -> Head:
+    return Head(**{name: row[name] for name in Head.__struct_fields__})
+
+
+class _Reader:
+    """Every connection takes the next range and asks; the answers are read in the order of the books."""
+
+    def __init__(self, plan: Plan, scans: Sequence[Scan], progress: Progress | None) -> None:
+        self._plan, self._scans, self._progress = plan, scans, progress
+        self._questions = tuple(dict.fromkeys(question for scan in scans for question in scan.questions))
+        self._waiting: dict[int, tuple[Range, Answers]] = {}
+        self._turn, self._planned, self._read = asyncio.Condition(), 0, 0
+
+    async def read(self, connection: Connection, seed: int) -> None:
+        """Range after range until there is none; several may run, each with its connection."""
+        while True:
+            async with self._turn:
+                await self._turn.wait_for(self._may_plan)
+                range_ = await self._plan.next(connection, seed)
+                if range_ is None:
+                    return
+                number, self._planned = self._planned, self._planned + 1
+            started_seconds = time.monotonic()
+            answers = await _answers(connection, range_, self._questions)
+            self._plan.took(range_.last - range_.after, time.monotonic() - started_seconds)
+            async with self._turn:
+                self._waiting[number] = (range_, answers)
+                self._read_what_follows()
+                self._turn.notify_all()
+
+    def _may_plan(self) -> bool:
+        return self._planned < self._read + RANGES_AHEAD
+
+    def _read_what_follows(self) -> None:
+        while self._read in self._waiting:
+            range_, answers = self._waiting.pop(self._read)
+            for scan in self._scans:
+                scan.read(answers)
+            self._read += 1
+            if self._progress is not None:
+                self._progress(range_.last, self._plan.newest.last_sequence)
+
+
+async def _answers(connection: Connection, range_: Range, questions: Sequence[str]) -> Answers:
+    arguments, answers = range_.arguments(), dict[str, list[Row]]()
+    async with connection.transaction():
+        await connection.execute(SETTINGS)
+        for question in questions:
+            if question == checks_in_python.CHUNK:
+                answers[question] = await checks_in_python.gather(connection, range_)
+            else:
+                answers[question] = await ask(connection, question, arguments)
+    return answers

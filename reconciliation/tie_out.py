@@ -15,7 +15,7 @@ from datetime import date
 
 import msgspec
 
-from ledger.balances import TrialBalanceRow, trial_balance
+from ledger.balances import DateAxis, TrialBalanceRow, trial_balance
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import AccountRef
 from reconciliation.errors import UnknownBankAccount
@@ -96,7 +96,7 @@ async def tie_out_banks(
     for row in await connection.fetch(queries("tie_out")["bank_lines"], book_id, on):
         if row["label"] != BOOKED:
             differences[row["account"], row["currency"]].append(_difference(dict(row)))
-    books = _by_account(await trial_balance(connection, book_id, from_on=on, to_on=on))
+    books = _by_account(await trial_balance(connection, book_id, from_on=on, to_on=on, axis=DateAxis.EFFECTIVE))
     found = []
     for day in days:
         bank = banks.get(day["account"])
@@ -132,7 +132,9 @@ async def tie_out_providers(connection: Connection, *, book_id: int, through: da
         parts[row["provider"], row["currency"]].append(_difference(dict(row)))
     owed = {
         (account.owner, account.currency): row.closing_minor
-        for account, row in _by_account(await trial_balance(connection, book_id, to_on=through)).items()
+        for account, row in _by_account(
+            await trial_balance(connection, book_id, to_on=through, axis=DateAxis.EFFECTIVE)
+        ).items()
         if account.kind is AccountKind.PROVIDER_RECEIVABLE
     }
     found = []

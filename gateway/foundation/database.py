@@ -12,6 +12,8 @@ from typing import Final, Self
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from ledger.posting import keeps_nothing
+
 POOL_SIZE: Final = 10
 CONNECT_TIMEOUT_SECONDS: Final = 10
 SESSION_SETTINGS: Final = {
@@ -48,6 +50,7 @@ class Database:
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings=SESSION_SETTINGS,
+            reset=keeps_nothing,
         )
         engine = create_async_engine(
             "postgresql+asyncpg://",

@@ -83,6 +83,16 @@ LEDGER_MONTHS_AHEAD: Final = Gauge(
     "Months after this one that have room in the books; below 1 is an alarm.",
     multiprocess_mode="mostrecent",
 )
+LEDGER_CHECKPOINT_AGE_SECONDS: Final = Gauge(
+    "quickkub_ledger_checkpoint_age_seconds",
+    "Age of the last checkpoint of the book that is furthest behind; 0 when nothing is new. Two days are an alarm.",
+    multiprocess_mode="mostrecent",
+)
+LEDGER_CHECKPOINTS_FAILING: Final = Gauge(
+    "quickkub_ledger_checkpoints_failing",
+    "Books of which no checkpoint could be made in the last round; anything but zero is an alarm.",
+    multiprocess_mode="mostrecent",
+)
 RECON_UNMATCHED: Final = Gauge(
     "quickkub_recon_unmatched", "Open breaks of the last run, per source.", ["source"], multiprocess_mode="mostrecent"
 )

@@ -2,8 +2,8 @@
 
 Without any setting QuickKub runs on the embedded servers. Addresses of your own servers are `DATABASE_URL` (login
 of the app role), `DATABASE_OWNER_URL` (migrations only, never given to serve or work), `SANDBOX_DATABASE_URL`,
-`AUDITOR_DATABASE_URL` and `REDIS_URL`; the key over all keys is `MASTER_KEY` (64 hexadecimal digits). Everything
-else is `QUICKKUB_<NAME OF THE FIELD>`.
+`AUDITOR_DATABASE_URL` and `REDIS_URL`; the key over all keys is `MASTER_KEY` (64 hexadecimal digits), the one that
+signs checkpoints of the books `CHECKPOINT_SIGNING_KEY` (as many). Everything else is `QUICKKUB_<NAME OF THE FIELD>`.
 """
 
 import os
@@ -22,6 +22,7 @@ UNPREFIXED: Final = frozenset(
         "auditor_database_url",
         "redis_url",
         "master_key",
+        "checkpoint_signing_key",
         "sandbox_control_key",
     }
 )
@@ -51,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         public_url: where the world reaches the API; by default its host and port.
         worker_metrics_port: where a worker serves its own `/metrics`; 0 = nowhere. Each worker needs its own.
         master_key: the key over all data keys, 32 bytes; None = the embedded one.
+        checkpoint_signing_key: the Ed25519 key that signs checkpoints, 32 bytes; None = the embedded one. Lost with it
+            is nothing that was signed; whoever has it can sign other books.
+        checkpoint_folder: where checkpoints are published, outside the database; by default `checkpoints` in the
+            embedded home, else none are made.
         sandbox_control_key: bearer of the sandbox's control interface; None = the embedded one.
         sandbox_enabled: test-mode keys may talk to the sandbox; in production only when switched on.
         allow_loopback_webhooks: webhook endpoints may be on this machine; in production only when switched on.
@@ -63,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     auditor_database_url: str | None = None
     redis_url: str | None = None
     master_key: bytes | None = None
+    checkpoint_signing_key: bytes | None = None
+    checkpoint_folder: Path | None = None
     environment: Literal["development", "production"] = "development"
     api_host: str = "127.0.0.1"
     api_port: int = 8080
@@ -139,7 +146,7 @@ def _read(variable: str, kind: Any, text: str) -> Any:
             if len(key) != MASTER_KEY_BYTES:
                 raise SettingsInvalid(f"{variable} must be {2 * MASTER_KEY_BYTES} hexadecimal digits")
             return key
-        if kind is Path:
+        if kind in (Path, Path | None):
             return Path(text)
         if kind is bool:
             text = text.lower()

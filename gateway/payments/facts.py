@@ -52,6 +52,7 @@ from gateway.payments.tables import attempts, fact_quarantine, facts, intents, r
 from gateway.providers.base import Fact
 from gateway.webhooks.events import NewEvent
 from ledger.coalescing import Coalescer
+from ledger.encoding import AccountNumbers
 from ledger.errors import LedgerError
 from ledger.journal import JournalEntry, Posted
 from ledger.posting import post_entries
@@ -108,6 +109,7 @@ class FactApplier:
         self._database = database
         self._record_events = record_events
         self._clock_of = clock_of
+        self._numbers: defaultdict[int, AccountNumbers] = defaultdict(AccountNumbers)
         self._books: dict[int, Coalescer[Finding, Applied | FactError]] = {}
 
     async def apply(self, fact: Fact, *, book_id: int) -> Applied:
@@ -185,7 +187,7 @@ class FactApplier:
             changes = [case.settle(now) for _, case in sorted(cases.items())]
             await self._write(connection, book_id, changes, now)
             await _note_calls(connection, book_id, findings, results, changes)
-            await _post(connection, book_id, [entry for change in changes for entry in change.entries])
+            await self._post(connection, book_id, [entry for change in changes for entry in change.entries])
         for change in changes:
             _count(change)
         return results
@@ -201,6 +203,20 @@ class FactApplier:
         events = [event for change in changes for event in change.events]
         if events:
             await self._record_events(connection, events)
+
+    async def _post(self, connection: AsyncConnection, book_id: int, entries: Sequence[JournalEntry]) -> None:
+        """Post; the connection takes nothing but COMMIT after this.
+
+        Raises:
+            EntryRefused: an entry that only records was refused; the whole transaction is to be rolled back.
+        """
+        if not entries:
+            return
+        for result in await post_entries(driver(connection), book_id, entries, numbers=self._numbers[book_id]):
+            if not isinstance(result, Posted):
+                raise EntryRefused(f"{result.key}: {result.refusal.code}")
+            if result.floor_breached:
+                _log.error("a recorded fact took an account below its floor", extra={"entry_key": str(result.key)})
 
     async def _quarantine(self, finding: Finding, book_id: int, error: Exception) -> None:
         """Keep what could not be applied where an operator finds it."""
@@ -310,21 +326,6 @@ async def _note_calls(
         [subject.refund_id for subject in answered if subject.refund_id is not None],
         [refund_id for change in changes for refund_id in change.ended_refunds],
     )
-
-
-async def _post(connection: AsyncConnection, book_id: int, entries: Sequence[JournalEntry]) -> None:
-    """Post; the connection takes nothing but COMMIT after this.
-
-    Raises:
-        EntryRefused: an entry that only records was refused; the whole transaction is to be rolled back.
-    """
-    if not entries:
-        return
-    for result in await post_entries(driver(connection), book_id, entries):
-        if not isinstance(result, Posted):
-            raise EntryRefused(f"{result.key}: {result.refusal.code}")
-        if result.floor_breached:
-            _log.error("a recorded fact took an account below its floor", extra={"entry_key": str(result.key)})
 
 
 def _is_about(fact: Fact, subject: Subject) -> bool:

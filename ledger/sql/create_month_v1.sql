@@ -20,8 +20,17 @@ BEGIN
     END IF;
     FOREACH parent IN ARRAY ARRAY['entries', 'postings', 'blocks'] LOOP
         partition := parent || '_' || to_char(first_day, 'YYYY_MM');
-        EXECUTE format('CREATE TABLE ledger.%I PARTITION OF ledger.%I FOR VALUES FROM (%L) TO (%L)',
-                       partition, parent, starts_at, ends_at);
+        -- Attached, not made as a partition: that would lock everybody out of the parent, and deadlock with a call that
+        -- has read the newest block and now wants to insert.
+        -- Rows never change: the vacuum that their insertion starts freezes them, so that no later one reads them for
+        -- it; and the planner hears early of a month that fills.
+        EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.%I INCLUDING ALL) WITH ('
+                       'autovacuum_vacuum_insert_threshold = 200000, autovacuum_vacuum_insert_scale_factor = 0, '
+                       'autovacuum_freeze_min_age = 0, autovacuum_analyze_threshold = 50000, '
+                       'autovacuum_analyze_scale_factor = 0.02)',
+                       partition, parent);
+        EXECUTE format('ALTER TABLE ledger.%I ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)',
+                       parent, partition, starts_at, ends_at);
         -- Row triggers are cloned from the parent; TRUNCATE triggers are not.
         PERFORM ledger.guard_truncate_v1(partition);
     END LOOP;

@@ -1,8 +1,12 @@
 -- Run once in each database by a superuser (`quickkub database fence`); the owner cannot make event triggers.
 -- Refuses DDL on the ledger unless the session says what for: SET LOCAL quickkub.ledger_change = 'migration 0009'.
 -- A guard rail and a record, not a barrier: what it lets pass it writes to ledger_acts. Citus' own sessions pass.
+-- The function stands in a schema of the superuser's: whoever owns the schema that it stands in can drop it with CASCADE,
+-- and the triggers that would have refused that go with it.
 -- statement
-CREATE OR REPLACE FUNCTION ledger.guard_ddl_v1() RETURNS event_trigger
+CREATE SCHEMA IF NOT EXISTS ledger_fence
+-- statement
+CREATE OR REPLACE FUNCTION ledger_fence.guard_ddl_v1() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
@@ -38,13 +42,15 @@ BEGIN
 END
 $function$
 -- statement
+REVOKE ALL ON FUNCTION ledger_fence.guard_ddl_v1() FROM PUBLIC
+-- statement
 DROP EVENT TRIGGER IF EXISTS ledger_ddl_guard
 -- statement
 DROP EVENT TRIGGER IF EXISTS ledger_drop_guard
 -- statement
-CREATE EVENT TRIGGER ledger_ddl_guard ON ddl_command_end EXECUTE FUNCTION ledger.guard_ddl_v1()
+CREATE EVENT TRIGGER ledger_ddl_guard ON ddl_command_end EXECUTE FUNCTION ledger_fence.guard_ddl_v1()
 -- statement
-CREATE EVENT TRIGGER ledger_drop_guard ON sql_drop EXECUTE FUNCTION ledger.guard_ddl_v1()
+CREATE EVENT TRIGGER ledger_drop_guard ON sql_drop EXECUTE FUNCTION ledger_fence.guard_ddl_v1()
 -- statement
 ALTER EVENT TRIGGER ledger_ddl_guard ENABLE ALWAYS
 -- statement

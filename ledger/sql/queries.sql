@@ -11,45 +11,6 @@ SELECT pg_advisory_xact_lock(7453010364987428);
 -- Test books count from 1000.
 SELECT greatest(max(b.book_id) + 1, 1000) FROM ledger.books AS b;
 
--- name: balances
-SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
-JOIN ledger.account_kinds AS k ON k.kind = a.kind;
-
--- name: all_balances
-SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence
-FROM ledger.accounts AS a
-JOIN ledger.account_kinds AS k ON k.kind = a.kind
-WHERE a.book_id = $1
-ORDER BY k.code, a.owner, a.currency;
-
--- name: trial_balance
--- Turnover of every account by effective date: before $2, from $2 through $3; of entries up to sequence $4.
-SELECT a.kind, a.owner, a.currency, k.code, k.normal_side,
-       t.debits_before, t.credits_before, t.debits, t.credits
-FROM (
-    SELECT m.account_id,
-           coalesce(sum(m.debit) FILTER (WHERE m.effective_on < $2), 0)::numeric AS debits_before,
-           coalesce(sum(m.credit) FILTER (WHERE m.effective_on < $2), 0)::numeric AS credits_before,
-           coalesce(sum(m.debit) FILTER (WHERE m.effective_on >= $2 OR $2 IS NULL), 0)::numeric AS debits,
-           coalesce(sum(m.credit) FILTER (WHERE m.effective_on >= $2 OR $2 IS NULL), 0)::numeric AS credits
-    FROM (
-        SELECT e.effective_on, x.account_id, x.debit, x.credit
-        FROM ledger.entries AS e
-        JOIN ledger.postings AS p
-            ON p.book_id = e.book_id AND p.sequence = e.sequence AND p.recorded_at = e.recorded_at
-        CROSS JOIN LATERAL (VALUES (p.debit_account, p.amount_minor, 0::bigint),
-                                   (p.credit_account, 0::bigint, p.amount_minor)) AS x(account_id, debit, credit)
-        WHERE e.book_id = $1 AND p.book_id = $1 AND ($3::date IS NULL OR e.effective_on <= $3)
-            AND ($4::bigint IS NULL OR e.sequence <= $4)
-    ) AS m
-    GROUP BY m.account_id
-) AS t
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.account_id = t.account_id
-JOIN ledger.account_kinds AS k ON k.kind = a.kind
-ORDER BY k.code, a.owner, a.currency;
-
 -- name: entries_after
 SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3;
 
@@ -65,6 +26,7 @@ WHERE q.book_id = $1 AND q.key = $2;
 -- name: postings_of
 -- Postings of the entries $2 (ascending), recorded from $3 through $4, with the accounts that they name.
 SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after, p.credit_balance_after,
+       p.reverses_line, p.up_to_minor,
        d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
        c.kind AS credit_kind, c.owner AS credit_owner
 FROM ledger.postings AS p
@@ -91,6 +53,7 @@ JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.
 -- name: account_postings
 -- Newest first: each index gives its own newest $5, the union keeps the newest of all; entries are never cut in two.
 SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after, p.credit_balance_after,
+       p.reverses_line, p.up_to_minor,
        d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
        c.kind AS credit_kind, c.owner AS credit_owner
 FROM (
@@ -121,10 +84,15 @@ UNION
 SELECT p.available_on FROM ledger.postings AS p
 WHERE p.book_id = $1 AND p.available_on > $4 AND p.available_on <= $2
 UNION
-SELECT d.available_on FROM unnest($5::date[]) AS d(available_on) WHERE d.available_on <= $2;
+SELECT d.available_on FROM unnest($5::date[]) AS d(available_on) WHERE d.available_on <= $2
+UNION
+SELECT o.available_on FROM ledger.archived_pending AS o
+WHERE o.book_id = $1 AND o.available_on <= $2
+    AND o.month = (SELECT max(y.month) FROM ledger.archives AS y
+        WHERE y.book_id = $1 AND to_regclass('ledger.entries_' || to_char(y.month, 'YYYY_MM')) IS NULL);
 
 -- name: pending_by_day
--- The sums of whole days, $2, wherever they are not zero.
+-- The sums of whole days, $2, wherever they are not zero; what was archived counts as its sum.
 SELECT t.owner, t.currency, t.available_on, sum(t.amount)::bigint AS amount_minor
 FROM (
     SELECT d.owner, d.currency, p.available_on, -p.amount_minor AS amount
@@ -136,6 +104,13 @@ FROM (
     FROM ledger.postings AS p
     JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account AND c.kind = 30
     WHERE p.book_id = $1 AND p.available_on = ANY($2::date[])
+    UNION ALL
+    SELECT a.owner, a.currency, o.available_on, o.amount_minor
+    FROM ledger.archived_pending AS o
+    JOIN ledger.accounts AS a ON a.book_id = $1 AND a.account_id = o.account_id
+    WHERE o.book_id = $1 AND o.available_on = ANY($2::date[])
+        AND o.month = (SELECT max(y.month) FROM ledger.archives AS y
+        WHERE y.book_id = $1 AND to_regclass('ledger.entries_' || to_char(y.month, 'YYYY_MM')) IS NULL)
 ) AS t
 GROUP BY t.owner, t.currency, t.available_on
 HAVING sum(t.amount) <> 0
@@ -150,7 +125,11 @@ WHERE b.book_id = $1 AND b.recorded_at > coalesce($2::timestamptz, '-infinity') 
 ORDER BY b.recorded_at LIMIT $4;
 
 -- name: entries_between
-SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
+SELECT e.*, h.debit_account AS hold_debit_account, h.credit_account AS hold_credit_account,
+       h.amount_minor AS hold_amount_minor, h.expires_at AS hold_expires_at
+FROM ledger.entries AS e
+LEFT JOIN ledger.holds AS h ON e.hold_action = 1 AND h.book_id = $1 AND h.sequence = e.sequence
+WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
 
 -- name: postings_between
 SELECT p.*, d.kind AS debit_kind, d.currency AS debit_currency, dk.normal_side AS debit_normal_side,
@@ -255,7 +234,55 @@ ORDER BY t.relname;
 
 -- name: ddl_guard
 SELECT count(*) = 2 FROM pg_event_trigger AS e
+JOIN pg_proc AS p ON p.oid = e.evtfoid AND p.proname = 'guard_ddl_v1'
+JOIN pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = 'ledger_fence'
 WHERE e.evtname IN ('ledger_ddl_guard', 'ledger_drop_guard') AND e.evtenabled = 'A';
+
+-- name: end_backend
+-- Ends a backend of this role and waits until it is gone; no row where it is gone already.
+SELECT pg_terminate_backend(a.pid, 5000) FROM pg_stat_activity AS a
+WHERE a.pid = $1 AND a.usename = current_user AND a.pid <> pg_backend_pid();
+
+-- name: functions
+-- Every function in the ledger's schemas, as far as it decides what happens.
+SELECT p.proname AS name, p.oid::regprocedure::text AS signature, p.prosrc AS body, l.lanname AS language,
+       p.prosecdef AS security_definer, coalesce(p.proconfig, '{}') AS settings,
+       CASE p.provolatile WHEN 'i' THEN 'IMMUTABLE' WHEN 's' THEN 'STABLE' ELSE 'VOLATILE' END AS volatility,
+       p.proowner = n.nspowner AS owned_by_owner,
+       p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0) AS for_everybody
+FROM pg_proc AS p
+JOIN pg_language AS l ON l.oid = p.prolang
+JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname IN ('ledger', 'ledger_fence')
+ORDER BY p.proname, p.oid;
+
+-- name: additions
+-- What can swallow, change or hide rows of the ledger's tables and is no guard of ours.
+SELECT t.oid::regclass::text AS table_name, x.what
+FROM pg_class AS t
+CROSS JOIN LATERAL (
+    SELECT 'trigger ' || g.tgname AS what FROM pg_trigger AS g
+    JOIN pg_proc AS p ON p.oid = g.tgfoid
+    WHERE g.tgrelid = t.oid AND NOT g.tgisinternal AND NOT (
+        g.tgname IN ('append_only', 'append_only_truncate') AND p.proname = 'refuse_change_v1'
+        AND p.pronamespace = t.relnamespace AND g.tgqual IS NULL)
+    UNION ALL
+    SELECT 'rule ' || r.rulename FROM pg_rewrite AS r WHERE r.ev_class = t.oid
+    UNION ALL
+    SELECT 'policy ' || p.polname FROM pg_policy AS p WHERE p.polrelid = t.oid
+    UNION ALL
+    SELECT 'row security' WHERE t.relrowsecurity OR t.relforcerowsecurity
+) AS x
+WHERE t.relnamespace = 'ledger'::regnamespace AND t.relkind IN ('r', 'p')
+ORDER BY 1, 2;
+
+-- name: keyless
+-- Tables and partitions of the ledger whose primary key is gone or not valid.
+SELECT t.oid::regclass::text AS table_name
+FROM pg_class AS t
+WHERE t.relnamespace = 'ledger'::regnamespace AND t.relkind IN ('r', 'p')
+    AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = t.oid AND i.indisprimary AND i.indisvalid)
+ORDER BY 1;
 
 -- name: greatest_sequence
 SELECT coalesce(max(e.sequence), 0) AS sequence FROM ledger.entries AS e WHERE e.book_id = $1;
@@ -268,3 +295,112 @@ JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent IN ('ledger.entries'::regclass, 'ledger.postings'::regclass, 'ledger.blocks'::regclass)
 GROUP BY 1
 HAVING count(*) = 3;
+
+-- name: hold_by_key
+SELECT e.key, h.sequence, h.amount_minor, h.expires_at, e.recorded_at, d.kind AS debit_kind, d.owner AS debit_owner,
+       d.currency, c.kind AS credit_kind, c.owner AS credit_owner, r.action, r.posted_minor
+FROM ledger.idempotency_keys AS q
+JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = q.sequence AND e.recorded_at = q.recorded_at
+JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = q.sequence
+JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = h.debit_account
+JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = h.credit_account
+LEFT JOIN ledger.hold_resolutions AS r ON r.book_id = $1 AND r.hold = h.sequence
+WHERE q.book_id = $1 AND q.key = $2;
+
+-- name: holds_expired
+-- Holds that can be expired at $2, the longest overdue first.
+SELECT e.key, h.sequence, h.amount_minor, h.expires_at, e.recorded_at, d.kind AS debit_kind, d.owner AS debit_owner,
+       d.currency, c.kind AS credit_kind, c.owner AS credit_owner, NULL::smallint AS action, NULL::bigint AS posted_minor
+FROM (
+    SELECT x.* FROM ledger.holds AS x
+    WHERE x.book_id = $1 AND x.expires_at <= $2
+        AND NOT EXISTS (SELECT FROM ledger.hold_resolutions AS r WHERE r.book_id = $1 AND r.hold = x.sequence)
+    ORDER BY x.expires_at LIMIT $3
+) AS h
+JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = h.sequence
+JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = h.debit_account
+JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = h.credit_account
+ORDER BY h.expires_at, h.sequence;
+
+-- name: blocks_between
+SELECT b.* FROM ledger.blocks AS b
+WHERE b.book_id = $1 AND b.recorded_at > $2 AND b.recorded_at <= $3 ORDER BY b.recorded_at;
+
+-- name: holds_placed_or_resolved
+-- Holds that the entries after $2 through $3 placed, and those that they resolved.
+SELECT h.* FROM ledger.holds AS h WHERE h.book_id = $1 AND h.sequence > $2 AND h.sequence <= $3
+UNION
+SELECT h.*
+FROM ledger.entries AS e
+JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = e.hold
+WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 AND e.hold_action IN (2, 3, 4);
+
+-- name: entries_with_holds_between
+-- Entries with every column that is sealed in them: a placed hold stands in a table of its own.
+SELECT e.*, h.debit_account AS hold_debit_account, h.credit_account AS hold_credit_account,
+       h.amount_minor AS hold_amount_minor, h.expires_at AS hold_expires_at
+FROM ledger.entries AS e
+LEFT JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = e.sequence
+WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
+
+-- name: newest_archive
+-- Of the months that are away: the one that the books go on from.
+SELECT a.* FROM ledger.archives AS a
+WHERE a.book_id = $1 AND to_regclass('ledger.entries_' || to_char(a.month, 'YYYY_MM')) IS NULL
+ORDER BY a.month DESC LIMIT 1;
+
+-- name: archived_balances
+SELECT o.account_id, o.debits_posted, o.credits_posted, o.debits_held, o.credits_held, o.last_sequence
+FROM ledger.archived_balances AS o WHERE o.book_id = $1 AND o.month = $2;
+
+-- name: archived_draws
+SELECT o.sequence, o.drawn_minor FROM ledger.archived_draws AS o WHERE o.book_id = $1 AND o.month = $2;
+
+-- name: archives_in_order
+-- Every archive with the one before, the block that the books kept of it, and the sum of its balances.
+SELECT a.month, a.first_sequence, a.first_block, a.head_hash, b.hash AS kept_hash,
+       to_regclass('ledger.entries_' || to_char(a.month, 'YYYY_MM')) IS NULL AS away,
+       lag(a.last_sequence, 1, 0::bigint) OVER (ORDER BY a.month) AS last_before,
+       lag(a.last_block, 1, -1::bigint) OVER (ORDER BY a.month) AS block_before,
+       (SELECT coalesce(sum(o.debits_posted) - sum(o.credits_posted), 0) FROM ledger.archived_balances AS o
+        WHERE o.book_id = $1 AND o.month = a.month) AS difference_minor
+FROM ledger.archives AS a
+LEFT JOIN ledger.blocks AS b ON b.book_id = $1 AND b.recorded_at = a.ends_at
+WHERE a.book_id = $1 ORDER BY a.month;
+
+-- name: books_of_month
+-- The books that have blocks in the half-open span $1 … $2: of what they hold there, the hash that it follows, and its last.
+SELECT b.book_id, min(b.first_sequence) AS first_sequence, max(b.last_sequence) AS last_sequence,
+       (array_agg(b.previous_hash ORDER BY b.recorded_at))[1] AS previous_hash,
+       (array_agg(b.hash ORDER BY b.recorded_at DESC))[1] AS head_hash
+FROM ledger.blocks AS b WHERE b.recorded_at >= $1 AND b.recorded_at < $2 GROUP BY b.book_id ORDER BY b.book_id;
+
+-- name: block_hashes_of_month
+SELECT b.hash FROM ledger.blocks AS b
+WHERE b.book_id = $1 AND b.recorded_at >= $2 AND b.recorded_at < $3 ORDER BY b.recorded_at;
+
+-- name: export_entries
+SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
+
+-- name: export_postings
+SELECT p.* FROM ledger.postings AS p
+WHERE p.book_id = $1 AND p.sequence > $2 AND p.sequence <= $3 ORDER BY p.sequence, p.line;
+
+-- name: export_references
+SELECT r.* FROM ledger.entry_references AS r
+WHERE r.book_id = $1 AND r.sequence > $2 AND r.sequence <= $3 ORDER BY r.sequence, r.scheme, r.value;
+
+-- name: export_holds
+SELECT h.* FROM ledger.holds AS h
+WHERE h.book_id = $1 AND h.sequence > $2 AND h.sequence <= $3 ORDER BY h.sequence;
+
+-- name: export_blocks
+SELECT b.* FROM ledger.blocks AS b
+WHERE b.book_id = $1 AND b.recorded_at >= $2 AND b.recorded_at < $3 ORDER BY b.recorded_at;
+
+-- name: books_with_expired_holds
+-- Books with an open hold whose time was over between $1 and $2.
+SELECT DISTINCT h.book_id FROM ledger.holds AS h
+WHERE h.expires_at > $1 AND h.expires_at <= $2
+    AND NOT EXISTS (SELECT FROM ledger.hold_resolutions AS r WHERE r.book_id = h.book_id AND r.hold = h.sequence)
+ORDER BY h.book_id;

@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from ledger.balances import TrialBalanceRow, trial_balance
+from ledger.balances import DateAxis, TrialBalanceRow, trial_balance
 from ledger.feed import RecordedEntry, read_entries
 from ledger.money import to_text
 from ledger.posting import Connection
@@ -205,7 +205,9 @@ async def _assertions(
     for month in sorted({(day.year, day.month) for day in days}):
         of_month = max(day for day in days if (day.year, day.month) == month)
         found[of_month] = (
-            at_cut if of_month == last else await trial_balance(connection, book_id, to_on=of_month, cut=cut)
+            at_cut
+            if of_month == last
+            else await trial_balance(connection, book_id, to_on=of_month, cut=cut, axis=DateAxis.EFFECTIVE)
         )
     return found
 

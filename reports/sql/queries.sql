@@ -15,13 +15,13 @@ WHERE b.book_id = $1 AND b.block_number > $2 AND b.last_sequence <= $3
 ORDER BY b.block_number LIMIT $4;
 
 -- name: posted_by_currency
--- What was posted from $2 through $3 by entries up to sequence $4, each posting once.
+-- What was booked from $2 through $3 by entries up to sequence $4, each posting once.
 SELECT a.currency, sum(p.amount_minor)::numeric AS amount_minor
 FROM ledger.entries AS e
 JOIN ledger.postings AS p ON p.book_id = e.book_id AND p.sequence = e.sequence AND p.recorded_at = e.recorded_at
 JOIN ledger.accounts AS a ON a.book_id = p.book_id AND a.account_id = p.debit_account
 WHERE e.book_id = $1 AND p.book_id = $1 AND a.book_id = $1
-    AND e.effective_on BETWEEN $2 AND $3 AND e.sequence <= $4
+    AND coalesce(e.booked_on, e.effective_on) BETWEEN $2 AND $3 AND e.sequence <= $4
 GROUP BY a.currency;
 
 -- name: postings_since

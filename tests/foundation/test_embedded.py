@@ -217,9 +217,11 @@ async def test_nobody_else_can_read_the_home_or_log_in_without_password(empty):
         home = Home(empty)
         for private in (home.folder, home.socket_folder, home.postgres_folder, home.valkey_folder):
             assert stat.S_IMODE(private.stat().st_mode) == 0o700
-        for file in ("master_key", "secrets.json", "postgres.log", "valkey.log", "start.lock", "users.lock"):
+        keys = ("master_key", "checkpoint_signing_key")
+        for file in (*keys, "secrets.json", "postgres.log", "valkey.log", "start.lock", "users.lock"):
             assert stat.S_IMODE((home.folder / file).stat().st_mode) == 0o600
-        assert len(endpoints.master_key) == 32
+        assert len(endpoints.master_key) == len(endpoints.checkpoint_signing_key) == 32
+        assert endpoints.master_key != endpoints.checkpoint_signing_key
         for url in (endpoints.superuser_url, endpoints.database_url):
             user = url.partition("://")[2].partition(":")[0]
             with pytest.raises(asyncpg.InvalidPasswordError):

@@ -40,8 +40,15 @@ def test_addresses_follow_hosts_and_ports():
 
 def test_settings_pass_to_another_process_unchanged():
     settings = Settings.from_environment(
-        {"DATABASE_URL": "postgresql://somewhere/db", "MASTER_KEY": "ab" * 32, "QUICKKUB_INBOX_POLL_SECONDS": "0.05"}
+        {
+            "DATABASE_URL": "postgresql://somewhere/db",
+            "MASTER_KEY": "ab" * 32,
+            "CHECKPOINT_SIGNING_KEY": "cd" * 32,
+            "QUICKKUB_CHECKPOINT_FOLDER": "/published",
+            "QUICKKUB_INBOX_POLL_SECONDS": "0.05",
+        }
     )
+    assert (settings.checkpoint_signing_key, settings.checkpoint_folder) == (b"\xcd" * 32, Path("/published"))
     assert settings.master_key == b"\xab" * 32
     assert settings.inbox_poll_seconds == 0.05
     assert Settings.from_environment(settings.as_environment()) == settings

@@ -1,11 +1,13 @@
 """A connection of the app role and an open test book, in a database of the test's own."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from ledger.accounts import open_book
+from ledger.checkpoint_folder import CheckpointFolder
 from tests.conftest import ClonedDatabase
 from tests.ledger.entries import BOOK
 
@@ -29,3 +31,9 @@ async def superuser(database: ClonedDatabase) -> AsyncIterator[asyncpg.Connectio
     connection = await asyncpg.connect(database.superuser_dsn)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> CheckpointFolder:
+    """Where checkpoints are published."""
+    return CheckpointFolder(tmp_path / "published")

@@ -33,7 +33,7 @@ async def test_missing_months_are_made_once_by_racing_workers(
     app: asyncpg.Connection, pool: asyncpg.Pool, superuser: asyncpg.Connection
 ) -> None:
     today = datetime.now(UTC).date()
-    assert await months_ahead(app, today=today) == 12
+    assert await months_ahead(app, today=today) == 3
     for months in (2, 3):
         await drop_month(superuser, months)
     assert await months_ahead(app, today=today) == 1
@@ -45,7 +45,7 @@ async def test_missing_months_are_made_once_by_racing_workers(
     acts = "SELECT count(*) FROM ledger.ledger_acts WHERE act = 'create_month'"
     before = await app.fetchval(acts)
     assert sum(await asyncio.gather(*(make() for _ in range(6)))) == 2
-    assert await months_ahead(app, today=today) == 12
+    assert await months_ahead(app, today=today) == 3
     assert await make() == 0
     assert await app.fetchval(acts) == before + 2
 
@@ -75,3 +75,15 @@ async def test_posting_into_a_missing_month_says_so_and_can_be_done_again(
         f" FOR VALUES FROM ('{starts} 00:00+00') TO ('{ends} 00:00+00')"
     )
     assert isinstance((await post_entries(app, BOOK, [entry]))[0], Posted)
+
+
+async def test_partitions_that_are_only_inserted_into_are_frozen_early(app: asyncpg.Connection) -> None:
+    options = await app.fetch(
+        """SELECT c.relname, c.reloptions FROM pg_catalog.pg_inherits AS i
+           JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+           WHERE i.inhparent IN ('ledger.entries'::regclass, 'ledger.postings'::regclass, 'ledger.blocks'::regclass,
+                                 'ledger.idempotency_keys'::regclass)"""
+    )
+    wanted = {"autovacuum_freeze_min_age=0", "autovacuum_vacuum_insert_scale_factor=0"}
+    assert len(options) > 30
+    assert [row["relname"] for row in options if not wanted <= set(row["reloptions"] or ())] == []

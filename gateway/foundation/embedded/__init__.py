@@ -45,6 +45,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     superuser_url: str
     redis_url: str
     master_key: bytes
+    checkpoint_signing_key: bytes
     sandbox_control_key: str
 
 
@@ -238,6 +239,7 @@ def _endpoints(home: Home) -> Endpoints:
         superuser_url=_superuser_url(home, DATABASE),
         redis_url=valkey.url(home),
         master_key=home.master_key(),
+        checkpoint_signing_key=home.checkpoint_signing_key(),
         sandbox_control_key=passwords.sandbox_control_key,
     )
 

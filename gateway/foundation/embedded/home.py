@@ -2,6 +2,8 @@
 
 .quickkub/           0700
   master_key         0600  64 hexadecimal digits; lost with it is everything sealed
+  checkpoint_signing_key  0600  64 hexadecimal digits; signs what is published of the books
+  checkpoints/       what was published of the books; copy it to where nobody can delete
   secrets.json       0600  generated passwords of the database roles and of the sandbox's control interface
   start.lock         taken while servers are started or stopped
   users.lock         shared by every process that uses the servers; the last one out stops them
@@ -90,6 +92,11 @@ class Home:
     def master_key(self) -> bytes:
         """The generated master key; generated now if this home is new."""
         text = _kept(self.folder / "master_key", secrets.token_hex(MASTER_KEY_BYTES).encode())
+        return bytes.fromhex(text.decode().strip())
+
+    def checkpoint_signing_key(self) -> bytes:
+        """The generated Ed25519 key of checkpoints; generated now if this home is new."""
+        text = _kept(self.folder / "checkpoint_signing_key", secrets.token_hex(MASTER_KEY_BYTES).encode())
         return bytes.fromhex(text.decode().strip())
 
     @contextmanager

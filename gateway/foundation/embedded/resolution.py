@@ -41,5 +41,7 @@ async def resolved(settings: Settings) -> AsyncIterator[Settings]:
             auditor_database_url=found.auditor_url,
             redis_url=settings.redis_url or found.redis_url,
             master_key=settings.master_key or found.master_key,
+            checkpoint_signing_key=settings.checkpoint_signing_key or found.checkpoint_signing_key,
+            checkpoint_folder=settings.checkpoint_folder or settings.home / "checkpoints",
             sandbox_control_key=settings.sandbox_control_key or found.sandbox_control_key,
         )

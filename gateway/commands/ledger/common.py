@@ -1,0 +1,137 @@
+"""What the commands of the ledger share: the group, a connection to a book, tables and JSON."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import date, datetime
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import msgspec
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from gateway.commands import books
+from gateway.foundation.database import SESSION_SETTINGS
+from gateway.foundation.embedded.resolution import resolved
+from gateway.foundation.settings import Settings, SettingsInvalid
+from ledger.accounts import LIVE_BOOK
+from ledger.chart_of_accounts import AccountKind
+from ledger.errors import LedgerError
+from ledger.journal import AccountRef
+from ledger.money import CURRENCY_EXPONENTS
+
+Result = TypeVar("Result")
+
+book_option = click.option(
+    "--book", type=books.NUMBER, default=LIVE_BOOK, show_default=True, help="Number of the book."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="As JSON; amounts are whole minor units.")
+reason_option = click.option("--reason", required=True, help="Why, for the auditor; no personal data.")
+actor_option = click.option("--actor", required=True, help="Who decided: an opaque id, such as op_….")
+SEQUENCE: Final = click.IntRange(0, 2**63 - 1)
+LINE_COLUMNS: Final = 200
+"""Wide enough for a table in a file or a pipe, where no terminal says how wide it is."""
+
+
+class Day(click.ParamType[date]):
+    """A business date."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """YYYY-MM-DD and nothing else."""
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 -- a date has no zone
+        except ValueError:
+            self.fail(f"{value!r} is not a date such as 2026-11-23", param, ctx)
+
+
+class AccountName(click.ParamType[AccountRef]):
+    """An account by name: `kind:owner`, or `kind:owner:CURRENCY` where it is not THB."""
+
+    name = "kind:owner[:currency]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> AccountRef:
+        """The account that the words name."""
+        if isinstance(value, AccountRef):
+            return value
+        kind, _, rest = value.partition(":")
+        owner, currency = rest, "THB"
+        if rest[-4:-3] == ":" and rest[-3:] in CURRENCY_EXPONENTS:
+            owner, currency = rest[:-4], rest[-3:]
+        if kind.upper() not in AccountKind.__members__:
+            self.fail(f"{kind!r} is no kind of account; one of {', '.join(kind_names())}", param, ctx)
+        if not owner:
+            self.fail(f"{value!r} names no owner: {kind}:- is the house's own", param, ctx)
+        return AccountRef(AccountKind[kind.upper()], owner, currency)
+
+
+@click.group()
+def ledger() -> None:
+    """The books: accounts, entries, balances, periods; proving them and giving them out.
+
+    The audit export with all columns, Beancount and hledger journals is `quickkub export`.
+    """
+
+
+def kind_names() -> list[str]:
+    """The kinds of account as the command line writes them."""
+    return [kind.name.lower() for kind in AccountKind]
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result; what the ledger cannot do is one sentence."""
+    try:
+        return asyncio.run(work)
+    except LedgerError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@asynccontextmanager
+async def connected(book: int) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the app role, to a book that is there."""
+    async with resolved(Settings.from_environment()) as settings:
+        if settings.database_url is None:
+            raise SettingsInvalid("DATABASE_URL must be set, or nothing for the embedded servers")
+        connection = await asyncpg.connect(settings.database_url, server_settings=SESSION_SETTINGS)
+        try:
+            await books.opened_at(connection, book)
+            yield connection
+        finally:
+            await connection.close()
+
+
+def account_text(account: AccountRef) -> str:
+    """An account as `AccountName` reads it."""
+    suffix = "" if account.currency == "THB" else f":{account.currency}"
+    return f"{account.kind.name.lower()}:{account.owner}{suffix}"
+
+
+def account_document(account: AccountRef) -> dict[str, str]:
+    """An account in JSON."""
+    return {"kind": account.kind.name.lower(), "owner": account.owner, "currency": account.currency}
+
+
+def print_json(document: Any) -> None:
+    """One line of JSON; dates and times in ISO 8601, ids as text."""
+    print(msgspec.json.encode(document).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """A table; columns whose name ends in `>` stand on the right. Where there is no row, the sentence `empty`."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    if not table.row_count:
+        print(empty)
+        return
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = LINE_COLUMNS
+    console.print(table)

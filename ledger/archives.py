@@ -1,0 +1,97 @@
+"""Archived months: what the books go on from when the rows of a closed month are away."""
+
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from ledger.checks import Head, Problems, Start
+from ledger.errors import MonthArchived
+from ledger.posting import Connection
+from ledger.queries import QUERIES
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest month of a book that is away.
+
+    Attributes:
+        month: its first day.
+        head: the book's newest block then.
+        last_day: the latest business date of all that was archived so far.
+    """
+
+    month: date
+    head: Head
+    last_day: date
+
+
+async def newest_archive(connection: Connection, book_id: int) -> Archive | None:
+    """The month that the books go on from; None while every month is in the books."""
+    row: Any = await connection.fetchrow(QUERIES["newest_archive"], book_id)
+    if row is None:
+        return None
+    head = Head(
+        block_number=row["last_block"],
+        recorded_at=row["ends_at"],
+        last_sequence=row["last_sequence"],
+        hash=row["head_hash"],
+        incarnation=row["incarnation"],
+    )
+    return Archive(month=row["month"], head=head, last_day=row["last_day"])
+
+
+async def archive_before(
+    connection: Connection,
+    book_id: int,
+    *,
+    cut: int | None = None,
+    from_on: date | None = None,
+    to_on: date | None = None,
+) -> Archive | None:
+    """The archive that an answer up to a cut, about business dates from … to, has to be built upon.
+
+    Raises:
+        MonthArchived: the cut lies in the archive, or the dates would divide it.
+    """
+    archive = await newest_archive(connection, book_id)
+    if archive is None:
+        return None
+    if cut is not None and cut < archive.head.last_sequence:
+        raise MonthArchived(
+            f"entries up to {archive.head.last_sequence} were archived with {archive.month:%Y-%m}: {cut} is among them"
+        )
+    if (from_on is not None and from_on <= archive.last_day) or (to_on is not None and to_on < archive.last_day):
+        raise MonthArchived(f"business dates up to {archive.last_day} were archived with {archive.month:%Y-%m}")
+    return archive
+
+
+async def verification_start(connection: Connection, book_id: int) -> Start:
+    """Where verification begins: before genesis, or at the end of the newest month that is away."""
+    archive = await newest_archive(connection, book_id)
+    if archive is None:
+        return Start()
+    balances = await connection.fetch(QUERIES["archived_balances"], book_id, archive.month)
+    draws = await connection.fetch(QUERIES["archived_draws"], book_id, archive.month)
+    return Start(
+        head=archive.head,
+        totals={
+            row["account_id"]: (row["debits_posted"], row["credits_posted"], row["last_sequence"]) for row in balances
+        },
+        held={row["account_id"]: (row["debits_held"], row["credits_held"]) for row in balances},
+        drawn={row["sequence"]: row["drawn_minor"] for row in draws},
+    )
+
+
+async def archives(connection: Connection, book_id: int, cut: int) -> Problems:  # noqa: ARG001
+    """Archived months follow each other, their balances are balanced, and the books kept the last block of each."""
+    problems = Problems()
+    for row in await connection.fetch(QUERIES["archives_in_order"], book_id):
+        problems.rows += 1
+        month = f"{row['month']:%Y-%m}"
+        if (row["first_sequence"], row["first_block"]) != (row["last_before"] + 1, row["block_before"] + 1):
+            problems.add(f"the archive of {month} does not follow the one before")
+        if row["difference_minor"] != 0:
+            problems.add(f"the archived balances of {month} do not add up")
+        if row["kept_hash"] != row["head_hash"]:
+            problems.add(f"the block at the end of {month} is not the archived one")
+    return problems

@@ -1,0 +1,266 @@
+"""The statement of one account: opening balance, lines with the balance after each, closing balance, page by page.
+
+By sequence it says what was recorded between two entries; by dates what happened between two business dates, as the
+books had it at a cut. Lines stand in the order of the record, so a page once read never changes.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from ledger.archives import archive_before
+from ledger.balances import balances_at, balances_effective, on_normal_side
+from ledger.chart_of_accounts import CHART
+from ledger.encoding import account_ref
+from ledger.feed import head
+from ledger.journal import AccountRef, EntryKind
+from ledger.posting import Connection
+from ledger.queries import QUERIES
+
+PAGE_LINES: Final = 100
+RECORDED_BEFORE: Final = timedelta(days=2)
+RECORDED_AFTER: Final = timedelta(days=8)
+"""When the entries of a business date are nearly always recorded: statements of banks come some days later."""
+
+
+class StatementCursor(msgspec.Struct, frozen=True):
+    """Where a page ended, as text in `encode`.
+
+    Attributes:
+        cut: what the whole statement is about: entries up to this sequence.
+        through: no line comes after this sequence.
+        sequence: the last entry shown.
+        balance_minor: the balance after it.
+    """
+
+    cut: int
+    through: int
+    sequence: int
+    balance_minor: int
+
+    def encode(self) -> str:
+        """Opaque to callers."""
+        return f"{self.cut}.{self.through}.{self.sequence}.{self.balance_minor}"
+
+    @classmethod
+    def decode(cls, text: str) -> "StatementCursor":
+        """The inverse of `encode`.
+
+        Raises:
+            ValueError: it is no cursor.
+        """
+        cut, through, sequence, balance_minor = (int(part) for part in text.split("."))
+        return cls(cut, through, sequence, balance_minor)
+
+
+class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A posting as the account sees it.
+
+    Attributes:
+        line: number of the posting within its entry.
+        other: the account on the other side.
+        debit_minor: the amount where it was debited, else 0.
+        credit_minor: the amount where it was credited, else 0.
+        balance_minor: after this line, on the account's normal side.
+    """
+
+    sequence: int
+    line: int
+    key: UUID
+    kind: EntryKind
+    effective_on: date
+    recorded_at: datetime
+    other: AccountRef
+    debit_minor: int
+    credit_minor: int
+    balance_minor: int
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """One page; opening and closing are those of the whole statement.
+
+    Attributes:
+        cut: entries up to this sequence; give it again and the statement is the same.
+        next: where the next page begins; None on the last.
+    """
+
+    account: AccountRef
+    cut: int
+    opening_minor: int
+    lines: tuple[StatementLine, ...]
+    closing_minor: int
+    next: StatementCursor | None
+
+
+async def statement(
+    connection: Connection,
+    book_id: int,
+    account: AccountRef,
+    *,
+    after: int = 0,
+    through: int | None = None,
+    cursor: StatementCursor | None = None,
+    limit: int = PAGE_LINES,
+) -> Statement:
+    """What was recorded on an account, by sequence.
+
+    Args:
+        connection: any snapshot.
+        book_id: the book.
+        account: one never used has an empty statement.
+        after: opening is the balance after this entry.
+        through: closing is the balance after this entry; None = the head.
+        cursor: `next` of the page before.
+        limit: most lines of a page; an entry is never cut in two, so one that is longer has a page of its own.
+    """
+    cut = cursor.cut if cursor else await head(connection, book_id) if through is None else through
+    opening = (await balances_at(connection, book_id, [account], after))[account].balance_minor
+    closing = (await balances_at(connection, book_id, [account], cut))[account].balance_minor
+    start = cursor or StatementCursor(cut, cut, after, opening)
+    return await _page(connection, book_id, account, start, limit, opening=opening, closing=closing)
+
+
+async def statement_by_dates(
+    connection: Connection,
+    book_id: int,
+    account: AccountRef,
+    *,
+    from_on: date,
+    to_on: date,
+    cut: int | None = None,
+    cursor: StatementCursor | None = None,
+    limit: int = PAGE_LINES,
+) -> Statement:
+    """What happened on an account between two business dates, both included, by the true date.
+
+    Its lines are looked for where they should have been recorded, from some days before the first date to some days
+    after the last. The account's days say what they must add up to, so a line recorded elsewhere is noticed: then
+    the whole account is read.
+
+    Args:
+        connection: any snapshot.
+        book_id: the book.
+        account: one never used has an empty statement.
+        from_on: opening is the balance before this day.
+        to_on: closing is the balance at the end of this day.
+        cut: what the books said at this sequence; None = the head.
+        cursor: `next` of the page before; it brings its cut with it.
+        limit: most lines of a page, as in `statement`.
+
+    Raises:
+        MonthArchived: the dates or the cut lie in an archived month.
+    """
+    cut = cursor.cut if cursor else await head(connection, book_id) if cut is None else cut
+    await archive_before(connection, book_id, cut=cut, from_on=from_on)
+    before = from_on - timedelta(days=1)
+    opening = (await balances_effective(connection, book_id, [account], before, cut))[account]
+    closing = (await balances_effective(connection, book_id, [account], to_on, cut))[account]
+    if cursor is None:
+        turnover = closing.debits_minor - opening.debits_minor, closing.credits_minor - opening.credits_minor
+        after, through = await _stretch(
+            connection, book_id, account, dates=(from_on, to_on), cut=cut, turnover=turnover
+        )
+        cursor = StatementCursor(cut, through, after, opening.balance_minor)
+    return await _page(
+        connection,
+        book_id,
+        account,
+        cursor,
+        limit,
+        opening=opening.balance_minor,
+        closing=closing.balance_minor,
+        dates=(from_on, to_on),
+    )
+
+
+async def _stretch(
+    connection: Connection,
+    book_id: int,
+    account: AccountRef,
+    *,
+    dates: tuple[date, date],
+    cut: int,
+    turnover: tuple[int, int],
+) -> tuple[int, int]:
+    """(after, through]: sequences between which every line of those dates was recorded.
+
+    Proved by adding up: amounts are above zero, so what adds up to the whole turnover leaves nothing out.
+    """
+    if turnover == (0, 0):
+        return cut, cut
+    starts_at, ends_at = (datetime.combine(day, time(), UTC) for day in dates)
+    after = await connection.fetchval(QUERIES["recorded_before"], book_id, starts_at - RECORDED_BEFORE) or 0
+    through = await connection.fetchval(QUERIES["recorded_before"], book_id, ends_at + RECORDED_AFTER) or 0
+    number = await _number(connection, book_id, account)
+    row = await connection.fetchrow(QUERIES["statement_turnover"], book_id, number, after, min(through, cut), *dates)
+    assert row is not None, "sums are one row"
+    found = int(row["debits"]), int(row["credits"])
+    return (after, min(through, cut)) if found == turnover else (0, cut)
+
+
+async def _number(connection: Connection, book_id: int, account: AccountRef) -> int | None:
+    number: int | None = await connection.fetchval(
+        QUERIES["account_ids"], book_id, [int(account.kind)], [account.owner], [account.currency]
+    )
+    return number
+
+
+async def _page(
+    connection: Connection,
+    book_id: int,
+    account: AccountRef,
+    start: StatementCursor,
+    limit: int,
+    *,
+    opening: int,
+    closing: int,
+    dates: tuple[date | None, date | None] = (None, None),
+) -> Statement:
+    number = await _number(connection, book_id, account)
+    # One row more than the page tells whether there is another page.
+    rows = await connection.fetch(
+        QUERIES["statement_lines"], book_id, number, start.sequence, start.through, *dates, limit + 1
+    )
+    shown, more = _whole_entries(rows, limit)
+    lines = _lines(account, shown, start.balance_minor)
+    return Statement(
+        account=account,
+        cut=start.cut,
+        opening_minor=opening,
+        lines=lines,
+        closing_minor=closing,
+        next=StatementCursor(start.cut, start.through, lines[-1].sequence, lines[-1].balance_minor) if more else None,
+    )
+
+
+def _whole_entries(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool]:
+    """The rows of a page and whether there may be another; one entry alone may be longer than the page."""
+    if len(rows) <= limit:
+        return rows, False
+    whole = [row for row in rows if row["sequence"] != rows[-1]["sequence"]]
+    return whole or rows, True
+
+
+def _lines(account: AccountRef, rows: Sequence[Any], balance_minor: int) -> tuple[StatementLine, ...]:
+    lines = []
+    for row in rows:
+        debit_minor, credit_minor = (row["amount_minor"], 0) if row["debited"] else (0, row["amount_minor"])
+        balance_minor += on_normal_side(CHART[account.kind].normal_side, debit_minor, credit_minor)
+        lines.append(
+            StatementLine(
+                sequence=row["sequence"],
+                line=row["line"],
+                key=UUID(bytes=row["key"].bytes),
+                kind=EntryKind(row["entry_kind"]),
+                effective_on=row["effective_on"],
+                recorded_at=row["recorded_at"],
+                other=account_ref(row["kind"], row["owner"], row["currency"]),
+                debit_minor=debit_minor,
+                credit_minor=credit_minor,
+                balance_minor=balance_minor,
+            )
+        )
+    return tuple(lines)

@@ -1,0 +1,124 @@
+"""Money between books: exactly once wherever it breaks off, nothing on refusal, and nothing left in between."""
+
+import random
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from ledger.accounts import open_book
+from ledger.balances import balances
+from ledger.errors import LedgerUnavailable
+from ledger.feed import head
+from ledger.journal import EntryKind, JournalEntry, Posted, PostingResult, Refused
+from ledger.posting import Ledger, post_entries
+from ledger.refusals import Refusal
+from ledger.transfers import Transfer, clearing_left, settle_transfers, transfer, transfers_in_flight
+from ledger.verification import verify
+from tests.ledger.entries import AVAILABLE, BOOK, DAY, received
+
+BOOKS = (BOOK, 1001, 1002)
+
+
+class Crashing(Ledger):
+    """Dies before or after receiving, when it is told to."""
+
+    crash = "never"
+
+    async def post(self, book_id: int, entry: JournalEntry) -> PostingResult:
+        receiving = entry.kind == EntryKind.BOOK_TRANSFER_RECEIVED
+        if receiving and self.crash == "before":
+            raise LedgerUnavailable
+        result = await super().post(book_id, entry)
+        if receiving and self.crash == "after":
+            raise LedgerUnavailable
+        return result
+
+
+@pytest.fixture
+async def ledger(pool: asyncpg.Pool, app: asyncpg.Connection):
+    for book in BOOKS[1:]:
+        await open_book(app, book, code=f"test-{book}", mode="test")
+    ledger = Crashing(pool)
+    yield ledger
+    await ledger.close()
+
+
+def wanted(
+    amount_minor: int, from_book: int = BOOK, to_book: int = 1001, *, transfer_id: UUID | None = None
+) -> Transfer:
+    return Transfer(
+        transfer_id=transfer_id or uuid4(),
+        from_book=from_book,
+        to_book=to_book,
+        from_account=AVAILABLE,
+        to_account=AVAILABLE,
+        amount_minor=amount_minor,
+        effective_on=DAY,
+    )
+
+
+async def held(app: asyncpg.Connection, book: int) -> int:
+    return (await balances(app, book, [AVAILABLE]))[AVAILABLE].balance_minor
+
+
+async def test_transfer_arrives_once_however_often_it_is_asked_for(app: asyncpg.Connection, ledger: Crashing) -> None:
+    await post_entries(app, BOOK, [received(100)])
+    asked = wanted(70)
+    first, again = await transfer(ledger, asked), await transfer(ledger, asked)
+    assert isinstance(first, Posted)
+    assert isinstance(again, Posted)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert (await held(app, BOOK), await held(app, 1001)) == (30, 70)
+    assert await clearing_left(app, (BOOK, 1001), ["THB"]) == {}
+    assert [(await verify(app, book)).passed for book in BOOKS] == [True] * 3
+
+
+async def test_refused_transfer_moves_nothing_in_either_book(app: asyncpg.Connection, ledger: Crashing) -> None:
+    refused = await transfer(ledger, wanted(1))
+    assert isinstance(refused, Refused)
+    assert refused.refusal == Refusal.BELOW_FLOOR
+    assert [await head(app, book) for book in BOOKS] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("crash", ["before", "after"])
+async def test_sweeper_finishes_what_a_crash_left(app: asyncpg.Connection, ledger: Crashing, crash: str) -> None:
+    await post_entries(app, BOOK, [received(100)])
+    ledger.crash, asked = crash, wanted(40)
+    with pytest.raises(LedgerUnavailable):
+        await transfer(ledger, asked)
+    ledger.crash = "never"
+    expected = [asked] if crash == "before" else []
+    assert await transfers_in_flight(app, BOOK) == expected
+    # Clearing is on its credit side in the sending book: below zero while the money is on its way.
+    assert await clearing_left(app, (BOOK, 1001), ["THB"]) == ({"THB": -40} if expected else {})
+    finished, last = await settle_transfers(app, ledger, BOOK)
+    assert (finished, last) == (len(expected), 2)
+    assert await settle_transfers(app, ledger, BOOK, after=last) == (0, 2)
+    assert (await held(app, BOOK), await held(app, 1001)) == (60, 40)
+    assert await clearing_left(app, (BOOK, 1001), ["THB"]) == {}
+
+
+async def test_random_transfers_among_three_books_with_crashes_lose_and_double_nothing(
+    app: asyncpg.Connection, ledger: Crashing
+) -> None:
+    chance = random.Random(11)
+    for book in BOOKS:
+        await post_entries(app, book, [received(1_000)])
+    for _ in range(60):
+        from_book, to_book = chance.sample(BOOKS, 2)
+        ledger.crash = chance.choice(("never", "never", "before", "after"))
+        asked = wanted(chance.randint(1, 400), from_book, to_book)
+        for _ in range(2):
+            try:
+                await transfer(ledger, asked)
+            except LedgerUnavailable:
+                ledger.crash = chance.choice(("never", "before"))
+    ledger.crash = "never"
+    for book in BOOKS:
+        await settle_transfers(app, ledger, book)
+        assert await transfers_in_flight(app, book) == []
+    assert sum([await held(app, book) for book in BOOKS]) == 3_000
+    for pair in ((BOOKS[0], BOOKS[1]), (BOOKS[0], BOOKS[2]), (BOOKS[1], BOOKS[2])):
+        assert await clearing_left(app, pair, ["THB"]) == {}
+    assert [(await verify(app, book)).passed for book in BOOKS] == [True] * 3
