@@ -36,7 +36,7 @@ def decode(body: bytes, into: type[T]) -> T:
     try:
         decoded = msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
-        raise _problem_of(str(error)) from None
+        raise problem_of(str(error)) from None
     except UnicodeDecodeError:
         raise Problem("body_malformed", "The body is not UTF-8.") from None
     except (msgspec.DecodeError, RecursionError) as error:
@@ -56,10 +56,11 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _problem_of(message: str) -> Problem:
-    """Take msgspec's one sentence apart into what and where."""
+def problem_of(message: str, *, within: str = "") -> Problem:
+    """Take msgspec's one sentence apart into what and where; `within` is where the value itself stands."""
     place = _PLACE.search(message)
     path, what = (place["path"], message[: place.start()]) if place else ("", message)
+    path = f"{within}.{path}" if within and path else within or path
     code = _CODES_BY_PARAM.get(path, "parameter_invalid")
     if field := _FIELD.search(what):
         path = f"{path}.{field['field']}" if path else field["field"]

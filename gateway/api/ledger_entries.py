@@ -9,6 +9,7 @@ from litestar import Router, get
 from litestar.params import FromQuery, QueryParameter
 
 from gateway.api.authentication import requires
+from gateway.api.ledger_posting import post_entries
 from gateway.api.pagination import ListReply, list_reply
 from gateway.api.problems import PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -151,4 +152,4 @@ def _account(account: AccountRef) -> LedgerAccount:
     return LedgerAccount(kind=account.kind.name.lower(), owner=account.owner, currency=account.currency.lower())
 
 
-LEDGER_ENTRIES = Router("/ledger/entries", route_handlers=[list_entries], tags=["ledger"])
+LEDGER_ENTRIES = Router("/ledger/entries", route_handlers=[list_entries, post_entries], tags=["ledger"])

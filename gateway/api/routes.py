@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from gateway.api.authentication import SECURITY_SCHEMES, limit_address, provide_merchant
+from gateway.api.authentication import SECURITY_SCHEMES, limit_address, provide_merchant, provide_operator
 from gateway.api.balance import BALANCE
 from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
 from gateway.api.callbacks import CALLBACKS
@@ -26,7 +26,11 @@ _WITH_KEY: Final = Router(
     "/v1",
     guards=[limit_address, known_query],
     security=[{scheme: []} for scheme in SECURITY_SCHEMES],
-    dependencies={"merchant": Provide(provide_merchant), "page": Provide(provide_page)},
+    dependencies={
+        "merchant": Provide(provide_merchant),
+        "operator": Provide(provide_operator),
+        "page": Provide(provide_page),
+    },
     route_handlers=[
         PAYMENT_INTENTS,
         REFUNDS,

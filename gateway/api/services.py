@@ -16,6 +16,7 @@ from gateway.payments.intents import Intents
 from gateway.payments.refunds import Refunds
 from gateway.providers.base import Provider
 from gateway.sandbox.client import SandboxControl
+from ledger.posting import Ledger
 
 ApiRequest = Request[Any, Any, Any]
 
@@ -31,6 +32,11 @@ class Services(Protocol):
     @property
     def database(self) -> Database:
         """The gateway's database."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """Posts what operators enter, together with everybody else of this process."""
         ...
 
     @property

@@ -9,7 +9,7 @@ import rich_click as click
 from gateway.commands.merchants import actor, filled, open_desk
 from gateway.merchants import operators as people
 from gateway.merchants.api_keys import NewKey
-from gateway.merchants.principals import OPERATOR_SCOPES, Scope
+from gateway.merchants.principals import OPERATOR_SCOPES, OPERATOR_SCOPES_GIVEN, Scope
 
 _SCOPES: Final = sorted(scope.value for scope in OPERATOR_SCOPES)
 
@@ -26,7 +26,7 @@ def operators() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(_SCOPES),
-    default=_SCOPES,
+    default=sorted(scope.value for scope in OPERATOR_SCOPES_GIVEN),
     show_default=True,
 )
 @click.option(

@@ -12,7 +12,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants.api_keys import OPERATOR_PREFIX, NewKey, hash_of, new_secret
-from gateway.merchants.principals import OPERATOR_SCOPES, Scope
+from gateway.merchants.principals import OPERATOR_SCOPES, OPERATOR_SCOPES_GIVEN, Scope
 from gateway.merchants.tables import operator_acts, operator_keys, operators
 
 KEY_LIFE: Final = timedelta(days=90)
@@ -43,7 +43,7 @@ async def create_key(
     vault: Vault,
     operator_id: str,
     *,
-    scopes: Iterable[Scope] = OPERATOR_SCOPES,
+    scopes: Iterable[Scope] = OPERATOR_SCOPES_GIVEN,
     life: timedelta = KEY_LIFE,
 ) -> NewKey:
     """Make an operator's key `ok_…`.

@@ -21,10 +21,13 @@ class Scope(StrEnum):
     WEBHOOKS_WRITE = "webhooks:write"
     SANDBOX_WRITE = "sandbox:write"
     LEDGER_READ = "ledger:read"
+    LEDGER_POST = "ledger:post"
 
 
-OPERATOR_SCOPES: Final = frozenset({Scope.LEDGER_READ})
+OPERATOR_SCOPES: Final = frozenset({Scope.LEDGER_READ, Scope.LEDGER_POST})
 """What an operator's key may hold, and no merchant's."""
+OPERATOR_SCOPES_GIVEN: Final = frozenset({Scope.LEDGER_READ})
+"""What a new operator's key holds unless it is asked for more."""
 
 MERCHANT_SCOPES: Final = frozenset(Scope) - OPERATOR_SCOPES
 """What a merchant's key may hold; a new key has all of it unless it is asked for less."""

@@ -86,6 +86,7 @@ async def services(database, valkey_url):
         intents=house.intents,
         refunds=house.refunds,
         idempotency=idempotency,
+        ledger=house.ledger,
         house=house,
     )
     await idempotency.close()
