@@ -7,6 +7,7 @@
 -- postings name them by position in that list: by number with fingerprint, or (number 0) by name in the p_name_* arrays.
 -- Long arrays are unnested side by side in a select list, which streams them; unnest(a, b, …) in FROM would first store
 -- each in a tuplestore of its own. What is rare comes in arrays that are NULL when no entry of the call has it.
+-- Plans are kept for a session, so none may rest on how small a table was when it was made: rows are found by index.
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
 --
 -- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
@@ -28,6 +29,7 @@ CREATE FUNCTION ledger.post_entries_v1(
     OUT replayed_at timestamptz[], OUT breaches smallint[], OUT found_ids bigint[], OUT posted_minor bigint[]
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off
 AS $function$
 DECLARE
     MOST constant bigint := 9223372036854775807;
