@@ -1,11 +1,15 @@
 -- What posts entries with draws, reversals, holds or groups must have put them together rightly; else it is our bug.
 CREATE FUNCTION ledger.check_rare_v1(
     p_kind smallint[], p_posting_count integer[], p_original_key uuid[], p_drawn_minor bigint[], p_reverses_key uuid[],
-    p_hold_action smallint[], p_hold_key uuid[], p_group integer[]
+    p_hold_action smallint[], p_hold_key uuid[], p_hold_expires_at timestamptz[], p_group integer[],
+    p_occurred_at timestamptz[]
 ) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    IF EXISTS (SELECT FROM unnest(p_hold_expires_at || p_occurred_at) AS u(moment) WHERE NOT isfinite(u.moment)) THEN
+        RAISE EXCEPTION 'a time must be a moment' USING ERRCODE = '22008';
+    END IF;
     IF EXISTS (
         SELECT FROM (
             SELECT unnest(p_kind) AS kind, unnest(p_posting_count) AS posting_count, unnest(p_original_key) AS original_key,

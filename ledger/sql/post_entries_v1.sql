@@ -98,7 +98,7 @@ BEGIN
     END IF;
     IF NOT plain THEN
         PERFORM ledger.check_rare_v1(p_kind, p_posting_count, p_original_key, p_drawn_minor, p_reverses_key,
-                                     p_hold_action, p_hold_key, p_group);
+                                     p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at);
     END IF;
 
     PERFORM 1 FROM ledger.books AS b WHERE b.book_id = p_book FOR NO KEY UPDATE;
@@ -123,6 +123,11 @@ BEGIN
         SELECT max(p.ends_on) FILTER (WHERE p.state = 'closed') AS closed_through, max(p.ends_on) AS closing_through
         FROM ledger.periods AS p WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= d.first_day
     ) AS p;
+    IF NOT (isfinite(first_day) AND isfinite(last_day)) OR 'infinity' = ANY (p_available_on)
+        OR '-infinity' = ANY (p_available_on)
+    THEN
+        RAISE EXCEPTION 'a business date must be a day' USING ERRCODE = '22008';
+    END IF;
     plain := plain AND closing_through IS NULL;
 
     ids := p_account_id;

@@ -1,12 +1,15 @@
 """What is posted is there as it was given; what is refused left nothing."""
 
+from datetime import UTC, date, datetime
+from typing import Any
+
 import asyncpg
 import pytest
 
 from ledger.balances import balances
 from ledger.errors import BookNotFound, EntryMalformed
 from ledger.feed import entry_by_key, head, read_entries
-from ledger.journal import AccountRef, ExternalReference, Posted, Refused
+from ledger.journal import AccountRef, EntryKind, ExternalReference, Posted, Refused
 from ledger.posting import post_entries
 from ledger.refusals import Refusal
 from tests.ledger.entries import AVAILABLE, BANK, BOOK, CLEARING, DAY, FEES, PAYOUTS, entry, paid_out, posting, received
@@ -118,3 +121,18 @@ async def test_account_that_cannot_be_stored_is_an_error(app: asyncpg.Connection
 async def test_no_entries_is_no_block(app: asyncpg.Connection) -> None:
     assert await post_entries(app, BOOK, []) == []
     assert await app.fetchval("SELECT count(*) FROM ledger.blocks") == 1
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        {"effective_on": date.max},
+        {"effective_on": date.min},
+        {"occurred_at": datetime.min.replace(tzinfo=UTC), "kind": EntryKind.HISTORY_IMPORTED},
+    ],
+)
+async def test_what_never_happens_is_not_sealed(app: asyncpg.Connection, endless: dict[str, Any]) -> None:
+    """PostgreSQL takes the ends of Python's calendar for infinity, which has no place in the chain."""
+    with pytest.raises(EntryMalformed):
+        await post_entries(app, BOOK, [received(1, **endless)])
+    assert await head(app, BOOK) == 0
