@@ -269,7 +269,7 @@ async def _end_backend(connection: Connection, backend: int) -> None:
 
 def _by_item(entries: Sequence[JournalEntry | LinkedGroup], results: list[PostingResult]) -> list[list[PostingResult]]:
     """The results of each item handed in: one for an entry, all of its own for a group."""
-    if len(results) == len(entries):
+    if not any(isinstance(each, LinkedGroup) for each in entries):
         return [[result] for result in results]
     following = iter(results)
     return [list(islice(following, len(each.entries) if isinstance(each, LinkedGroup) else 1)) for each in entries]
