@@ -119,7 +119,9 @@ def _rare(entries: Sequence[JournalEntry], postings: Sequence[Posting]) -> Argum
         [entry.draw and entry.draw.amount_minor for entry in entries] if drawing else None,
         _or_null([entry.drawable_minor for entry in entries]),
         [entry.reverses for entry in entries] if reversing else None,
-        [posting.reverses_line for posting in postings] if reversing else None,
+        [None if entry.reverses is None else posting.reverses_line for entry in entries for posting in entry.postings]
+        if reversing
+        else None,
         of_hold(lambda hold: int(hold.action)) if holding else None,
         of_hold(lambda hold: hold.hold_key) if holding else None,
         of_hold(lambda hold: hold.expires_at) if holding else None,

@@ -229,6 +229,8 @@ class Ledger:
                     self._tell(book_id, results)
                     return _by_item(entries, results)
             except LedgerError as error:
+                if isinstance(first_loss, AccountNumbersStale):
+                    raise  # the first call had posted nothing: what came of the second one is known
                 raise OutcomeUnknown(str(first_loss)) from error
 
         return flush

@@ -45,7 +45,7 @@ DECLARE
     has_imports constant boolean := p_occurred_at IS NOT NULL;
     has_up_to constant boolean := p_up_to IS NOT NULL;
     plain boolean := NOT (has_draws OR has_reversals OR has_holds OR has_groups OR has_imports OR has_up_to)
-        AND p_drawable_minor IS NULL;
+        AND p_drawable_minor IS NULL AND NOT p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[];
     single boolean;  -- every entry has one posting and nothing rare
     head ledger.blocks;
     seen record;
@@ -68,14 +68,14 @@ DECLARE
     reversed ledger.reversed_v1; reversal_number integer[]; reversed_own integer[];
     -- holds that entries of this call resolve
     held ledger.held_v1; hold_number integer[]; hold_own integer[]; action smallint;
-    hold_accounts integer[] := '{}';
+    hold_accounts integer[];
     -- postings, by position
     amounts bigint[]; lines smallint[]; posting_sequences bigint[]; debit_after bigint[]; credit_after bigint[];
     -- what was so when the current linked group began
     this_group integer; group_entry integer; group_sequence bigint; group_failed boolean;
     saved_sequences bigint[]; saved_drawable bigint[]; saved_drawn bigint[]; saved_reversed ledger.reversed_v1;
     saved_held ledger.held_v1; saved_highest bigint[]; saved_lowest bigint[]; saved_held_debits bigint[];
-    saved_held_credits bigint[]; saved_occurred_at timestamptz;
+    saved_held_credits bigint[]; saved_hold_accounts integer[]; saved_occurred_at timestamptz;
     closed_through date; closing_through date; first_day date; last_day date; last_occurred_at timestamptz;
     sequence bigint; refusal smallint; breach smallint;
     i integer; j integer; k integer; m integer; d integer; c integer; x integer; amount bigint;
@@ -225,6 +225,7 @@ BEGIN
             SELECT (r.held).*, r.hold_number, r.hold_own INTO held.sequences, held.debits, held.credits, held.amounts,
                    held.expires_at, held.resolved, hold_number, hold_own
             FROM ledger.holds_of_v1(p_book, p_key, p_hold_key) AS r;
+            hold_accounts := '{}';
             SELECT array_agg(coalesce(a.debits_held, 0) ORDER BY u.n), array_agg(coalesce(a.credits_held, 0) ORDER BY u.n)
             INTO held_debits, held_credits
             FROM unnest(ids) WITH ORDINALITY AS u(id, n)
@@ -294,6 +295,7 @@ BEGIN
                     IF has_holds THEN
                         saved_highest := highest; saved_lowest := lowest;
                         saved_held_debits := held_debits; saved_held_credits := held_credits;
+                        saved_hold_accounts := hold_accounts;
                     END IF;
                 END IF;
                 IF this_group > 0 AND group_failed THEN
@@ -412,8 +414,8 @@ BEGIN
 
             suspect := false;
             breached := 0;
-            checked := careful AND action IN (0, POST)
-                AND NOT (has_up_to AND coalesce(0 < ANY (p_up_to[first_posting:last_posting]), false));
+            checked := careful AND (action = POST OR action = 0
+                AND NOT (has_up_to AND coalesce(0 < ANY (p_up_to[first_posting:last_posting]), false)));
             IF checked THEN
                 SELECT b.breached INTO breached
                 FROM ledger.entry_breaches_v1(
@@ -442,7 +444,7 @@ BEGIN
                                                OR debits[c] - credits[c] - amount::numeric < lowest[c] THEN 2
                                              ELSE 0 END;
                             IF greatest(held_debits[d], held_credits[c]) + amount::numeric > 4000000000000000000 THEN
-                                breached := 4;
+                                breached := breached | 4;
                             END IF;
                             CONTINUE WHEN breached > 0;
                         END IF;
@@ -452,19 +454,21 @@ BEGIN
                         held_credits[c] := held_credits[c] + m * amount;
                         CONTINUE WHEN action <> POST;
                         amount := amounts[j];
-                    ELSIF has_up_to AND p_up_to[j] > 0 THEN
-                        amount := least(amount,
-                            CASE WHEN p_up_to[j] & 1 = 1 THEN highest[d]::numeric - debits[d] + credits[d] END,
-                            CASE WHEN p_up_to[j] & 2 = 2 THEN debits[c] - credits[c] - lowest[c]::numeric END);
-                        IF amount <= 0 THEN
-                            refusal := least(refusal, 52::smallint);
+                    ELSIF has_up_to THEN
+                        IF p_up_to[j] > 0 THEN
+                            amount := greatest(0, least(amount,
+                                CASE WHEN p_up_to[j] & 1 = 1 THEN highest[d]::numeric - debits[d] + credits[d] END,
+                                CASE WHEN p_up_to[j] & 2 = 2 THEN debits[c] - credits[c] - lowest[c]::numeric END));
+                            IF amount = 0 THEN
+                                refusal := least(refusal, 52::smallint);
+                                CONTINUE;
+                            END IF;
+                            amounts[j] := amount;
+                        END IF;
+                        IF careful AND NOT checked AND greatest(debits[d], credits[c]) > MOST - amount THEN
+                            breached := 4;  -- what the rest of a balancing entry would move is not known then
                             CONTINUE;
                         END IF;
-                        IF greatest(debits[d], credits[c]) > MOST - amount THEN
-                            breached := 4;
-                            CONTINUE;
-                        END IF;
-                        amounts[j] := amount;
                     END IF;
                     debits[d] := debits[d] + amount;
                     credits[c] := credits[c] + amount;
@@ -490,7 +494,7 @@ BEGIN
                 END IF;
             END LOOP;
 
-            IF suspect AND NOT checked THEN  -- a limit is about what the whole entry leaves behind
+            IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN  -- a limit is about what the whole entry leaves behind
                 SELECT b.breached INTO breached
                 FROM ledger.entry_breaches_v1(
                     debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
@@ -544,6 +548,7 @@ BEGIN
                     IF has_holds THEN
                         highest := saved_highest; lowest := saved_lowest;
                         held_debits := saved_held_debits; held_credits := saved_held_credits;
+                        hold_accounts := saved_hold_accounts;
                     END IF;
                 END IF;
                 CONTINUE;

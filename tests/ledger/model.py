@@ -264,7 +264,7 @@ class Model:
                 grows = side == CHART[account.kind].normal_side
                 broken.add(Refusal.ABOVE_CEILING if grows else Refusal.BELOW_FLOOR)
         held = max(self.state.held_debits.get(line.debit, 0), self.state.held_credits.get(line.credit, 0))
-        return {Refusal.BALANCE_OVERFLOW} if held + line.amount_minor > 4 * 10**18 else broken
+        return broken | ({Refusal.BALANCE_OVERFLOW} if held + line.amount_minor > 4 * 10**18 else set())
 
     def _accept(self, entry: JournalEntry, amounts: tuple[int, ...], *, late: bool) -> None:
         state = self.state
