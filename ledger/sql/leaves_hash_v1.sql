@@ -1,4 +1,6 @@
 -- SHA-256 over the leaves of a block just written, in order of sequence; see ledger/chain.py for the bytes of a leaf.
+-- Each entry looks its own lines and references up by key: grouped first and joined then, a plan for one entry reads the
+-- lines of all entries for each of them.
 CREATE FUNCTION ledger.leaves_hash_v1(p_book bigint, p_after bigint, p_last bigint, p_recorded_at timestamptz) RETURNS bytea
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -9,7 +11,7 @@ BEGIN
             || int8send(e.block_number) || uuid_send(e.key) || date_send(e.effective_on) || int2send(e.kind)
             || int4send(octet_length(e.caller)) || convert_to(e.caller, 'UTF8')
             || int4send(octet_length(e.metadata)) || e.metadata
-            || int4send(coalesce(p.line_count, 0)) || int4send(coalesce(r.line_count, 0))
+            || int4send(p.line_count) || int4send(r.line_count)
             || CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor,
                                       e.drawable_minor, e.reverses, e.hold_action, e.hold) = 0 THEN '\x00'::bytea
                ELSE '\x01'::bytea || record_send(ROW(
@@ -19,26 +21,24 @@ BEGIN
             ), ''::bytea ORDER BY e.sequence))
         FROM ledger.entries AS e
         LEFT JOIN ledger.holds AS h ON e.hold_action = 1 AND h.book_id = p_book AND h.sequence = e.sequence
-        LEFT JOIN (
-            SELECT x.sequence, count(*)::integer AS line_count, string_agg(
+        CROSS JOIN LATERAL (
+            SELECT count(*)::integer AS line_count, string_agg(
                 int2send(x.line) || int8send(x.debit_account) || int8send(x.credit_account) || int8send(x.amount_minor)
                 || int8send(x.debit_balance_after) || int8send(x.credit_balance_after)
                 || CASE WHEN num_nonnulls(x.reverses_line, x.available_on, x.up_to_minor) = 0 THEN '\x00'::bytea
                    ELSE '\x01'::bytea || record_send(ROW(x.reverses_line, x.available_on, x.up_to_minor)) END,
                 ''::bytea ORDER BY x.line) AS lines
             FROM ledger.postings AS x
-            WHERE x.book_id = p_book AND x.sequence > p_after AND x.sequence <= p_last AND x.recorded_at = p_recorded_at
-            GROUP BY x.sequence
-        ) AS p ON p.sequence = e.sequence
-        LEFT JOIN (
-            SELECT x.sequence, count(*)::integer AS line_count, string_agg(
+            WHERE x.book_id = p_book AND x.sequence = e.sequence AND x.recorded_at = p_recorded_at
+        ) AS p
+        CROSS JOIN LATERAL (
+            SELECT count(*)::integer AS line_count, string_agg(
                 int4send(octet_length(x.scheme)) || convert_to(x.scheme, 'UTF8')
                 || int4send(octet_length(x.value)) || convert_to(x.value, 'UTF8'),
                 ''::bytea ORDER BY x.scheme, x.value) AS lines
             FROM ledger.entry_references AS x
-            WHERE x.book_id = p_book AND x.sequence > p_after AND x.sequence <= p_last
-            GROUP BY x.sequence
-        ) AS r ON r.sequence = e.sequence
+            WHERE x.book_id = p_book AND x.sequence = e.sequence
+        ) AS r
         WHERE e.book_id = p_book AND e.sequence > p_after AND e.sequence <= p_last AND e.recorded_at = p_recorded_at
     );
 END
