@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.sandbox.omise_cards import PUBLISHED_TEST_CARDS
+from gateway.sandbox.cards import PUBLISHED_TEST_CARDS
 
 ORDERS: Final = 200
 SEED: Final = 2026

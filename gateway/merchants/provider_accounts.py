@@ -5,9 +5,7 @@ HMAC of the token in its address. A test account's other side is our sandbox, wh
 when the sandbox answers, at once or later, and again after either side's address has changed.
 """
 
-import base64
 import secrets
-import string
 from typing import Final, Protocol
 
 import msgspec
@@ -21,13 +19,12 @@ from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
 from gateway.merchants.tables import provider_accounts
 from gateway.providers.base import ProviderAccount
+from gateway.providers.registry import INVENTED_CREDENTIALS
 from gateway.sandbox.client import SandboxRefused, SandboxUnreachable
 
-TEST_PROVIDERS: Final = ("scb", "omise", "bank")
+TEST_PROVIDERS: Final = tuple(INVENTED_CREDENTIALS)
 """Providers that every test book has an account with, each at its own base path of the sandbox."""
 
-_UPPER: Final = string.ascii_uppercase + string.digits
-_LOWER: Final = string.ascii_lowercase + string.digits
 _COLUMNS: Final = (
     provider_accounts.c.provider_account_id,
     provider_accounts.c.book_id,
@@ -48,29 +45,6 @@ class SandboxRegistry(Protocol):
     ) -> None:
         """Tell the sandbox of an account; telling it again changes nothing or updates the addresses."""
         ...
-
-
-def invented_credentials(provider: str) -> dict[str, str]:
-    """Fresh sandbox credentials of the provider's own shape; they open nothing but our sandbox."""
-    match provider:
-        case "scb":
-            return {
-                "application_key": "l7" + _text(_LOWER, 32),
-                "application_secret": _text(_LOWER, 32),
-                "biller_id": "099" + _text(string.digits, 12),
-                "ref3_prefix": "QK" + _text(string.ascii_uppercase, 3),
-            }
-        case "omise":
-            return {
-                "public_key": "pkey_test_" + _text(_LOWER, 19),
-                "secret_key": "skey_test_" + _text(_LOWER, 19),
-                "webhook_secret": base64.b64encode(secrets.token_bytes(32)).decode(),
-            }
-        case "bank":
-            return {"account_number": "999" + _text(string.digits, 7), "access_token": "bank_test_" + _text(_LOWER, 32)}
-        case _:
-            message = f"no sandbox for {provider!r}"
-            raise ValueError(message)
 
 
 async def create(
@@ -128,9 +102,9 @@ async def create_test_accounts(
             livemode=False,
             base_url=f"{sandbox_url}/{provider}",
             public_url=public_url,
-            credentials=invented_credentials(provider),
+            credentials=invent(),
         )
-        for provider in TEST_PROVIDERS
+        for provider, invent in INVENTED_CREDENTIALS.items()
     ]
 
 
@@ -235,7 +209,3 @@ def _credentials_of(account_id: str) -> str:
 
 def _token_of(account_id: str) -> str:
     return f"callback_token:{account_id}"
-
-
-def _text(alphabet: str, length: int) -> str:
-    return "".join(secrets.choice(alphabet) for _ in range(length))

@@ -1,18 +1,11 @@
-"""Which provider carries a payment: by method, in order of preference, among those that can."""
+"""Which provider carries a payment: what the adapters say they can, the first in rank of those that fit."""
 
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
 from gateway.payments.errors import InvalidRequest
 from gateway.providers.base import Capabilities, Method, Provider
-
-PREFERENCE: Final[Mapping[Method, tuple[str, ...]]] = {
-    Method.PROMPTPAY: ("scb", "omise"),
-    Method.CARD: ("omise",),
-}
-"""First choice first. A merchant may name another of the list."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,14 +27,7 @@ def route(
     Raises:
         InvalidRequest: `parameter_invalid`, `currency_invalid` or `amount_invalid`, whatever nobody can carry.
     """
-    names = PREFERENCE[method] if provider is None else (provider,)
-    able = [
-        Route(provider=name, capabilities=capability)
-        for name in names
-        if name in PREFERENCE[method] and name in providers
-        for capability in providers[name].capabilities
-        if capability.method is method
-    ]
+    able = [choice for choice in routes_of(providers, method) if provider in {None, choice.provider}]
     if not able:
         raise InvalidRequest("parameter_invalid", f"no such provider for {method}", param="provider")
     able = [choice for choice in able if choice.capabilities.currency == currency]
@@ -56,6 +42,17 @@ def route(
         f"amount must be from {limits.amount_minor_min} to {limits.amount_minor_max} for {method}",
         param="amount",
     )
+
+
+def routes_of(providers: Mapping[str, Provider], method: Method) -> list[Route]:
+    """Every provider of a method, first choice first."""
+    found = [
+        Route(provider=name, capabilities=capability)
+        for name, adapter in providers.items()
+        for capability in adapter.capabilities
+        if capability.method is method
+    ]
+    return sorted(found, key=lambda choice: (choice.capabilities.rank, choice.provider))
 
 
 def can_refund(providers: Mapping[str, Provider], provider: str, method: Method) -> bool:

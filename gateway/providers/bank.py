@@ -25,6 +25,7 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.http import Answer, ProviderHttp
+from gateway.providers.invented import DIGITS, LOWER, invented
 
 STATEMENTS: Final = "/v1/statements"
 PAYMENT_FILES: Final = "/v1/payment-files"
@@ -51,6 +52,11 @@ class Bank:
     """The adapter. One instance serves all accounts."""
 
     name = "bank"
+
+    @staticmethod
+    def invented_credentials() -> dict[str, str]:
+        """Fresh credentials for a test account."""
+        return {"account_number": "999" + invented(DIGITS, 7), "access_token": "bank_test_" + invented(LOWER, 32)}
 
     def __init__(self, http: ProviderHttp) -> None:
         self._http = http

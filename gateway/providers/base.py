@@ -5,9 +5,9 @@ fact means for money; `payments/facts.py` does. It never turns silence into "fai
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -20,6 +20,10 @@ class Method(StrEnum):
 
     PROMPTPAY = "promptpay"
     CARD = "card"
+    TRUEMONEY = "truemoney"
+    RABBIT_LINEPAY = "rabbit_linepay"
+    SHOPEEPAY = "shopeepay"
+    MOBILE_BANKING = "mobile_banking"
 
 
 class FactKind(StrEnum):
@@ -80,15 +84,18 @@ class NextAction(msgspec.Struct, frozen=True, kw_only=True):
     """What the payer must do now.
 
     Attributes:
-        type: `display_qr_code` or `redirect`.
+        type: `display_qr_code`; `redirect`: open `redirect_url`; `submit_form`: POST `form_fields` to `redirect_url`
+            from the payer's browser; `open_app`: open `redirect_url`, an app's own scheme; `wait`: the payer confirms
+            elsewhere.
         qr_data: EMVCo text of the QR; qr_image_url: the provider's picture of it, if any.
-        redirect_url: where the payer is to be sent.
+        redirect_url: where the payer is to be sent; form_fields: by name, in the order in which they are sent.
     """
 
     type: str
     qr_data: str | None = None
     qr_image_url: str | None = None
     redirect_url: str | None = None
+    form_fields: Mapping[str, str] | None = None
     expires_at: datetime | None = None
 
 
@@ -160,7 +167,9 @@ class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         attempt_id: ours; provider_key: derived from it, ≤ 20 of A–Z 0–9, the same on every retry.
         created_at: when the attempt was committed, business time of the book.
-        card_token: the provider's single-use token; a card number never reaches us.
+        card_token: the provider's single-use token (a card's, or a wallet's code); a card number never reaches us.
+        capture_later: true: only authorise; `capture` takes the money.
+        bank: mobile banking: whose app, as `Capabilities.banks` names it.
     """
 
     attempt_id: str
@@ -173,14 +182,39 @@ class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     card_token: str | None = None
     return_url: str | None = None
+    capture_later: bool = False
+    bank: str | None = None
+
+
+class CaptureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask a provider to take authorised money, all of it or a part.
+
+    Attributes:
+        provider_reference: the provider's charge id; charge_key: the provider key of the charge.
+        provider_key: derived from our capture id, the same on every retry.
+        is_final: no further capture follows; what is left is released.
+    """
+
+    capture_id: str
+    provider_key: str
+    provider_reference: str
+    charge_key: str
+    method: Method
+    amount_minor: int
+    authorized_minor: int
+    currency: str
+    created_at: datetime
+    is_final: bool = True
 
 
 class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Ask a provider to give money back.
 
     Attributes:
-        provider_reference: the provider's charge id.
+        provider_reference: the provider's charge id; charge_key: the provider key of the charge.
         provider_key: derived from our refund id, the same on every retry.
+        captured_minor: what the charge took in all; captured_at: when (providers void on the same day, and refund
+            later).
     """
 
     refund_id: str
@@ -189,6 +223,10 @@ class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: int
     currency: str
     created_at: datetime
+    charge_key: str = ""
+    method: Method | None = None
+    captured_minor: int | None = None
+    captured_at: datetime | None = None
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
@@ -265,19 +303,52 @@ class StatementFile(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes
 
 
+class RefundRule(StrEnum):
+    """What a provider's API gives back of a captured charge."""
+
+    NONE = "none"
+    VOID_SAME_DAY = "void_same_day"
+    """All of it, on the business day of the payment, before the provider's cut-off."""
+    FULL = "full"
+    PARTIAL = "partial"
+    """Any part, several times, never more than was captured."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What routing and validation may rely on.
+    """What routing, validation and `GET /v1/payment_methods` may rely on, for one method and currency.
 
     Attributes:
-        expiry_seconds: default life of a charge of that method; refundable: through the provider's API.
+        refunds: through the provider's API; refund_days_max: for how many days after the payment; None = no limit
+            is known. void_until: Bangkok time of day after which a same-day void is refused.
+        expiry_seconds: default life of a charge of that method; expiry_seconds_max: the longest that can be asked.
+        rank: our choice among providers of the same method: the lowest first.
+        capture_later: authorising and capturing apart; captures_many: in several parts.
+        needs: what must come as `card_token`: a card's token, a wallet's code, or nothing.
+        return_url: whether the payer leaves the merchant's page and must come back.
+        banks: mobile banking: whose apps.
     """
 
     method: Method
     currency: str
     amount_minor_min: int
     amount_minor_max: int
-    refundable: bool
+    refunds: RefundRule
     expiry_seconds: int | None
+    rank: int
+    expiry_seconds_max: int | None = None
+    refund_days_max: int | None = None
+    void_until: time | None = None
+    capture_later: bool = False
+    captures_many: bool = False
+    cancelable: bool = False
+    needs: Literal["card_token", "wallet_code"] | None = None
+    return_url: bool = False
+    banks: tuple[str, ...] = ()
+
+    @property
+    def refundable(self) -> bool:
+        """Whether anything can be given back through the provider's API."""
+        return self.refunds is not RefundRule.NONE
 
 
 class Provider(Protocol):
@@ -287,6 +358,11 @@ class Provider(Protocol):
     capabilities: Sequence[Capabilities]
     callback_headers: Sequence[str]
     """Lower-case names of the callback headers that the adapter reads (its signature); all others are dropped."""
+
+    @staticmethod
+    def invented_credentials() -> dict[str, str]:
+        """Fresh credentials of the provider's own shape, for a test account; they open nothing but our sandbox."""
+        ...
 
     async def charge(self, account: ProviderAccount, request: ChargeRequest) -> Outcome:
         """Ask for the money. Never raises for what a network or provider may do."""
@@ -307,7 +383,14 @@ class Provider(Protocol):
         ...
 
     async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
-        """Make an unpaid charge unpayable. `Declined(not_cancelable)` where the rail has no such thing."""
+        """Make an unpaid charge unpayable, or give up an authorisation.
+
+        `Declined(not_cancelable)` where the rail has no such thing.
+        """
+        ...
+
+    async def capture(self, account: ProviderAccount, request: CaptureRequest) -> Outcome:
+        """Take authorised money. `Declined(capture_not_supported)` where the rail only knows sales."""
         ...
 
     async def refund(self, account: ProviderAccount, request: RefundRequest) -> Outcome:

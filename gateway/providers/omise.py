@@ -5,6 +5,8 @@ charge and refund, so what a time-out left behind is found by search, and facts 
 the charge is fetched anew all the same, because an event is written in another API version than ours.
 """
 
+import base64
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -20,6 +22,7 @@ from gateway.providers.base import (
     CallbackRejected,
     CallbackReply,
     Capabilities,
+    CaptureRequest,
     ChargeRequest,
     Declined,
     Fact,
@@ -28,14 +31,17 @@ from gateway.providers.base import (
     Inquiry,
     Method,
     NextAction,
+    NotAttempted,
     Outcome,
     ParsedCallback,
     ProviderAccount,
     RefundRequest,
+    RefundRule,
     StatementFile,
     Unknown,
 )
 from gateway.providers.http import Answer, ProviderHttp
+from gateway.providers.invented import LOWER, invented
 from gateway.providers.omise_client import PAGE_LENGTH, OmiseClient, is_charge_id, read, reason_of
 from gateway.providers.omise_wire import Charge, Misunderstood
 
@@ -52,7 +58,12 @@ CHARGE_REFUSALS: Final = {
     "used_token": "card_token_used",
     "not_found": "card_token_not_found",
 }
-EXPIRE_REFUSALS: Final = {"invalid_charge": "not_cancelable", "expired_charge": "not_cancelable"}
+END_REFUSALS: Final = {
+    "invalid_charge": "not_cancelable",
+    "expired_charge": "not_cancelable",
+    "failed_reversal": "not_cancelable",
+}
+CAPTURE_REFUSALS: Final = {"failed_capture": "capture_refused", "expired_charge": "authorization_expired"}
 REFUND_REFUSALS: Final = {
     "failed_refund": "refund_refused",
     "invalid_charge": "refund_refused",
@@ -72,19 +83,34 @@ class Omise:
             currency="THB",
             amount_minor_min=AMOUNT_MINOR_MIN,
             amount_minor_max=AMOUNT_MINOR_MAX,
-            refundable=True,
+            refunds=RefundRule.PARTIAL,
             expiry_seconds=None,
+            rank=10,
+            capture_later=True,
+            cancelable=True,
+            needs="card_token",
         ),
         Capabilities(
             method=Method.PROMPTPAY,
             currency="THB",
             amount_minor_min=AMOUNT_MINOR_MIN,
             amount_minor_max=AMOUNT_MINOR_MAX,
-            refundable=False,
+            refunds=RefundRule.NONE,
             expiry_seconds=PROMPTPAY_EXPIRY_SECONDS,
+            rank=50,
+            cancelable=True,
         ),
     )
     callback_headers: Sequence[str] = (omise_wire.SIGNATURE_HEADER, omise_wire.TIMESTAMP_HEADER)
+
+    @staticmethod
+    def invented_credentials() -> dict[str, str]:
+        """Fresh credentials for a test account."""
+        return {
+            "public_key": "pkey_test_" + invented(LOWER, 19),
+            "secret_key": "skey_test_" + invented(LOWER, 19),
+            "webhook_secret": base64.b64encode(secrets.token_bytes(32)).decode(),
+        }
 
     def __init__(self, http: ProviderHttp) -> None:
         self._client = OmiseClient(http)
@@ -133,13 +159,34 @@ class Omise:
         return Inquiry(found=bool(facts), facts=tuple(facts), next_action=next_action)
 
     async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:
-        """Expire a charge that waits for its payer; Omise refuses where the payer was faster, or for cards."""
+        """Expire a charge that waits for its payer, reverse an authorised one; refused where money came before."""
         charge_id = await self._client.one_charge_id(account, reference)
         if not isinstance(charge_id, str):
             return charge_id
-        answer = await self._client.send(account, "cancel", "POST", f"/charges/{charge_id}/expire")
-        charge = read(answer, Charge, EXPIRE_REFUSALS)
+        found = read(await self._client.send(account, "inquiry", "GET", f"/charges/{charge_id}"), Charge, {})
+        if not isinstance(found, Charge):
+            return NotAttempted(reason=reason_of(found))
+        action = "reverse" if found.authorized else "expire"
+        answer = await self._client.send(account, "cancel", "POST", f"/charges/{charge_id}/{action}")
+        charge = read(answer, Charge, END_REFUSALS)
         return _outcome(charge, reference) if isinstance(charge, Charge) else charge
+
+    async def capture(self, account: ProviderAccount, request: CaptureRequest) -> Outcome:
+        """Take an authorised charge, once, in full or in part; what is left is released."""
+        charge_id = await self._client.one_charge_id(account, request.provider_reference)
+        if not isinstance(charge_id, str):
+            return charge_id
+        body = {"capture_amount": request.amount_minor}
+        answer = await self._client.send(account, "capture", "POST", f"/charges/{charge_id}/capture", body=body)
+        charge = read(answer, Charge, CAPTURE_REFUSALS)
+        if isinstance(charge, Declined):
+            # It may be captured by this very request, in a call whose answer was lost.
+            now = read(await self._client.send(account, "inquiry", "GET", f"/charges/{charge_id}"), Charge, {})
+            if not isinstance(now, Charge):
+                return Unknown(reason=reason_of(now))
+            if now.captured_amount:
+                return _outcome(now, request.charge_key)
+        return _outcome(charge, request.charge_key) if isinstance(charge, Charge) else charge
 
     async def refund(self, account: ProviderAccount, request: RefundRequest) -> Outcome:
         """Refund a card, in full or in part."""
@@ -237,7 +284,7 @@ def _charge_body(request: ChargeRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "amount": request.amount_minor,
         "currency": request.currency.lower(),
-        "capture": True,
+        "capture": not request.capture_later,
         "description": request.description,
         "metadata": {"attempt_id": request.attempt_id, omise_wire.KEY_IN_METADATA: request.provider_key},
     }

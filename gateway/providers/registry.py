@@ -1,6 +1,6 @@
 """The adapters of a process by name, on one shared HTTP client."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -11,10 +11,18 @@ from gateway.providers.http import ProviderHttp
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
 
+ADAPTERS: Final = (Scb, Omise)
+"""Every adapter that takes charges."""
+
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
-    adapter.name: frozenset(adapter.callback_headers) for adapter in (Scb, Omise)
+    adapter.name: frozenset(adapter.callback_headers) for adapter in ADAPTERS
 }
 """Which headers of a callback are kept, by provider: enough to check its signature later, and nothing else."""
+
+INVENTED_CREDENTIALS: Final[Mapping[str, Callable[[], dict[str, str]]]] = {
+    adapter.name: adapter.invented_credentials for adapter in (*ADAPTERS, Bank)
+}
+"""For a test account with each provider, and with the bank."""
 
 
 class Providers(Mapping[str, Provider]):
@@ -27,9 +35,7 @@ class Providers(Mapping[str, Provider]):
     def __init__(self, *, timeout_seconds: float, sandbox_url: str | None = None) -> None:
         """`sandbox_url`: an address that live accounts must never call."""
         self._http = ProviderHttp(timeout_seconds=timeout_seconds, sandbox_url=sandbox_url, observe=_observe)
-        self._adapters: dict[str, Provider] = {
-            adapter.name: adapter for adapter in (Scb(self._http), Omise(self._http))
-        }
+        self._adapters: dict[str, Provider] = {adapter.name: adapter(self._http) for adapter in ADAPTERS}
         self.bank = Bank(self._http)
 
     async def __aenter__(self) -> Self:

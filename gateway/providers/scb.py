@@ -20,6 +20,7 @@ from gateway.providers.base import (
     CallbackRejected,
     CallbackReply,
     Capabilities,
+    CaptureRequest,
     ChargeRequest,
     Declined,
     Fact,
@@ -33,12 +34,14 @@ from gateway.providers.base import (
     ParsedCallback,
     ProviderAccount,
     RefundRequest,
+    RefundRule,
     StatementFile,
     StatementUnavailable,
     Unknown,
 )
 from gateway.providers.emvco import QrMalformed
 from gateway.providers.http import ProviderHttp
+from gateway.providers.invented import DIGITS, LOWER, UPPER, invented
 from gateway.providers.promptpay import Bill, read_qr
 from gateway.providers.scb_client import ScbClient
 from gateway.providers.scb_wire import MalformedRow
@@ -79,11 +82,22 @@ class Scb:
             currency="THB",
             amount_minor_min=1,
             amount_minor_max=AMOUNT_MINOR_MAX,
-            refundable=False,
+            refunds=RefundRule.NONE,
             expiry_seconds=EXPIRY_SECONDS,
+            rank=10,
         ),
     )
     callback_headers: Sequence[str] = ()
+
+    @staticmethod
+    def invented_credentials() -> dict[str, str]:
+        """Fresh credentials for a test account."""
+        return {
+            "application_key": "l7" + invented(LOWER, 32),
+            "application_secret": invented(LOWER, 32),
+            "biller_id": "099" + invented(DIGITS, 12),
+            "ref3_prefix": "QK" + invented(UPPER, 3),
+        }
 
     def __init__(self, http: ProviderHttp) -> None:
         self._client = ScbClient(http)
@@ -145,6 +159,10 @@ class Scb:
     async def cancel(self, account: ProviderAccount, reference: str) -> Outcome:  # noqa: ARG002 - the rail has none
         """Not on this rail: a QR lives until it expires."""
         return Declined(failure_code="not_cancelable", provider_code="", message="an SCB QR lives until it expires")
+
+    async def capture(self, account: ProviderAccount, request: CaptureRequest) -> Outcome:  # noqa: ARG002 - the rail has none
+        """Not on this rail: a QR is paid, never authorised."""
+        return Declined(failure_code="capture_not_supported", provider_code="", message="a QR is paid at once")
 
     async def refund(self, account: ProviderAccount, request: RefundRequest) -> Outcome:  # noqa: ARG002 - nothing to ask
         """Not on this rail: money goes back by a transfer of its own."""

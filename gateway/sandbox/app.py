@@ -13,10 +13,8 @@ from litestar.di import NamedDependency, Provide
 from gateway.foundation.clock import real_now
 from gateway.foundation.logs import get_logger
 from gateway.foundation.settings import Settings, SettingsInvalid
-from gateway.sandbox.bank import BankController
 from gateway.sandbox.control import Control
-from gateway.sandbox.omise import OmiseAccount, OmiseCharges, OmiseVault
-from gateway.sandbox.scb import ScbController
+from gateway.sandbox.registry import PROVIDERS
 from gateway.sandbox.service import Sandbox
 from gateway.sandbox.wire import Refusal, json_answer
 from gateway.sandbox.world import open_pool
@@ -30,6 +28,11 @@ _WORLDS_WITH_WORK: Final = """
       AND c.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
      OR EXISTS (SELECT FROM sandbox.refunds r WHERE r.world = w.world AND r.status = 'pending'
       AND r.fails_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+     OR EXISTS (SELECT FROM sandbox.acquired_charges a WHERE a.world = w.world
+      AND a.status IN ('pending', 'authorized')
+      AND a.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+     OR EXISTS (SELECT FROM sandbox.acquired_movements m WHERE m.world = w.world AND m.status = 'pending'
+      AND m.ends_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
 """
 
 _logger = get_logger(__name__)
@@ -49,7 +52,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         pool = await open_pool(dsn)
-        sandbox = Sandbox(pool, control_key=control_key, sandbox_url=settings.sandbox_url)
+        sandbox = Sandbox(pool, PROVIDERS, control_key=control_key, sandbox_url=settings.sandbox_url)
         app.state.sandbox = sandbox
         sandbox.callbacks.start()
         ticking = asyncio.create_task(_tick(sandbox))
@@ -63,7 +66,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await pool.close()
 
     return Litestar(
-        route_handlers=[ScbController, OmiseCharges, OmiseAccount, OmiseVault, BankController, Control, health],
+        route_handlers=[
+            *(handler for provider in PROVIDERS.values() for handler in provider.handlers),
+            Control,
+            health,
+        ],
         dependencies={"sandbox": Provide(_sandbox, sync_to_thread=False)},
         exception_handlers={Refusal: _refused, LookupError: _unknown_world},
         lifespan=[running],

@@ -12,11 +12,13 @@ from lxml import etree
 
 from gateway.sandbox import bank_account
 from gateway.sandbox.faults import Fault, FaultKind, strike
+from gateway.sandbox.provider import SandboxProvider
 from gateway.sandbox.service import Act, InjectedSandbox, Sandbox, fingerprint_of
 from gateway.sandbox.statements import AccountDay, mt940
 from gateway.sandbox.wire import Answer, AnyRequest, Refusal, json_answer, satang, short_id
 from gateway.sandbox.world import World
 
+NAME: Final = "bank"
 END_TO_END_LENGTH_MAX: Final = 35
 FILE_BYTES_MAX: Final = 10_000_000
 LAST_DIGITS: Final = 4
@@ -46,13 +48,13 @@ def _refuse(status: int, code: str, message: str) -> NoReturn:
 async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Act) -> Response[bytes]:
     try:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        world = await sandbox.worlds.find("access_token", token) if scheme == "Bearer" and token else None
+        world = await sandbox.worlds.find(NAME, "access_token", token) if scheme == "Bearer" and token else None
         if world is None:
             _refuse(401, "unauthorized", "access token is missing or unknown")
         answer = await sandbox.perform(
             world,
             act,
-            provider="bank",
+            provider=NAME,
             operation=operation,
             fingerprint=await fingerprint_of(request),
         )
@@ -222,7 +224,7 @@ async def _accept(world: World, file: PaymentFile, content_sha256: bytes) -> Ans
 async def _take_order(world: World, order: Order, file_reference: str) -> None:
     fault = await strike(
         world,
-        provider="bank",
+        provider=NAME,
         operation="payout",
         amount_minor=order.amount_minor,
         fingerprint=order.end_to_end_id,
@@ -241,3 +243,19 @@ async def _take_order(world: World, order: Order, file_reference: str) -> None:
     )
     if not taken:
         _refuse(400, "file_rejected", f"EndToEndId {order.end_to_end_id} was taken before")
+
+
+async def _start_day(world: World, day: date) -> None:
+    await bank_account.execute_payouts(world, day)
+    await bank_account.return_payouts(world, day)
+
+
+PROVIDER: Final = SandboxProvider(
+    name=NAME,
+    credentials=frozenset({"account_number", "access_token"}),
+    identifiers=frozenset({"access_token"}),
+    operations=frozenset({"inquiry", "statement", "payment_file", "payout"}),
+    handlers=(BankController,),
+    server_error=lambda: json_answer({"code": "internal_error", "message": "try again later"}, 500),
+    start_day=_start_day,
+)

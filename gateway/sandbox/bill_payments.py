@@ -10,8 +10,9 @@ import msgspec
 
 from gateway.foundation.clock import BANGKOK
 from gateway.sandbox import bank_account, callbacks
+from gateway.sandbox.client import PayBody
 from gateway.sandbox.faults import Fault, FaultKind, strike
-from gateway.sandbox.wire import Row, baht, short_id
+from gateway.sandbox.wire import Row, baht, refuse_control, short_id
 from gateway.sandbox.world import World
 
 SCB_CODE: Final = "014"
@@ -144,8 +145,30 @@ async def _receive(world: World, bill: Bill, amount_minor: int, payee: Payee, *,
     return row
 
 
-def forged_confirmation(bill: Bill, payee: Payee, at: datetime) -> bytes:
-    """A confirmation of a payment that never happened; its transaction is in no inquiry and in no file."""
+async def pay_ordered(world: World, body: PayBody) -> list[dict[str, Any]]:
+    """`POST /_control/pay`.
+
+    Raises:
+        Refusal: `unknown_reference`.
+    """
+    bill = await find_bill(world, body.reference, body.amount_minor)
+    if bill is None:
+        refuse_control(
+            404, "unknown_reference", "no QR with this reference was issued; say an amount to pay it all the same"
+        )
+    rows = await pay(world, bill, count=body.transaction_count, silent=body.silent)
+    return [{"transaction_id": row["transaction_id"], "amount_minor": row["amount_minor"]} for row in rows]
+
+
+async def forge(world: World, reference: str) -> bytes:
+    """A confirmation of a payment that never happened; its transaction is in no inquiry and in no file.
+
+    Raises:
+        Refusal: `unknown_reference`.
+    """
+    bill = await find_bill(world, reference, None)
+    if bill is None:
+        refuse_control(404, "unknown_reference", "no QR with this reference was issued")
     row = {
         "transaction_id": short_id("X"),
         "ref1": bill.ref1,
@@ -153,9 +176,48 @@ def forged_confirmation(bill: Bill, payee: Payee, at: datetime) -> bytes:
         "ref3": bill.ref3,
         "amount_minor": bill.amount_minor,
         "sending_bank_code": SENDING_BANK_CODE,
-        "paid_at": at,
+        "paid_at": world.now,
     }
-    return msgspec.json.encode(confirmation(row, payee))
+    return msgspec.json.encode(confirmation(row, await Payee.of(world)))
+
+
+async def charges(world: World) -> list[dict[str, Any]]:
+    """Issued QR codes and what was paid on them, also on references that were never issued; see `books.py`."""
+    issued = await world.connection.fetch(
+        "SELECT ref1, amount_minor, created_at, expires_at FROM sandbox.qr_codes WHERE world = $1 ORDER BY created_at",
+        world.name,
+    )
+    paid: dict[str, list[dict[str, Any]]] = {}
+    for row in await world.connection.fetch(
+        "SELECT ref1, transaction_id, amount_minor, paid_at FROM sandbox.bill_payments WHERE world = $1 "
+        "ORDER BY paid_at, transaction_id",
+        world.name,
+    ):
+        paid.setdefault(row["ref1"], []).append(
+            {"transaction_id": row["transaction_id"], "amount_minor": row["amount_minor"], "paid_at": row["paid_at"]}
+        )
+    asked = {row["ref1"]: dict(row) for row in issued}
+    bills = []
+    for ref1 in {**asked, **paid}:
+        received = paid.get(ref1, [])
+        qr = asked.get(ref1, {})
+        bills.append(
+            {
+                "provider": "scb",
+                "method": "promptpay",
+                "reference": ref1,
+                "status": "paid" if received else "pending",
+                "amount_minor": qr.get("amount_minor"),
+                "received_minor": sum(payment["amount_minor"] for payment in received),
+                "received": received,
+                "refunded_minor": 0,
+                "fee_minor": 0,
+                "fee_vat_minor": 0,
+                "created_at": qr.get("created_at"),
+                "expires_at": qr.get("expires_at"),
+            }
+        )
+    return bills
 
 
 async def of_day(world: World, on: date) -> list[Row]:

@@ -1,15 +1,12 @@
 """Calls to the gateway: queued in the transaction that causes them, sent afterwards, so that no kill loses one.
 
-SCB repeats up to three times every 12 seconds unless it is answered `resCode` 00; Omise promises no repeat and makes
-one. A row is leased while it is on its way: a sender that dies gives it back, and the gateway may hear it twice – as
-from the real ones. Signatures carry the real time of each try.
+How often a callback is repeated, how it is signed and what takes it are the provider's own (`CallbackRules`). A row is
+leased while it is on its way: a sender that dies gives it back, and the gateway may hear it twice – as from the real
+ones. Signatures carry the real time of each try.
 """
 
 import asyncio
-import base64
-import hashlib
-import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -22,17 +19,18 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.foundation.logs import get_logger
 from gateway.sandbox.faults import Fault, FaultKind, strike
+from gateway.sandbox.provider import CallbackRules
 from gateway.sandbox.wire import Row
-from gateway.sandbox.world import World
+from gateway.sandbox.world import World, WorldSettings
 
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 POLL_SECONDS: Final = 0.5
 TIMEOUT_SECONDS: Final = 10
 LEASE: Final = timedelta(seconds=2 * TIMEOUT_SECONDS)
 AT_ONCE: Final = 32
-ATTEMPTS_MAX: Final = {"scb": 4, "omise": 2}
 LATE_SECONDS: Final = 5
 """How late a late callback is, and how long a held one waits for one to overtake it, unless the order says."""
-FORGED_KEY: Final = b"not the webhook secret of anybody"
 
 _logger = get_logger(__name__)
 
@@ -46,18 +44,20 @@ async def enqueue(
     body: bytes,
     forged_body: bytes,
     url: str | None = None,
+    content_type: str = JSON,
     may_be_spoiled: bool = True,
 ) -> None:
     """Queue a callback in the caller's transaction, spoiled if a fault of operation `callback` is due.
 
     Args:
         world: locked.
-        provider: `scb` or `omise`.
+        provider: who calls.
         subject: what it is about; with it the magic amounts know a callback again.
         amount_minor: amount of the payment or refund it is about.
         body: what the provider says.
         forged_body: what a forger would say instead.
         url: where to; None: the account's own.
+        content_type: of the body.
         may_be_spoiled: false: no fault strikes it.
     """
     target = url or await _callback_url(world, provider)
@@ -74,18 +74,20 @@ async def enqueue(
     delay = timedelta(seconds=_delay_seconds(fault))
     await _release_held(world, provider)
     if kind is FaultKind.CALLBACK_FORGED:
-        await _insert(world, provider, subject, target, forged_body, forged=True)
+        await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
     held = kind is FaultKind.CALLBACK_REORDERED
-    await _insert(world, provider, subject, target, body, delay=delay, held=held)
+    await _insert(world, provider, subject, target, body, content_type=content_type, delay=delay, held=held)
     if kind is FaultKind.CALLBACK_DUPLICATE:
-        await _insert(world, provider, subject, target, body)
+        await _insert(world, provider, subject, target, body, content_type=content_type)
 
 
-async def enqueue_forged(world: World, *, provider: str, subject: str, forged_body: bytes) -> None:
+async def enqueue_forged(
+    world: World, *, provider: str, subject: str, forged_body: bytes, content_type: str = JSON
+) -> None:
     """Queue a callback about something that never happened."""
     target = await _callback_url(world, provider)
     if target is not None:
-        await _insert(world, provider, subject, target, forged_body, forged=True)
+        await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
 
 
 def _delay_seconds(fault: Fault | None) -> float:
@@ -119,45 +121,36 @@ async def _insert(
     url: str,
     body: bytes,
     *,
+    content_type: str,
     delay: timedelta = timedelta(0),
     held: bool = False,
     forged: bool = False,
 ) -> None:
-    settings = world.settings
-    retry_seconds = settings.scb_callback_retry_seconds if provider == "scb" else settings.omise_callback_retry_seconds
     await world.connection.execute(
         "INSERT INTO sandbox.callback_queue"
-        " (id, world, provider, subject, url, body, forged, held, attempts_max, retry_seconds, due_at, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        " (id, world, provider, subject, url, body, content_type, forged, held, due_at, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         f"callback_{uuid_to_text(uuid7())}",
         world.name,
         provider,
         subject,
         url,
         body,
+        content_type,
         forged,
         held,
-        1 if forged else ATTEMPTS_MAX[provider],
-        retry_seconds,
         real_now() + delay,
         real_now(),
     )
 
 
-def omise_headers(webhook_secret: str, body: bytes, *, forged: bool) -> dict[str, str]:
-    """The signature headers of an Omise event sent now; a forger does not know the secret."""
-    timestamp = str(int(real_now().timestamp()))
-    key = FORGED_KEY if forged else base64.b64decode(webhook_secret)
-    signature = hmac.new(key, f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
-    return {"Omise-Signature": signature, "Omise-Signature-Timestamp": timestamp}
-
-
 class CallbackSender:
     """Sends what is queued. One a process; several processes share the queue by leases."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        """`pool` belongs to the caller."""
+    def __init__(self, pool: asyncpg.Pool, rules: Mapping[str, CallbackRules]) -> None:
+        """`pool` belongs to the caller; `rules` by provider."""
         self._pool = pool
+        self._rules = rules
         self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -208,7 +201,7 @@ class CallbackSender:
             "UPDATE sandbox.callback_queue SET due_at = $1, attempts = attempts + 1 WHERE id IN ("
             " SELECT id FROM sandbox.callback_queue WHERE state = 'queued' AND due_at <= $2"
             " ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, world, provider, url, body, forged, attempts, attempts_max, retry_seconds",
+            " RETURNING id, world, provider, url, body, content_type, forged, attempts",
             now + LEASE,
             now,
             count,
@@ -216,47 +209,34 @@ class CallbackSender:
         return sorted(rows, key=lambda row: str(row["id"]))
 
     async def _send(self, row: Row) -> None:
-        headers = {"content-type": "application/json"}
-        if row["provider"] == "omise":
-            secret = await self._webhook_secret(row["world"])
-            headers |= omise_headers(secret, row["body"], forged=row["forged"])
+        rules = self._rules[row["provider"]]
+        account = await self._pool.fetchrow(
+            "SELECT credentials, settings FROM sandbox.provider_accounts JOIN sandbox.worlds USING (world)"
+            " WHERE world = $1 AND provider = $2",
+            row["world"],
+            row["provider"],
+        )
+        assert account is not None, "only accounts call back"
+        headers = {
+            "content-type": row["content_type"],
+            **rules.headers(account["credentials"], row["body"], forged=row["forged"]),
+        }
         status: int | None = None
-        answered = b""
+        is_taken = False
         try:
             reply = await self._client.post(row["url"], content=row["body"], headers=headers)
-            status, answered = reply.status_code, reply.content
+            status = reply.status_code
+            is_taken = reply.is_success and rules.is_taken(reply.content)
         except httpx.HTTPError as error:
             _logger.info("callback not taken", extra={"provider": row["provider"], "error": type(error).__name__})
-        state = "delivered" if _taken(row["provider"], status, answered) else "queued"
-        if state == "queued" and row["attempts"] >= row["attempts_max"]:
+        state = "delivered" if is_taken else "queued"
+        if state == "queued" and (row["forged"] or row["attempts"] >= rules.attempts_max):
             state = "failed"
+        retry_seconds = rules.retry_seconds(msgspec.convert(account["settings"], WorldSettings))
         await self._pool.execute(
             "UPDATE sandbox.callback_queue SET state = $2, last_status = $3, due_at = $4 WHERE id = $1",
             row["id"],
             state,
             status,
-            real_now() + timedelta(seconds=row["retry_seconds"]),
+            real_now() + timedelta(seconds=retry_seconds),
         )
-
-    async def _webhook_secret(self, world: str) -> str:
-        secret: str = await self._pool.fetchval(
-            "SELECT credentials ->> 'webhook_secret' FROM sandbox.provider_accounts "
-            "WHERE world = $1 AND provider = 'omise'",
-            world,
-        )
-        return secret
-
-
-class _ScbReply(msgspec.Struct):
-    resCode: str = ""  # noqa: N815 – SCB's own name
-
-
-def _taken(provider: str, status: int | None, body: bytes) -> bool:
-    if status is None or not httpx.codes.is_success(status):
-        return False
-    if provider == "omise":
-        return True
-    try:
-        return msgspec.json.decode(body, type=_ScbReply).resCode == "00"
-    except (msgspec.DecodeError, msgspec.ValidationError):
-        return False

@@ -4,14 +4,13 @@ Every body below is JSON; the bearer key is `SANDBOX_CONTROL_KEY`. A refusal is 
 """
 
 from types import TracebackType
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 import httpx
 import msgspec
 
 TIMEOUT_SECONDS: Final = 30
 
-ProviderName = Literal["scb", "omise", "bank"]
 AmountMinor = Annotated[int, msgspec.Meta(gt=0, le=10**15)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
@@ -27,7 +26,7 @@ class AccountBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     world: str
-    provider: ProviderName
+    provider: str
     credentials: dict[str, str]
     callback_url: str | None = None
     settings: dict[str, Any] = {}
@@ -44,8 +43,8 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`POST /_control/faults`: let the next `times` operations go wrong.
 
     Attributes:
-        operation: one of `faults.FAULTS_OF_OPERATION`: `token`, `charge`, `inquiry`, `cancel`, `refund`, `statement`,
-            `transfer`, `payment_file`, `payout` (one order in a file), `pay`, `callback`.
+        operation: one of `faults.FAULTS_OF_OPERATION`: `token`, `charge`, `inquiry`, `cancel`, `capture`, `refund`,
+            `statement`, `transfer`, `payment_file`, `payout` (one order in a file), `pay`, `callback`.
         fault: one of `faults.FaultKind` that can befall the operation.
         amount_minor: only operations over this amount.
         code: the provider's failure code of a decline.
@@ -54,7 +53,7 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     world: str
-    provider: ProviderName
+    provider: str
     operation: str
     fault: str
     times: Count = 1
@@ -68,14 +67,14 @@ class PayBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`POST /_control/pay`: a payer pays.
 
     Attributes:
-        reference: SCB: ref1 or the whole QR text; Omise: the charge id, or a word in the charge's metadata.
-        amount_minor: SCB only: what is paid, when not what the QR says.
-        transaction_count: SCB only: how many times it is paid.
-        silent: SCB only: no callback.
+        reference: the provider's charge id, our own reference to it, or the whole text of its QR.
+        amount_minor: what is paid, when not what the charge says; transaction_count: how many times. Only where the
+            rail lets a payer do so.
+        silent: no callback.
     """
 
     world: str
-    provider: Literal["scb", "omise"]
+    provider: str
     reference: str
     amount_minor: AmountMinor | None = None
     transaction_count: Count = 1
@@ -86,7 +85,7 @@ class ForgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`POST /_control/forge`: a callback that says a QR or charge was paid, which it was not."""
 
     world: str
-    provider: Literal["scb", "omise"]
+    provider: str
     reference: str
 
 

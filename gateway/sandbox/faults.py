@@ -6,22 +6,25 @@ finds the provider well again.
 """
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway.foundation.ids import uuid7, uuid_to_text
-from gateway.sandbox.wire import Answer, json_answer
+from gateway.sandbox.wire import Answer
 from gateway.sandbox.world import World
 
 HOLD_SECONDS: Final = 30
 """How long an answer is held back unless the order says: longer than any client waits."""
+SLOW_SECONDS: Final = 2
+"""How long a slow answer takes: any client waits for it."""
 
 
 class FaultKind(StrEnum):
     """Everything that can be made to go wrong."""
 
     DECLINE = "decline"
+    SLOW = "slow"
     TIMEOUT_BEFORE = "timeout_before"
     TIMEOUT_AFTER = "timeout_after"
     SERVER_ERROR = "server_error"
@@ -38,13 +41,14 @@ class FaultKind(StrEnum):
 
 
 _REQUEST_FAULTS: Final = frozenset(
-    {FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER, FaultKind.SERVER_ERROR, FaultKind.MALFORMED}
+    {FaultKind.SLOW, FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER, FaultKind.SERVER_ERROR, FaultKind.MALFORMED}
 )
 FAULTS_OF_OPERATION: Final[dict[str, frozenset[FaultKind]]] = {
     "token": _REQUEST_FAULTS,
     "charge": _REQUEST_FAULTS | {FaultKind.DECLINE},
     "inquiry": _REQUEST_FAULTS,
-    "cancel": _REQUEST_FAULTS,
+    "cancel": _REQUEST_FAULTS | {FaultKind.DECLINE},
+    "capture": _REQUEST_FAULTS | {FaultKind.DECLINE},
     "refund": _REQUEST_FAULTS | {FaultKind.DECLINE, FaultKind.REFUND_FAILS_LATER},
     "statement": _REQUEST_FAULTS,
     "transfer": _REQUEST_FAULTS,
@@ -62,12 +66,6 @@ FAULTS_OF_OPERATION: Final[dict[str, frozenset[FaultKind]]] = {
     ),
 }
 """Which faults can befall which operation."""
-OPERATIONS_OF_PROVIDER: Final[dict[str, frozenset[str]]] = {
-    "scb": frozenset({"token", "charge", "inquiry", "statement", "pay", "callback"}),
-    "omise": frozenset({"token", "charge", "inquiry", "cancel", "refund", "statement", "transfer", "callback"}),
-    "bank": frozenset({"inquiry", "statement", "payment_file", "payout"}),
-}
-"""Which operations a provider has. Omise's QR is paid once, in full and in time, so nothing can befall `pay`."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +91,7 @@ MAGIC_AMOUNTS: Final[dict[int, tuple[str, Fault]]] = {
     7_770_12: ("charge", Fault(kind=FaultKind.TIMEOUT_AFTER)),
     7_770_13: ("charge", Fault(kind=FaultKind.SERVER_ERROR)),
     7_770_14: ("charge", Fault(kind=FaultKind.MALFORMED)),
+    7_770_15: ("charge", Fault(kind=FaultKind.SLOW)),
     7_770_21: ("callback", Fault(kind=FaultKind.CALLBACK_DUPLICATE)),
     7_770_22: ("callback", Fault(kind=FaultKind.CALLBACK_LATE)),
     7_770_23: ("callback", Fault(kind=FaultKind.CALLBACK_FORGED)),
@@ -161,21 +160,6 @@ async def strike(
         fingerprint,
     )
     return fault if first else None
-
-
-def server_error(provider: str) -> Answer:
-    """The 500 that this provider would give."""
-    bodies: dict[str, dict[str, Any]] = {
-        "scb": {"status": {"code": 9700, "description": "Generic Business Error"}},
-        "omise": {
-            "object": "error",
-            "location": "https://www.omise.co/api-errors#internal-error",
-            "code": "internal_error",
-            "message": "request could not be completed due to an internal error",
-        },
-        "bank": {"code": "internal_error", "message": "try again later"},
-    }
-    return json_answer(bodies[provider], 500)
 
 
 def cut_off(answer: Answer) -> Answer:

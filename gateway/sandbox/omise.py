@@ -2,16 +2,21 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
-from typing import Any
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, datetime, time
+from typing import Any, Final
 
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath
 
+from gateway.foundation.clock import BANGKOK, real_now
 from gateway.sandbox import emvco, omise_balance, omise_cards, omise_charges, omise_lists, omise_refunds
-from gateway.sandbox.faults import Fault
+from gateway.sandbox.faults import Fault, FaultKind
 from gateway.sandbox.omise_charge_object import read_charge
 from gateway.sandbox.omise_objects import refund_object, refuse, source_object, transfer_object
+from gateway.sandbox.provider import CallbackRules, SandboxProvider
 from gateway.sandbox.service import InjectedSandbox, Sandbox, fingerprint_of
 from gateway.sandbox.wire import (
     Answer,
@@ -24,6 +29,9 @@ from gateway.sandbox.wire import (
     whole_number,
 )
 from gateway.sandbox.world import World
+
+NAME: Final = "omise"
+_FORGED_KEY: Final = b"not the webhook secret of anybody"
 
 OmiseAct = Callable[[World, dict[str, Any], Fault | None], Awaitable[Any]]
 
@@ -46,7 +54,7 @@ async def _answer(
         answer = await sandbox.perform(
             world,
             in_world,
-            provider="omise",
+            provider=NAME,
             operation=operation,
             amount_minor=whole_number(fields.get("amount")),
             fingerprint=await fingerprint_of(request),
@@ -66,7 +74,7 @@ def _key(request: AnyRequest) -> str:
 
 async def _world_of(request: AnyRequest, sandbox: Sandbox, credential: str) -> str:
     key = _key(request)
-    world = await sandbox.worlds.find(credential, key) if key else None
+    world = await sandbox.worlds.find(NAME, credential, key) if key else None
     if world is None:
         refuse(401, "authentication_failure", "authentication failed")
     return world
@@ -124,10 +132,12 @@ class OmiseCharges(Controller):
     async def capture(self, request: AnyRequest, sandbox: InjectedSandbox, charge_id: FromPath[str]) -> Response[bytes]:
         """Capture an authorised card."""
 
-        async def act(world: World, fields: dict[str, Any], _: Fault | None) -> Any:
+        async def act(world: World, fields: dict[str, Any], fault: Fault | None) -> Any:
+            if fault is not None and fault.kind is FaultKind.DECLINE:
+                refuse(400, "failed_capture", "capture was rejected")
             return await omise_charges.capture_charge(world, charge_id, fields)
 
-        return await _answer(request, sandbox, "charge", act)
+        return await _answer(request, sandbox, "capture", act)
 
     @post("/{charge_id:str}/{verb:str}", status_code=200)
     async def end_or_mark(
@@ -135,7 +145,9 @@ class OmiseCharges(Controller):
     ) -> Response[bytes]:
         """`expire`, `reverse`, and what test mode adds: `mark_as_paid`, `mark_as_failed`."""
 
-        async def act(world: World, _: dict[str, Any], __: Fault | None) -> Any:
+        async def act(world: World, _: dict[str, Any], fault: Fault | None) -> Any:
+            if fault is not None and fault.kind is FaultKind.DECLINE:
+                refuse(400, "failed_reversal" if verb == "reverse" else "invalid_charge", f"{verb} was rejected")
             if verb == "mark_as_paid":
                 return await read_charge(world, await omise_charges.pay_charge(world, charge_id))
             ends = {"expire": "expired", "reverse": "reversed", "mark_as_failed": "failed"}
@@ -296,3 +308,60 @@ class OmiseAccount(Controller):
             return await omise_lists.one(world, name, identifier)
 
         return await _answer(request, sandbox, "inquiry", act)
+
+
+def _signed(credentials: Mapping[str, str], body: bytes, *, forged: bool) -> dict[str, str]:
+    """The signature headers of an event that is sent now; a forger does not know the secret."""
+    timestamp = str(int(real_now().timestamp()))
+    key = _FORGED_KEY if forged else base64.b64decode(credentials["webhook_secret"])
+    signature = hmac.new(key, f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Omise-Signature": signature, "Omise-Signature-Timestamp": timestamp}
+
+
+def _server_error() -> Answer:
+    message = "request could not be completed due to an internal error"
+    return json_answer(
+        {
+            "object": "error",
+            "location": "https://www.omise.co/api-errors#internal-error",
+            "code": "internal_error",
+            "message": message,
+        },
+        500,
+    )
+
+
+async def _start_day(world: World, day: date) -> None:
+    starts_at = datetime.combine(day, time.min, BANGKOK)
+    if world.settings.omise_transfer_interval == "daily":
+        await omise_balance.transfer_all(world, starts_at)
+    await omise_balance.receive_transfers(world, starts_at)
+
+
+async def _due(world: World) -> None:
+    await omise_charges.expire_due(world)
+    await omise_refunds.fail_refunds_due(world)
+
+
+PROVIDER: Final = SandboxProvider(
+    name=NAME,
+    credentials=frozenset({"public_key", "secret_key", "webhook_secret"}),
+    identifiers=frozenset({"public_key", "secret_key"}),
+    # A QR is paid once, in full and in time, so nothing can befall `pay`.
+    operations=frozenset(
+        {"token", "charge", "inquiry", "cancel", "capture", "refund", "statement", "transfer", "callback"}
+    ),
+    handlers=(OmiseCharges, OmiseAccount, OmiseVault),
+    server_error=_server_error,
+    callbacks=CallbackRules(
+        # It promises no repeat, and makes one.
+        attempts_max=2,
+        retry_seconds=lambda settings: settings.omise_callback_retry_seconds,
+        headers=_signed,
+    ),
+    pay=omise_charges.pay_ordered,
+    forge=omise_charges.forge,
+    charges=omise_charges.charges,
+    start_day=_start_day,
+    due=_due,
+)

@@ -8,12 +8,23 @@ from typing import Any, Final
 import msgspec
 
 from gateway.sandbox import emvco
+from gateway.sandbox.client import PayBody
 from gateway.sandbox.faults import Fault, FaultKind
 from gateway.sandbox.omise_balance import CURRENCY, credit_or_debit, transferable_from
 from gateway.sandbox.omise_charge_object import read_charge
-from gateway.sandbox.omise_events import emit
+from gateway.sandbox.omise_events import emit, forged_charge_event
 from gateway.sandbox.omise_objects import refuse
-from gateway.sandbox.wire import Row, baht, omise_id, share, short_id, text_metadata, truth, whole_number
+from gateway.sandbox.wire import (
+    Row,
+    baht,
+    omise_id,
+    refuse_control,
+    share,
+    short_id,
+    text_metadata,
+    truth,
+    whole_number,
+)
 from gateway.sandbox.world import World
 
 AMOUNT_MINOR_MIN: Final = 20_00
@@ -336,3 +347,71 @@ async def expire_due(world: World) -> None:
     )
     for charge in rows:
         await _end(world, charge, "reversed" if charge["authorized"] else "expired")
+
+
+async def pay_ordered(world: World, body: PayBody) -> list[dict[str, Any]]:
+    """`POST /_control/pay`.
+
+    Raises:
+        Refusal: `unknown_reference`, `invalid_body`, or Omise's own.
+    """
+    if body.amount_minor is not None or body.transaction_count != 1 or body.silent:
+        refuse_control(400, "invalid_body", "an Omise charge is paid once, in full, and Omise always sends the event")
+    charge = await pay_charge(world, (await _find_ordered(world, body.reference))["id"])
+    return [{"transaction_id": charge["transaction_id"], "amount_minor": charge["captured_minor"]}]
+
+
+async def forge(world: World, reference: str) -> bytes:
+    """An event of a payment that never happened.
+
+    Raises:
+        Refusal: `unknown_reference`.
+    """
+    charge = await _find_ordered(world, reference)
+    return forged_charge_event(await read_charge(world, charge), world.now)
+
+
+async def _find_ordered(world: World, reference: str) -> Row:
+    row = await world.connection.fetchrow(
+        "SELECT * FROM sandbox.charges WHERE world = $1 AND (id = $2"
+        " OR EXISTS (SELECT FROM jsonb_each_text(metadata) WHERE value = $2)) ORDER BY created_at DESC LIMIT 1",
+        world.name,
+        reference,
+    )
+    if row is None:
+        refuse_control(404, "unknown_reference", "no such charge")
+    return row
+
+
+async def charges(world: World) -> list[dict[str, Any]]:
+    """Every charge; see `books.py`."""
+    rows = await world.connection.fetch(
+        "SELECT * FROM sandbox.charges WHERE world = $1 ORDER BY created_at, id", world.name
+    )
+    return [
+        {
+            "provider": "omise",
+            "method": row["method"],
+            "reference": row["id"],
+            "status": row["status"],
+            "amount_minor": row["amount_minor"],
+            "received_minor": row["captured_minor"],
+            "received": [
+                {
+                    "transaction_id": row["transaction_id"],
+                    "amount_minor": row["captured_minor"],
+                    "paid_at": row["paid_at"],
+                }
+            ]
+            if row["captured_minor"]
+            else [],
+            "refunded_minor": row["refunded_minor"],
+            "fee_minor": row["fee_minor"],
+            "fee_vat_minor": row["fee_vat_minor"],
+            "failure_code": row["failure_code"],
+            "metadata": row["metadata"],
+            "created_at": row["created_at"],
+            "expires_at": row["expires_at"],
+        }
+        for row in rows
+    ]

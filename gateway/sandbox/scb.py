@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NoReturn
 
+import msgspec
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath
 
 from gateway.foundation.clock import BANGKOK, real_now
-from gateway.sandbox import bill_payments, emvco
+from gateway.sandbox import bank_account, bill_payments, emvco
 from gateway.sandbox.faults import Fault, FaultKind
+from gateway.sandbox.provider import CallbackRules, SandboxProvider
 from gateway.sandbox.service import InjectedSandbox, Sandbox, fingerprint_of
 from gateway.sandbox.statements import bill_payment_file
 from gateway.sandbox.wire import Answer, AnyRequest, MalformedBody, Refusal, baht, json_answer, read_fields, satang
@@ -26,6 +28,8 @@ SENDING_BANK: Final = "014"
 REQUEST_UID: Final = re.compile(r"[0-9A-Za-z-]{1,36}")
 REFERENCE: Final = re.compile(r"[A-Z0-9]{1,20}")
 BILLER: Final = re.compile(r"[0-9]{15}")
+
+NAME: Final = "scb"
 
 ScbAct = Callable[[World, Fault | None], Awaitable[Answer]]
 
@@ -70,7 +74,7 @@ async def _answer(
         answer = await sandbox.perform(
             world,
             act,
-            provider="scb",
+            provider=NAME,
             operation=operation,
             amount_minor=amount_minor,
             fingerprint=await fingerprint_of(request),
@@ -121,17 +125,17 @@ class ScbController(Controller):
             body = await _body(request)
             anything = re.compile(r".+")
             key, secret = _text(body, "applicationKey", anything), _text(body, "applicationSecret", anything)
-            world = await sandbox.worlds.find("application_key", key)
+            world = await sandbox.worlds.find(NAME, "application_key", key)
             if world is None or request.headers["resourceOwnerId"] != key:
                 _refuse(401, 9500, "Invalid authentication credentials")
 
             async def act(opened: World, _: Fault | None) -> Answer:
-                expected = (await opened.credentials("scb"))["application_secret"]
+                expected = (await opened.credentials(NAME))["application_secret"]
                 if not hmac.compare_digest(expected.encode(), secret.encode()):
                     _refuse(401, 9500, "Invalid authentication credentials")
                 return await _grant(opened)
 
-            answer = await sandbox.perform(world, act, provider="scb", operation="token")
+            answer = await sandbox.perform(world, act, provider=NAME, operation="token")
         except Refusal as refusal:
             answer = refusal.answer
         return answer.response()
@@ -228,7 +232,7 @@ async def _grant(world: World) -> Answer:
 
 
 async def _own_biller(world: World, biller_id: str) -> None:
-    if biller_id != (await world.credentials("scb")).get("biller_id"):
+    if biller_id != (await world.credentials(NAME)).get("biller_id"):
         _refuse(403, 9503, "Access to the requested biller is not allowed")
 
 
@@ -240,7 +244,7 @@ def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) ->
         await _own_biller(world, biller_id)
         ref1, ref3 = _text(body, "ref1", REFERENCE), _text(body, "ref3", REFERENCE)
         ref2 = _text(body, "ref2", REFERENCE, optional=True)
-        if not ref3.startswith((await world.credentials("scb")).get("ref3_prefix", "")):
+        if not ref3.startswith((await world.credentials(NAME)).get("ref3_prefix", "")):
             _refuse(400, 1102, "Invalid parameters entered: ref3")
         if amount_minor is None:
             _refuse(400, 1101 if "amount" not in body else 1102, "Invalid parameters entered: amount")
@@ -261,3 +265,34 @@ def _expiry(body: dict[str, Any]) -> datetime | None:
         return datetime.fromisoformat(text).replace(tzinfo=BANGKOK) if text else None
     except ValueError:
         _refuse(400, 1102, "Invalid parameters entered: expiryDate")
+
+
+class _Reply(msgspec.Struct):
+    resCode: str = ""  # noqa: N815 – SCB's own name
+
+
+def _is_taken(body: bytes) -> bool:
+    try:
+        return msgspec.json.decode(body, type=_Reply).resCode == "00"
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return False
+
+
+PROVIDER: Final = SandboxProvider(
+    name=NAME,
+    credentials=frozenset({"application_key", "application_secret", "biller_id", "ref3_prefix"}),
+    identifiers=frozenset({"application_key"}),
+    operations=frozenset({"token", "charge", "inquiry", "statement", "pay", "callback"}),
+    handlers=(ScbController,),
+    server_error=lambda: json_answer({"status": {"code": 9700, "description": "Generic Business Error"}}, 500),
+    callbacks=CallbackRules(
+        # Up to three repeats, until the answer says resCode 00.
+        attempts_max=4,
+        retry_seconds=lambda settings: settings.scb_callback_retry_seconds,
+        is_taken=_is_taken,
+    ),
+    pay=bill_payments.pay_ordered,
+    forge=bill_payments.forge,
+    charges=bill_payments.charges,
+    end_day=bank_account.charge_biller_fees,
+)

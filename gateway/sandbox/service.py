@@ -2,28 +2,38 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
 
 import asyncpg
 from litestar.di import NamedDependency
 
 from gateway.sandbox.callbacks import CallbackSender
 from gateway.sandbox.clock import roll_forward
-from gateway.sandbox.faults import HOLD_SECONDS, Fault, FaultKind, cut_off, server_error, strike
+from gateway.sandbox.faults import HOLD_SECONDS, SLOW_SECONDS, Fault, FaultKind, cut_off, strike
+from gateway.sandbox.provider import SandboxProvider
 from gateway.sandbox.wire import Answer, AnyRequest, Refusal
 from gateway.sandbox.world import World, Worlds
 
 Act = Callable[[World, Fault | None], Awaitable[Answer]]
+_HOLDS: Final = {
+    FaultKind.SLOW: SLOW_SECONDS,
+    FaultKind.TIMEOUT_BEFORE: HOLD_SECONDS,
+    FaultKind.TIMEOUT_AFTER: HOLD_SECONDS,
+}
 
 
 class Sandbox:
     """What every handler needs: the worlds and the sender of callbacks."""
 
-    def __init__(self, pool: asyncpg.Pool, *, control_key: str, sandbox_url: str) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, providers: Mapping[str, SandboxProvider], *, control_key: str, sandbox_url: str
+    ) -> None:
         """`pool` belongs to the application."""
-        self.worlds = Worlds(pool, roll_forward, sandbox_url)
-        self.callbacks = CallbackSender(pool)
+        self.providers = providers
+        self.worlds = Worlds(pool, lambda world: roll_forward(world, providers.values()), sandbox_url)
+        rules = {name: provider.callbacks for name, provider in providers.items() if provider.callbacks is not None}
+        self.callbacks = CallbackSender(pool, rules)
         self.control_key = control_key
 
     async def perform(
@@ -46,7 +56,7 @@ class Sandbox:
             amount_minor: what faults and magic amounts are chosen by.
             fingerprint: the same for every retry of the request.
         """
-        answer = server_error(provider)
+        answer = self.providers[provider].server_error()
         async with self.worlds.open(world_name) as world:
             fault = await strike(
                 world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
@@ -55,8 +65,8 @@ class Sandbox:
             if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
                 answer = await _answer_of(world, act, fault)
         self.callbacks.wake()
-        if fault and kind in (FaultKind.TIMEOUT_BEFORE, FaultKind.TIMEOUT_AFTER):
-            await asyncio.sleep(HOLD_SECONDS if fault.seconds is None else fault.seconds)
+        if fault and kind is not None and kind in _HOLDS:
+            await asyncio.sleep(_HOLDS[kind] if fault.seconds is None else fault.seconds)
         return cut_off(answer) if kind is FaultKind.MALFORMED else answer
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -57,6 +57,15 @@ class MalformedBody(Exception):
 def json_answer(value: Any, status: int = 200) -> Answer:
     """`value` as a JSON answer."""
     return Answer(status=status, body=msgspec.json.encode(value))
+
+
+def refuse_control(status: int, code: str, message: str) -> NoReturn:
+    """Say no in the words of the control interface.
+
+    Raises:
+        Refusal: always.
+    """
+    raise Refusal(json_answer({"code": code, "message": message}, status))
 
 
 async def read_fields(request: AnyRequest) -> dict[str, Any]:

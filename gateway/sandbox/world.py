@@ -17,13 +17,6 @@ from gateway.foundation.clock import business_date_of, real_now
 from gateway.sandbox.wire import Row
 
 POOL_SIZE: Final = 8
-PROVIDERS: Final = ("scb", "omise", "bank")
-FIND_BY_CREDENTIAL: Final = {
-    "application_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'application_key' = $1",
-    "secret_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'secret_key' = $1",
-    "public_key": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'public_key' = $1",
-    "access_token": "SELECT world FROM sandbox.provider_accounts WHERE credentials ->> 'access_token' = $1",
-}
 
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=365)]
@@ -42,7 +35,9 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         scb_fee_minor: for each bill payment; charged with its VAT as a lump at the end of the day.
         bank_opening_minor: balance of the bank account before its first day.
         scb_callback_retry_seconds: real seconds between the up to three repeats of an unanswered callback.
-        omise_callback_retry_seconds: real seconds before the one repeat.
+        omise_callback_retry_seconds: real seconds before the one repeat; callback_retry_seconds: of all others.
+        acquirer_days: calendar days until an acquirer (`acquirer.py`) pays the net of a day to the bank account.
+        acquirer_card_rate_ppm, acquirer_qr_rate_ppm, acquirer_wallet_rate_ppm: its fee, by method.
     """
 
     omise_hold_days: Days = 7
@@ -57,6 +52,11 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     bank_opening_minor: AmountMinor = 0
     scb_callback_retry_seconds: RetrySeconds = 12
     omise_callback_retry_seconds: RetrySeconds = 30
+    callback_retry_seconds: RetrySeconds = 5
+    acquirer_days: Days = 1
+    acquirer_card_rate_ppm: RatePpm = 28_000
+    acquirer_qr_rate_ppm: RatePpm = 8_000
+    acquirer_wallet_rate_ppm: RatePpm = 20_000
 
 
 class World:
@@ -133,9 +133,14 @@ class Worlds:
                 "UPDATE sandbox.worlds SET settings = $2 WHERE world = $1", name, msgspec.to_builtins(merged)
             )
 
-    async def find(self, credential: str, value: str) -> str | None:
-        """The world whose account has this credential (`secret_key`, `application_key` …)."""
-        name: str | None = await self.pool.fetchval(FIND_BY_CREDENTIAL[credential], value)
+    async def find(self, provider: str, credential: str, value: str) -> str | None:
+        """The world whose account with the provider has this credential, one of its identifiers."""
+        name: str | None = await self.pool.fetchval(
+            "SELECT world FROM sandbox.identifiers WHERE provider = $1 AND name = $2 AND value = $3",
+            provider,
+            credential,
+            value,
+        )
         return name
 
 

@@ -16,6 +16,7 @@ def upgrade() -> None:
     _bill_payments()
     _omise_charges()
     _omise_money()
+    _acquirers()
     _bank()
     _faults_and_callbacks()
     execute(
@@ -38,16 +39,22 @@ def _worlds() -> None:
         """
         CREATE TABLE sandbox.provider_accounts (
             world text NOT NULL,
-            provider text NOT NULL CHECK (provider IN ('scb', 'omise', 'bank')),
+            provider text NOT NULL,
             credentials jsonb NOT NULL,
             callback_url text,
             PRIMARY KEY (world, provider)
         )
         """,
-        "CREATE UNIQUE INDEX ON sandbox.provider_accounts ((credentials ->> 'application_key'))",
-        "CREATE UNIQUE INDEX ON sandbox.provider_accounts ((credentials ->> 'secret_key'))",
-        "CREATE UNIQUE INDEX ON sandbox.provider_accounts ((credentials ->> 'public_key'))",
-        "CREATE UNIQUE INDEX ON sandbox.provider_accounts ((credentials ->> 'access_token'))",
+        """
+        CREATE TABLE sandbox.identifiers (
+            provider text NOT NULL,
+            name text NOT NULL,
+            value text NOT NULL,
+            world text NOT NULL,
+            PRIMARY KEY (provider, name, value),
+            UNIQUE (world, provider, name)
+        )
+        """,
         """
         CREATE TABLE sandbox.access_tokens (
             token_sha256 bytea PRIMARY KEY,
@@ -222,6 +229,72 @@ def _omise_money() -> None:
     )
 
 
+def _acquirers() -> None:
+    execute(
+        """
+        CREATE TABLE sandbox.acquired_charges (
+            world text NOT NULL,
+            provider text NOT NULL,
+            id text NOT NULL,
+            reference text NOT NULL,
+            method text NOT NULL,
+            amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+            status text NOT NULL CHECK (
+                status IN ('pending', 'authorized', 'captured', 'failed', 'expired', 'canceled', 'voided')
+            ),
+            failure_code text,
+            captured_minor bigint NOT NULL DEFAULT 0,
+            returned_minor bigint NOT NULL DEFAULT 0 CHECK (returned_minor BETWEEN 0 AND captured_minor),
+            qr_data text,
+            details jsonb NOT NULL,
+            created_at timestamptz NOT NULL,
+            expires_at timestamptz,
+            PRIMARY KEY (world, provider, id)
+        )
+        """,
+        "CREATE INDEX ON sandbox.acquired_charges (world, provider, reference)",
+        "CREATE INDEX ON sandbox.acquired_charges (world, expires_at) WHERE status IN ('pending', 'authorized')",
+        """
+        CREATE TABLE sandbox.acquired_movements (
+            world text NOT NULL,
+            provider text NOT NULL,
+            id text NOT NULL,
+            charge_id text NOT NULL,
+            kind text NOT NULL CHECK (kind IN ('payment', 'void', 'refund')),
+            status text NOT NULL CHECK (status IN ('done', 'pending', 'failed')),
+            amount_minor bigint NOT NULL CHECK (amount_minor > 0),
+            fee_minor bigint NOT NULL,
+            fee_vat_minor bigint NOT NULL,
+            reference text NOT NULL,
+            details jsonb NOT NULL,
+            occurred_at timestamptz NOT NULL,
+            booked_on date NOT NULL,
+            ends_as text CHECK (ends_as IN ('done', 'failed')),
+            ends_at timestamptz,
+            batch_id text,
+            PRIMARY KEY (world, provider, id)
+        )
+        """,
+        "CREATE INDEX ON sandbox.acquired_movements (world, provider, charge_id)",
+        "CREATE INDEX ON sandbox.acquired_movements (world, provider, booked_on)",
+        "CREATE INDEX ON sandbox.acquired_movements (world, ends_at) WHERE status = 'pending'",
+        """
+        CREATE TABLE sandbox.acquired_batches (
+            world text NOT NULL,
+            provider text NOT NULL,
+            id text NOT NULL,
+            settled_on date NOT NULL,
+            gross_minor bigint NOT NULL,
+            fee_minor bigint NOT NULL,
+            fee_vat_minor bigint NOT NULL,
+            net_minor bigint NOT NULL CHECK (net_minor > 0 AND net_minor = gross_minor - fee_minor - fee_vat_minor),
+            PRIMARY KEY (world, provider, id)
+        )
+        """,
+        "CREATE INDEX ON sandbox.acquired_batches (world, provider, settled_on)",
+    )
+
+
 def _bank() -> None:
     execute(
         """
@@ -298,12 +371,11 @@ def _faults_and_callbacks() -> None:
             subject text NOT NULL,
             url text NOT NULL,
             body bytea NOT NULL,
+            content_type text NOT NULL,
             forged boolean NOT NULL,
             held boolean NOT NULL,
             state text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'delivered', 'failed')),
             attempts integer NOT NULL DEFAULT 0,
-            attempts_max integer NOT NULL,
-            retry_seconds integer NOT NULL,
             due_at timestamptz NOT NULL,
             last_status integer,
             created_at timestamptz NOT NULL

@@ -43,7 +43,7 @@ class House:
     def __init__(self, database, *, lease_seconds=LEASE_SECONDS):
         self.database = database
         self.scb = ScriptedProvider("scb", [QR])
-        self.omise = ScriptedProvider("omise", [CARD, QR])
+        self.omise = ScriptedProvider("omise", [CARD, msgspec.structs.replace(QR, rank=50)])
         self.providers = {"scb": self.scb, "omise": self.omise}
         self.ledger = Ledger(database.ledger_pool)
         self.calls = Calls(self.providers, self._account_of)

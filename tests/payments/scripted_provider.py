@@ -16,6 +16,7 @@ from gateway.providers.base import (
     Method,
     NextAction,
     NotAttempted,
+    RefundRule,
     Unknown,
 )
 
@@ -24,10 +25,11 @@ CARD = Capabilities(
     currency="THB",
     amount_minor_min=20_00,
     amount_minor_max=150_000_00,
-    refundable=True,
+    refunds=RefundRule.PARTIAL,
     expiry_seconds=None,
+    rank=20,
 )
-QR = msgspec.structs.replace(CARD, method=Method.PROMPTPAY, refundable=False, expiry_seconds=900)
+QR = msgspec.structs.replace(CARD, method=Method.PROMPTPAY, refunds=RefundRule.NONE, expiry_seconds=900, rank=10)
 
 
 class ScriptedProvider:

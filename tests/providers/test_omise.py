@@ -4,9 +4,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.providers.base import (
     Accepted,
+    CaptureRequest,
     ChargeRequest,
     Declined,
     FactKind,
@@ -41,6 +43,18 @@ CHARGE = {
     "paid_at": "2026-01-01T05:00:01Z",
 }
 PENDING = {**CHARGE, "status": "pending", "captured_amount": 0, "authorized": False, "fee": 0, "paid_at": None}
+AUTHORIZED = {**PENDING, "authorized": True}
+CAPTURE_REQUEST = CaptureRequest(
+    capture_id="cap_test_1",
+    provider_key="QKC1",
+    provider_reference="chrg_test_1",
+    charge_key="QK0001",
+    method=Method.CARD,
+    amount_minor=5000,
+    authorized_minor=12345,
+    currency="THB",
+    created_at=datetime(2026, 1, 1, 5, tzinfo=UTC),
+)
 SOURCE = {
     "object": "source",
     "type": "promptpay",
@@ -276,7 +290,8 @@ async def test_every_status_has_its_fact(status: str, authorized: bool, kind: Fa
 
 async def test_cancel_expires_the_charge():
     reply = (200, {**PENDING, "status": "expired", "expired_at": "2026-01-01T06:00:00Z"})
-    outcome, _ = await _run({"POST /charges/chrg_test_1/expire": reply}, "cancel", "chrg_test_1")
+    replies = {"GET /charges/chrg_test_1": (200, PENDING), "POST /charges/chrg_test_1/expire": reply}
+    outcome, _ = await _run(replies, "cancel", "chrg_test_1")
     assert isinstance(outcome, Accepted)
     assert [fact.kind for fact in outcome.facts] == [FactKind.EXPIRED]
     assert outcome.facts[0].occurred_at == datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -285,11 +300,12 @@ async def test_cancel_expires_the_charge():
 async def test_cancel_by_our_key_finds_the_charge_first():
     replies = {
         "GET /search": _search(PENDING),
+        "GET /charges/chrg_test_1": (200, PENDING),
         "POST /charges/chrg_test_1/expire": (200, {**PENDING, "status": "expired"}),
     }
     outcome, stub = await _run(replies, "cancel", "QK0001")
     assert isinstance(outcome, Accepted)
-    assert stub.paths() == ["/search", "/charges/chrg_test_1/expire"]
+    assert stub.paths() == ["/search", "/charges/chrg_test_1", "/charges/chrg_test_1/expire"]
 
 
 @pytest.mark.parametrize("replies", [{"GET /search": _search()}, {"GET /search": (500, b"")}])
@@ -299,9 +315,52 @@ async def test_cancel_without_a_charge_is_not_attempted(replies: dict[str, Reply
 
 
 async def test_cancel_of_a_paid_charge_is_declined():
-    outcome, _ = await _run({"POST /charges/chrg_test_1/expire": _error("invalid_charge")}, "cancel", "chrg_test_1")
+    replies = {
+        "GET /charges/chrg_test_1": (200, CHARGE),
+        "POST /charges/chrg_test_1/reverse": _error("failed_reversal"),
+    }
+    outcome, _ = await _run(replies, "cancel", "chrg_test_1")
     assert isinstance(outcome, Declined)
     assert outcome.failure_code == "not_cancelable"
+
+
+async def test_cancel_gives_up_an_authorisation():
+    reversed_ = {**AUTHORIZED, "status": "reversed", "reversed_at": "2026-01-01T06:00:00Z"}
+    replies = {"GET /charges/chrg_test_1": (200, AUTHORIZED), "POST /charges/chrg_test_1/reverse": (200, reversed_)}
+    outcome, _ = await _run(replies, "cancel", "chrg_test_1")
+    assert isinstance(outcome, Accepted)
+    assert [fact.kind for fact in outcome.facts] == [FactKind.VOIDED]
+
+
+async def test_cancel_whose_charge_cannot_be_read_is_not_attempted():
+    outcome, stub = await _run({"GET /charges/chrg_test_1": (500, b"")}, "cancel", "chrg_test_1")
+    assert isinstance(outcome, NotAttempted)
+    assert stub.paths() == ["/charges/chrg_test_1"]
+
+
+async def test_charge_that_is_to_be_captured_later_says_so():
+    outcome, stub = await _run({"POST /charges": (200, AUTHORIZED)}, "charge", replace(CARD, capture_later=True))
+    assert isinstance(outcome, Accepted)
+    assert [fact.kind for fact in outcome.facts] == [FactKind.AUTHORIZED]
+    assert stub.requests[0].json()["capture"] is False
+
+
+async def test_capture_takes_a_part():
+    captured = {**CHARGE, "captured_amount": 5000}
+    outcome, stub = await _run({"POST /charges/chrg_test_1/capture": (200, captured)}, "capture", CAPTURE_REQUEST)
+    assert isinstance(outcome, Accepted)
+    assert [(fact.kind, fact.amount_minor) for fact in outcome.facts] == [(FactKind.CAPTURED, 5000)]
+    assert stub.requests[0].json() == {"capture_amount": 5000}
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome_kind"),
+    [((200, CHARGE), Accepted), ((200, AUTHORIZED), Declined), ((500, b""), Unknown)],
+)
+async def test_capture_that_is_refused_is_looked_at(found: Reply, outcome_kind: type):
+    replies = {"POST /charges/chrg_test_1/capture": _error("failed_capture"), "GET /charges/chrg_test_1": found}
+    outcome, _ = await _run(replies, "capture", CAPTURE_REQUEST)
+    assert isinstance(outcome, outcome_kind)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import time
 import asyncpg
 import pytest
 
-from gateway.sandbox.omise_cards import PUBLISHED_TEST_CARDS
+from gateway.sandbox.cards import PUBLISHED_TEST_CARDS
 
 from .conftest import CARD
 

@@ -20,6 +20,7 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.omise import Omise
+from gateway.providers.scb import Scb
 from gateway.webhooks import inbox
 from gateway.webhooks.inbox import RETRIES_UNCONFIRMED, RETRY_SECONDS, InboxProcessor, Stored
 from tests.webhooks.conftest import BOOK, House
@@ -117,7 +118,7 @@ async def desk(house: House) -> AsyncIterator[Desk]:
             livemode=False,
             base_url="http://127.0.0.1:1/scb",
             public_url="http://127.0.0.1:2",
-            credentials=provider_accounts.invented_credentials("scb"),
+            credentials=Scb.invented_credentials(),
         )
     provider, applier = FakeProvider(), FakeApplier()
     processor = InboxProcessor(house.database, house.vault, {"scb": provider}, applier)
