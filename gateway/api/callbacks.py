@@ -38,8 +38,9 @@ async def receive_callback(request: ApiRequest, provider: FromPath[str], token: 
     if stored is None:
         await limit_address(request, request.route_handler)
         raise Problem("not_found")
-    reply = services.providers[provider].callback_reply(callback, stored.id)
-    return Response(reply.body, status_code=200, media_type=reply.content_type)
+    assert account is not None, "what is stored has an account"
+    reply = services.providers[provider].callback_reply(account, callback, stored.id)
+    return Response(reply.body, status_code=200, media_type=reply.content_type, headers=dict(reply.headers))
 
 
 CALLBACKS = Router("/", route_handlers=[receive_callback])

@@ -243,10 +243,15 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallbackReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What the provider wants to read once its callback is stored; always with HTTP 200."""
+    """What the provider wants to read once its callback is stored; always with HTTP 200.
+
+    Attributes:
+        headers: more than the content type, such as a signature of the reply.
+    """
 
     content_type: str = "application/json"
     body: bytes = b"{}"
+    headers: Mapping[str, str] = {}
 
 
 class ParsedCallback(msgspec.Struct, frozen=True, kw_only=True):
@@ -409,7 +414,7 @@ class Provider(Protocol):
         """
         ...
 
-    def callback_reply(self, callback: Callback, confirm_id: str) -> CallbackReply:
+    def callback_reply(self, account: ProviderAccount, callback: Callback, confirm_id: str) -> CallbackReply:
         """What to answer once the callback is stored under `confirm_id`. Never raises, whatever the body."""
         ...
 

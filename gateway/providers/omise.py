@@ -260,7 +260,7 @@ class Omise:
             raise CallbackRejected("malformed", f"{event.key} names no charge")
         return ParsedCallback(event_id=event.id, inquire=(charge_id,))
 
-    def callback_reply(self, callback: Callback, confirm_id: str) -> CallbackReply:  # noqa: ARG002 - any 200 will do
+    def callback_reply(self, account: ProviderAccount, callback: Callback, confirm_id: str) -> CallbackReply:  # noqa: ARG002 - any 200 will do
         """Omise reads only the status."""
         return CallbackReply()
 

@@ -187,7 +187,7 @@ class Scb:
             raise CallbackRejected("malformed", "the confirmation is of another biller")
         return ParsedCallback(event_id=said.transaction_id, inquire=(said.bill_payment_ref1,), inquire_about=paid_at)
 
-    def callback_reply(self, callback: Callback, confirm_id: str) -> CallbackReply:
+    def callback_reply(self, account: ProviderAccount, callback: Callback, confirm_id: str) -> CallbackReply:  # noqa: ARG002 - the shape of all
         """SCB sends again, up to three times, what is not answered with resCode 00."""
         try:
             transaction_id = msgspec.json.decode(callback.body, type=scb_wire.Confirmation).transaction_id

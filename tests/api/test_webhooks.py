@@ -98,7 +98,7 @@ async def callback_path(services, merchant):
     async with services.database.read() as connection:
         account = await for_book(connection, services.vault, merchant.book_id, "scb")
 
-    def reply(callback, confirm_id):
+    def reply(account, callback, confirm_id):
         return CallbackReply(body=b'{"resCode":"00","confirmId":"' + confirm_id.encode() + b'"}')
 
     services.house.scb.callback_reply = reply

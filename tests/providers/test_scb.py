@@ -341,7 +341,7 @@ def test_bad_callback_is_rejected(body: bytes):
 @pytest.mark.parametrize("body", [b"", b"\xff", b'{"transactionId": "\xff"}', b'{"a":' * 50_000])
 def test_what_cannot_be_read_is_still_confirmed_once_it_is_kept(body: bytes):
     callback = Callback(headers={}, body=body, received_at=datetime(2026, 11, 23, tzinfo=UTC))
-    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(callback, "in_1")
+    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(account_at(""), callback, "in_1")
     expected = {"resCode": "00", "resDesc": "success", "transactionId": "", "confirmId": "in_1"}
     assert msgspec.json.decode(reply.body) == expected
 
@@ -351,7 +351,7 @@ def test_what_cannot_be_read_is_still_confirmed_once_it_is_kept(body: bytes):
 )
 def test_reply_is_what_scb_wants_to_read(body: bytes, transaction_id: str):
     callback = Callback(headers={}, body=body, received_at=NOON)
-    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(callback, "in_test_1")
+    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(account_at(""), callback, "in_test_1")
     assert msgspec.json.decode(reply.body) == {
         "resCode": "00",
         "resDesc": "success",
