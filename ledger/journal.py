@@ -219,6 +219,11 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     hold: HoldAct | None = None
     occurred_at: datetime | None = None
 
+    def __post_init__(self) -> None:
+        """A hold is of one amount: how much was there would be another question at each resolution."""
+        if self.hold is not None:
+            assert not any(posting.up_to for posting in self.postings), "a hold has no balancing posting"
+
 
 class LinkedGroup(msgspec.Struct, frozen=True):
     """Entries that are posted all or none: one refusal refuses them all (the others with `group_refused`)."""

@@ -85,6 +85,35 @@ async def prove(
     yield b"\n]," + msgspec.json.encode(foot)[1:] + b"\n"
 
 
+class SealedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry as its leaf is made: `sealed` has exactly the fields that a proof shows, `leaf` is their hash."""
+
+    sealed: dict[str, Any]
+    leaf: str
+
+
+async def sealed_entries(
+    connection: Connection, book_id: int, first: int, last: int, *, from_at: datetime, to_at: datetime
+) -> dict[int, SealedEntry]:
+    """Every entry from one sequence through another, recorded between two times, as the chain seals it; by sequence.
+
+    Archived entries are not among them.
+    """
+    layouts = {
+        block["recorded_at"]: block["layout_version"]
+        for block in await ask(connection, "blocks_from", book_id, from_at, to_at, last - first + 1)
+    }
+    rows = await _rows_between(connection, book_id, first, last, (from_at, to_at))
+    found = {}
+    for sequence, entry in rows.entries.items():
+        postings, references = rows.postings.get(sequence, []), rows.references.get(sequence, [])
+        found[sequence] = SealedEntry(
+            sealed=_shown_entry(entry, postings, references),
+            leaf=leaf_hash(entry, postings, references, layouts[entry["recorded_at"]]).hex(),
+        )
+    return found
+
+
 async def _path_to(connection: Connection, signed: SignedCheckpoint, block: Row) -> list[bytes]:
     """The path from a block to the checkpoint's root; reads the hashes once and keeps log₂ n of them."""
     checkpoint, after_at = signed.checkpoint, None
@@ -129,8 +158,19 @@ def _at_most(blocks: list[Row], entries: int) -> list[Row]:
 
 
 async def _rows(connection: Connection, blocks: list[Row]) -> _Rows:
-    book_id, first, last = blocks[0]["book_id"], blocks[0]["first_sequence"], blocks[-1]["last_sequence"]
-    between = (blocks[0]["recorded_at"], blocks[-1]["recorded_at"])
+    first, last = blocks[0], blocks[-1]
+    return await _rows_between(
+        connection,
+        first["book_id"],
+        first["first_sequence"],
+        last["last_sequence"],
+        (first["recorded_at"], last["recorded_at"]),
+    )
+
+
+async def _rows_between(
+    connection: Connection, book_id: int, first: int, last: int, between: tuple[datetime, datetime]
+) -> _Rows:
     entries = await ask(connection, "sealed_entries", book_id, first, last, *between)
     postings, references = defaultdict(list), defaultdict(list)
     for row in await ask(connection, "sealed_postings", book_id, first, last, *between):

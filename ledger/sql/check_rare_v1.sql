@@ -2,7 +2,7 @@
 CREATE FUNCTION ledger.check_rare_v1(
     p_kind smallint[], p_posting_count integer[], p_original_key uuid[], p_drawn_minor bigint[], p_reverses_key uuid[],
     p_hold_action smallint[], p_hold_key uuid[], p_hold_expires_at timestamptz[], p_group integer[],
-    p_occurred_at timestamptz[]
+    p_occurred_at timestamptz[], p_up_to smallint[]
 ) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -26,6 +26,11 @@ BEGIN
         SELECT FROM (SELECT g.number, g.number <> lag(g.number, 1, 0) OVER (ORDER BY g.n) AS begins
                      FROM unnest(p_group) WITH ORDINALITY AS g(number, n)) AS u
         WHERE u.number > 0 AND u.begins GROUP BY u.number HAVING count(*) > 1
+    ) OR p_up_to IS NOT NULL AND EXISTS (
+        -- Nor is a hold of as much as there is: what is sealed of it could not be told from a hold of that amount.
+        SELECT FROM (SELECT u.hold_action, sum(u.posting_count) OVER (ORDER BY u.n) AS line
+                     FROM unnest(p_hold_action, p_posting_count) WITH ORDINALITY AS u(hold_action, posting_count, n)) AS h
+        WHERE h.hold_action > 0 AND p_up_to[h.line] > 0
     ) THEN
         RAISE EXCEPTION 'arrays of draws, reversals, holds or groups do not belong together' USING ERRCODE = 'QK003';
     END IF;

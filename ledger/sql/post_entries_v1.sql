@@ -98,7 +98,7 @@ BEGIN
     END IF;
     IF NOT plain THEN
         PERFORM ledger.check_rare_v1(p_kind, p_posting_count, p_original_key, p_drawn_minor, p_reverses_key,
-                                     p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at);
+                                     p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at, p_up_to);
     END IF;
 
     PERFORM 1 FROM ledger.books AS b WHERE b.book_id = p_book FOR NO KEY UPDATE;

@@ -16,6 +16,7 @@ from ledger.feed import head
 from ledger.holds import place_hold
 from ledger.journal import ExternalReference
 from ledger.posting import post_entries
+from ledger.verify_proof import leaf_v1
 from tests.ledger.entries import AVAILABLE, BOOK, DAY, PAYOUTS, paid_out, posting, received
 
 KEY = bytes(range(32))
@@ -176,5 +177,11 @@ async def test_export_gives_every_entry_once_a_line_each(app, command, tmp_path)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["sequence"] for line in lines] == list(range(1, 2_504))
     assert lines[2]["hold_action"] == "place"
+    assert all(leaf_v1(line["sealed"], "an entry").hex() == line["leaf"] for line in lines)
+    stored = await app.fetchval("SELECT count(DISTINCT block_number) FROM ledger.entries WHERE book_id = $1", BOOK)
+    assert len({line["sealed"]["block_number"] for line in lines}) == stored
+    before = file.read_bytes()
+    code, text = await command("export", "--out", file, book=BOOK + 1)
+    assert (code, file.read_bytes()) == (1, before), "a book that is not there empties no file"
     code, text = await command("export", "--from", 2, "--to", 3)
     assert [json.loads(line)["sequence"] for line in text.splitlines()] == [2, 3]

@@ -1,6 +1,7 @@
 """`quickkub ledger export`: entries as JSON lines, a page at a time, so that memory does not grow with them."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Final
 
@@ -12,6 +13,8 @@ from rich.progress import Progress
 from gateway.commands.ledger.common import SEQUENCE, book_option, connected, ledger, run
 from gateway.commands.ledger.entries import entry_document
 from ledger.feed import head, read_entries
+from ledger.posting import Connection
+from ledger.proofs import sealed_entries
 
 PAGE_ENTRIES: Final = 1_000
 
@@ -24,29 +27,39 @@ PAGE_ENTRIES: Final = 1_000
 def export(book: int, first: int, last: int | None, out: Path | None) -> None:
     """Every entry from one sequence to another, one JSON object a line, with all that the chain seals.
 
-    A range with proof is `quickkub ledger prove`; files for accountants are `quickkub export`.
+    `sealed` holds exactly the columns of the entry's leaf, accounts by number, and `leaf` is their hash. A range with
+    proof is `quickkub ledger prove`; files for accountants are `quickkub export`.
     """
-    if out is None:
-        run(_export(book, first, last, sys.stdout.buffer))
-        return
-    with out.open("wb") as file:
-        written = run(_export(book, first, last, file))
-    print(f"{written} entries of book {book} are in {out}")
+    written = run(_export(book, first, last, out))
+    if out is not None:
+        print(f"{written} entries of book {book} are in {out}")
 
 
-async def _export(book: int, first: int, last: int | None, file: IO[bytes]) -> int:
-    encoder, written, after = msgspec.json.Encoder(), 0, first - 1
+async def _export(book: int, first: int, last: int | None, out: Path | None) -> int:
     async with connected(book) as connection:
         last = await head(connection, book) if last is None else last
-        with Progress(transient=True, console=Console(stderr=True)) as shown:
-            task = shown.add_task("exporting", total=max(last - after, 0))
-            while page := await read_entries(connection, book, after=after, limit=PAGE_ENTRIES):
-                lines = [encoder.encode(entry_document(entry)) for entry in page if entry.sequence <= last]
-                file.writelines(line + b"\n" for line in lines)
-                written += len(lines)
-                shown.update(task, completed=written)
-                after = page[-1].sequence
-                if after >= last:
-                    break
-    file.flush()
+        # Only now that the book is there: a mistyped one empties no file.
+        with nullcontext(sys.stdout.buffer) if out is None else out.open("wb") as file:
+            written = await _write(connection, book, first, last, file)
+            file.flush()
+    return written
+
+
+async def _write(connection: Connection, book: int, first: int, last: int, file: IO[bytes]) -> int:
+    encoder, written, after = msgspec.json.Encoder(), 0, first - 1
+    with Progress(transient=True, console=Console(stderr=True)) as shown:
+        task = shown.add_task("exporting", total=max(last - after, 0))
+        while page := await read_entries(connection, book, after=after, limit=min(PAGE_ENTRIES, last - after)):
+            ends = (page[0].sequence, page[-1].sequence)
+            times = [entry.recorded_at for entry in page]
+            seals = await sealed_entries(connection, book, *ends, from_at=min(times), to_at=max(times))
+            for entry in page:
+                sealed = seals.get(entry.sequence)
+                line = entry_document(entry) | ({} if sealed is None else msgspec.to_builtins(sealed))
+                file.write(encoder.encode(line) + b"\n")
+            written += len(page)
+            shown.update(task, completed=written)
+            after = page[-1].sequence
+            if after >= last:
+                break
     return written
