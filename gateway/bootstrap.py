@@ -12,7 +12,9 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
+from gateway.payments.attempts import Attempts
 from gateway.payments.calls import Calls
+from gateway.payments.captures import Captures
 from gateway.payments.facts import FactApplier
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
@@ -138,6 +140,8 @@ def _build(
     )
     idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
     stack.push_async_callback(idempotency.close)
+    attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for)
+    captures = Captures(database, applier, calls, schedule)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
     inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
     inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
@@ -155,17 +159,10 @@ def _build(
         providers=providers,
         sandbox=sandbox,
         applier=applier,
-        intents=Intents(
-            database,
-            applier,
-            calls,
-            schedule,
-            record_events=events.record,
-            plan_of=fee_plans.plan_for,
-        ),
+        intents=Intents(database, applier, calls, attempts, captures, record_events=events.record),
         refunds=refunds,
         idempotency=idempotency,
-        janitor=Janitor(database, applier, calls, refunds, schedule, clock_of=clocks.clock_of),
+        janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),
         inbox=inbox,
         deliverer=deliverer,
         settlement=settlement,

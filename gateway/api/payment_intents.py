@@ -16,7 +16,7 @@ from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.idempotency import Claim
-from gateway.payments.requests import CreateIntent
+from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.views import Intent
 
@@ -98,9 +98,69 @@ async def cancel_payment_intent(
     return await run_once(request, merchant, None, work)
 
 
+@post(
+    "/{intent_id:str}/confirm",
+    guards=[requires(Scope.PAYMENTS_WRITE), known_id],
+    operation_class=MoneyOperation,
+    dto=StrictBody[ConfirmIntent],
+    return_dto=None,
+    status_code=200,
+    summary="Try to pay a payment",
+    responses={
+        200: ResponseSpec(Intent, description="The payment, waiting for the payer or done"),
+        202: ResponseSpec(Intent, description="The payment; what became of it is not known yet"),
+        **MONEY_RESPONSES,
+    },
+)
+async def confirm_payment_intent(
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    intent_id: FromPath[str],
+    data: JSONBody[ConfirmIntent],
+) -> Response[bytes]:
+    """The first time, or again after a decline; never while an earlier attempt may still bring money."""
+
+    async def work(claim: Claim) -> tuple[int, Any]:
+        intent = await services_of(request).intents.confirm(merchant, intent_id, data, attempt_id=claim.id_for("att"))
+        status, intent = _answer(intent, merchant.clock.now())
+        return (_OK if status == _CREATED else status), intent
+
+    return await run_once(request, merchant, data, work)
+
+
+@post(
+    "/{intent_id:str}/capture",
+    guards=[requires(Scope.PAYMENTS_WRITE), known_id],
+    operation_class=MoneyOperation,
+    dto=StrictBody[CaptureIntent],
+    return_dto=None,
+    status_code=200,
+    summary="Take authorised money",
+    responses={
+        200: ResponseSpec(Intent, description="The payment"),
+        202: ResponseSpec(Intent, description="The payment; whether the money was taken is not known yet"),
+        **MONEY_RESPONSES,
+    },
+)
+async def capture_payment_intent(
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    intent_id: FromPath[str],
+    data: JSONBody[CaptureIntent],
+) -> Response[bytes]:
+    """All that was authorised or a part, once; what is left is released. 202 until the provider has said so."""
+
+    async def work(claim: Claim) -> tuple[int, Any]:
+        del claim
+        intent = await services_of(request).intents.capture(merchant, intent_id, data)
+        return (_STILL_OPEN if intent.status is IntentStatus.REQUIRES_CAPTURE else _OK), intent
+
+    return await run_once(request, merchant, data, work)
+
+
 def _answer(intent: Intent, now: datetime) -> tuple[int, Intent]:
     """The status that belongs to what became of a new payment; `now` is its book's time."""
-    match intent.latest_attempt.status:
+    match intent.latest_attempt and intent.latest_attempt.status:
         case AttemptStatus.DECLINED:
             code = intent.last_error.code if intent.last_error else None
             raise Problem("payment_declined", decline_code=code, payment_intent=intent.id)
@@ -113,6 +173,13 @@ def _answer(intent: Intent, now: datetime) -> tuple[int, Intent]:
 
 PAYMENT_INTENTS = Router(
     "/payment_intents",
-    route_handlers=[create_payment_intent, list_payment_intents, get_payment_intent, cancel_payment_intent],
+    route_handlers=[
+        create_payment_intent,
+        list_payment_intents,
+        get_payment_intent,
+        confirm_payment_intent,
+        capture_payment_intent,
+        cancel_payment_intent,
+    ],
     tags=["payments"],
 )

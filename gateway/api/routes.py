@@ -16,6 +16,7 @@ from gateway.api.ledger_entries import LEDGER_ENTRIES
 from gateway.api.metrics import metrics
 from gateway.api.pagination import provide_page
 from gateway.api.payment_intents import PAYMENT_INTENTS
+from gateway.api.payment_methods import PAYMENT_METHODS
 from gateway.api.problem_pages import PROBLEM_PAGES
 from gateway.api.queries import known_query
 from gateway.api.refunds import REFUNDS
@@ -33,6 +34,7 @@ _WITH_KEY: Final = Router(
     },
     route_handlers=[
         PAYMENT_INTENTS,
+        PAYMENT_METHODS,
         REFUNDS,
         BALANCE,
         BALANCE_TRANSACTIONS,

@@ -109,7 +109,7 @@ async def pay_payment(
     services = services_of(request)
     intent = await services.intents.get(merchant, intent_id)
     attempt = intent.latest_attempt
-    if attempt.provider_reference is None:
+    if attempt is None or attempt.provider_reference is None:
         raise Problem("payment_not_payable", "The provider has not taken this payment.")
     details = {} if data.amount is None else {"amount_minor": data.amount}
     try:

@@ -115,6 +115,12 @@ async def for_book(connection: AsyncConnection, vault: Vault, book_id: int, prov
     return None if row is None else _opened(vault, row)
 
 
+async def providers_of(connection: AsyncConnection, book_id: int) -> frozenset[str]:
+    """The providers that a book has an account with."""
+    found = await connection.execute(select(provider_accounts.c.provider).where(provider_accounts.c.book_id == book_id))
+    return frozenset(found.scalars())
+
+
 async def by_callback_token(connection: AsyncConnection, vault: Vault, token: str) -> ProviderAccount | None:
     """The account whose callback address holds this token, or None."""
     lookup = _token_lookup(vault, token)

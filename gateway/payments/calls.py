@@ -6,18 +6,19 @@ outcome, because the request may have left.
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
 from gateway.foundation.logs import get_logger
 from gateway.payments.deciding import Finding
-from gateway.payments.errors import InvalidRequest
-from gateway.payments.records import AttemptRow, RefundRow, Subject
+from gateway.payments.records import AttemptRow, IntentRow, RefundRow, Subject
+from gateway.payments.requests import provider_key_of
 from gateway.payments.states import AttemptStatus, RefundStatus
 from gateway.payments.views import NOT_ATTEMPTED_CODE
 from gateway.providers.base import (
     Accepted,
+    CaptureRequest,
     ChargeRequest,
     Declined,
     Fact,
@@ -31,8 +32,11 @@ from gateway.providers.base import (
     RefundRequest,
     Unknown,
 )
+from gateway.providers.circuits import CircuitKey, Circuits
 
 Answer = TypeVar("Answer")
+CHARGE: Final = "charge"
+"""The word of every adapter for the call that asks for money."""
 
 _log = get_logger("quickkub.payments")
 
@@ -46,20 +50,26 @@ class Calls:
     Args:
         providers: adapters by name.
         account_of: see `AccountOf`.
+        circuits: which providers answer; None: nobody says.
     """
 
-    def __init__(self, providers: Mapping[str, Provider], account_of: AccountOf) -> None:
+    def __init__(
+        self, providers: Mapping[str, Provider], account_of: AccountOf, circuits: Circuits | None = None
+    ) -> None:
         self.providers = providers
         self._account_of = account_of
+        self._circuits = circuits
 
-    async def check_account(self, book_id: int, provider: str) -> None:
-        """Refuse early what could not be sent.
+    async def has_account(self, book_id: int, provider: str) -> bool:
+        """Whether the book has an account with that provider."""
+        return await self._account_of(book_id, provider) is not None
 
-        Raises:
-            InvalidRequest: the book has no account with that provider.
-        """
-        if await self._account_of(book_id, provider) is None:
-            raise InvalidRequest("parameter_invalid", f"no account with {provider}", param="provider")
+    async def is_in_order(self, book_id: int, provider: str) -> bool | None:
+        """Whether the provider's circuit for charges is closed; None where the book has no account with it."""
+        account = await self._account_of(book_id, provider)
+        if account is None:
+            return None
+        return self._circuits is None or self._circuits.is_closed(CircuitKey.of(account, CHARGE))
 
     async def charge(self, attempt: AttemptRow, request: ChargeRequest, now: datetime) -> Finding:
         """Ask for the money."""
@@ -86,6 +96,31 @@ class Calls:
             provider=attempt.provider,
             subject=subject_of(attempt),
             facts=outcome.facts or (charge_fact(attempt, FactKind.VOIDED, FactSource.RESPONSE, now),),
+            references=outcome.provider_references,
+        )
+
+    async def capture(self, intent: IntentRow, attempt: AttemptRow) -> Outcome | Finding:
+        """Ask to take what the merchant wished of an authorised charge; a finding where the provider took it on."""
+        assert intent.capture_requested_minor is not None
+        assert intent.capture_requested_at is not None
+        request = CaptureRequest(
+            capture_id=f"{attempt.attempt_id}/capture",
+            provider_key=provider_key_of(f"{attempt.attempt_id}/capture"),
+            provider_reference=attempt.provider_reference or attempt.provider_key,
+            charge_key=attempt.provider_key,
+            method=attempt.method,
+            amount_minor=intent.capture_requested_minor,
+            authorized_minor=attempt.amount_minor,
+            currency=attempt.currency,
+            created_at=intent.capture_requested_at,
+        )
+        outcome = await self._ask(attempt, "capture", lambda provider, account: provider.capture(account, request))
+        if not isinstance(outcome, Accepted):
+            return outcome
+        return Finding(
+            provider=attempt.provider,
+            subject=subject_of(attempt),
+            facts=outcome.facts,
             references=outcome.provider_references,
         )
 
@@ -232,4 +267,8 @@ def _refund_request(refund: RefundRow) -> RefundRequest:
         amount_minor=refund.amount_minor,
         currency=refund.currency,
         created_at=refund.created_at,
+        charge_key=refund.charge_key,
+        method=refund.method,
+        captured_minor=refund.captured_minor,
+        captured_at=refund.captured_at,
     )

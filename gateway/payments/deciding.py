@@ -95,6 +95,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 _EVENT_OF_STATUS: Final = {
     IntentStatus.REQUIRES_ACTION: "payment_intent.requires_action",
     IntentStatus.PROCESSING: "payment_intent.processing",
+    IntentStatus.REQUIRES_CAPTURE: "payment_intent.amount_capturable_updated",
     IntentStatus.SUCCEEDED: "payment_intent.succeeded",
     IntentStatus.EXPIRED: "payment_intent.expired",
     IntentStatus.CANCELED: "payment_intent.canceled",
@@ -139,7 +140,7 @@ class Case:
 
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
-        attempts = [self._attempts[attempt_id] for attempt_id in sorted(self._attempts)]
+        attempts = sorted(self._attempts.values(), key=lambda attempt: (attempt.created_at, attempt.attempt_id))
         folded = fold(_terms(self._before), [self._terms_of(attempt) for attempt in attempts])
         self._new = [_booked(fact, folded) for fact in self._new]
         self._facts |= {_key(fact): fact for fact in self._new}
@@ -152,7 +153,7 @@ class Case:
         changed_attempts = [row for row in settled_attempts if row != self._attempts_before[row.attempt_id]]
         changed_refunds = [row for row in self._refunds.values() if row != self._refunds_before[row.refund_id]]
         return Changes(
-            provider=self._attempts[intent.latest_attempt_id].provider,
+            provider=self._latest(intent).provider,
             intents=[intent] if intent != self._before else [],
             attempts=changed_attempts,
             refunds=changed_refunds,
@@ -169,6 +170,10 @@ class Case:
                 if row.due_at is not None and row.status in ENDED_REFUNDS
             ],
         )
+
+    def _latest(self, intent: IntentRow) -> AttemptRow:
+        assert intent.latest_attempt_id is not None, "nothing is found out about a payment that was never attempted"
+        return self._attempts[intent.latest_attempt_id]
 
     def _checked(self, fact: Fact, subject: Subject, now: datetime) -> FactRow | None:
         """The fact as a row, None where it is known."""
@@ -284,8 +289,8 @@ class Case:
             refund_pending_minor=pending,
         )
         # The merchant also sees the latest attempt and next action through the intent, so its changes count.
-        seen_before = intent_view(self._before, self._attempts_before[self._before.latest_attempt_id])
-        seen = intent_view(intent, self._attempts[intent.latest_attempt_id])
+        seen_before = intent_view(self._before, self._attempts_before[self._latest(self._before).attempt_id])
+        seen = intent_view(intent, self._latest(intent))
         return intent if seen == seen_before else msgspec.structs.replace(intent, version=intent.version + 1)
 
     def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
@@ -311,7 +316,7 @@ class Case:
         types += [f"payment_intent.{qualifier}" for qualifier in sorted(intent.qualifiers - self._before.qualifiers)]
         if intent.refunded_minor > self._before.refunded_minor:
             types.append("charge.refunded")
-        view = encoded(intent_view(intent, self._attempts[intent.latest_attempt_id]))
+        view = encoded(intent_view(intent, self._latest(intent)))
         for kind in types:
             yield event_of(intent, kind, view, now)
         for refund in self._refunds.values():
@@ -371,6 +376,7 @@ def _terms(intent: IntentRow) -> IntentTerms:
         currency=intent.currency,
         cancel_requested_at=intent.cancel_requested_at,
         is_canceled=intent.status is IntentStatus.CANCELED,
+        capture_later=intent.capture_later,
     )
 
 

@@ -90,12 +90,18 @@ class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cancel_requested_at: money paid after it is not wanted.
         is_canceled: the merchant was told so. It stays, whatever a sending that was under way then came to.
+        capture_later: the merchant takes what he wants of what was authorised, so less is not too little.
     """
 
     amount_minor: int
     currency: str
     cancel_requested_at: datetime | None
     is_canceled: bool = False
+    capture_later: bool = False
+
+    def pays(self, amount_minor: int) -> bool:
+        """Whether a receipt of so much can be the payment."""
+        return amount_minor >= (1 if self.capture_later else self.amount_minor)
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,10 +184,11 @@ def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking
         fact = receipt.fact
         if fact.key in bookings:
             continue
-        pays = receipt.in_time and fact.currency == terms.currency and fact.amount_minor >= terms.amount_minor
+        pays = receipt.in_time and fact.currency == terms.currency and terms.pays(fact.amount_minor)
         if pays and not is_paid:
             is_paid = True
-            bookings[fact.key] = Booking(terms.amount_minor, fact.amount_minor - terms.amount_minor)
+            due_minor = min(fact.amount_minor, terms.amount_minor)
+            bookings[fact.key] = Booking(due_minor, fact.amount_minor - due_minor)
         else:
             bookings[fact.key] = Booking(0, fact.amount_minor)
     return bookings
@@ -204,7 +211,7 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
     receipts = list(_receipts(terms, attempt))
     kinds = {fact.kind for fact in attempt.facts}
     refused = FactKind.DECLINED in kinds and bool(receipts)
-    paid = any(receipt.in_time and receipt.fact.amount_minor >= terms.amount_minor for receipt in receipts)
+    paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in receipts)
     return refused or (paid and FactKind.VOIDED in kinds)
 
 

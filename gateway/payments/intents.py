@@ -1,51 +1,50 @@
-"""Payment intents: ask for a payment, look at it, cancel it.
+"""Payment intents: ask for a payment, confirm it, look at it, capture it, cancel it.
 
-`create` commits intent, attempt and provider key, *then* calls the provider outside any transaction, then hands the
-answer to the applier. So a crash at any point leaves a row that the janitor, or the merchant's retry, takes up by
-asking the provider first; and what nobody knows is `processing`, never failed.
+Whatever asks a provider commits its wish first, calls *then*, outside any transaction, and hands the answer to the
+applier. So a crash at any point leaves a row that the janitor, or the merchant's retry, takes up by asking the provider
+first; and what nobody knows is `processing`, never failed.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
-from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
+from gateway.payments.attempts import Attempts, Begun
 from gateway.payments.calls import Calls, subject_of
+from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding, event_of
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
-from gateway.payments.opening import chosen_route, new_payment
+from gateway.payments.opening import new_intent
 from gateway.payments.records import (
     AttemptRow,
     IntentRow,
+    Move,
+    add_moves,
     add_rows,
     attempts_by_id,
     lock_intents,
-    register_references,
+    replace_rows,
     rows_of,
 )
-from gateway.payments.requests import CreateIntent
-from gateway.payments.schedule import Schedule
-from gateway.payments.states import AttemptStatus, IntentStatus
-from gateway.payments.tables import attempts, intents
+from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
+from gateway.payments.routing import Sum
+from gateway.payments.states import IntentStatus
+from gateway.payments.tables import intents
 from gateway.payments.views import Intent, encoded, intent_view
-from gateway.providers.base import ChargeRequest, Declined, Inquiry, Method, NotAttempted
+from gateway.providers.base import Declined, NotAttempted
 
-PlanOf = Callable[[AsyncConnection, str, Method], Awaitable[FeePlan | None]]
-"""An account's fee plan in force for a method; None where it may not take it."""
-
-_TAKEN_UP = frozenset({AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN, AttemptStatus.NOT_ATTEMPTED})
-"""Attempts with which a retry of the same request can get further."""
-_CANCELABLE = frozenset({IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD})
+_CANCELABLE = frozenset(
+    {IntentStatus.REQUIRES_ACTION, IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.REQUIRES_CAPTURE}
+)
 
 
 class Intents:
@@ -53,9 +52,7 @@ class Intents:
 
     Args:
         applier: through which an existing payment changes.
-        calls: asks providers.
-        schedule: when an open attempt is asked about.
-        plan_of: the merchant's terms, kept with the attempt as they are when it is made.
+        calls: asks providers; attempts: begins and sends tries; captures: takes authorised money.
     """
 
     def __init__(
@@ -63,22 +60,22 @@ class Intents:
         database: Database,
         applier: FactApplier,
         calls: Calls,
-        schedule: Schedule,
+        attempts: Attempts,
+        captures: Captures,
         *,
         record_events: RecordEvents,
-        plan_of: PlanOf,
     ) -> None:
         self._database = database
         self._applier = applier
         self._calls = calls
-        self._schedule = schedule
+        self._attempts = attempts
+        self._captures = captures
         self._record_events = record_events
-        self._plan_of = plan_of
 
     async def create(
         self, principal: MerchantPrincipal, request: CreateIntent, *, intent_id: str | None = None
     ) -> Intent:
-        """Ask for a payment and confirm it at its provider.
+        """Ask for a payment and, unless that is left for later, confirm it at its provider.
 
         A decline or an unreachable provider is not an error: the intent is back at `requires_payment_method` and
         says why in `last_error`. An unknown outcome is `processing`.
@@ -89,11 +86,50 @@ class Intents:
         Raises:
             InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
         """
-        if intent_id is not None and (known := await self._find(principal, intent_id)) is not None:
-            return await self._resume(principal, *known, request)
-        attempt = await self._commit(principal, request, intent_id or new_id("pi", livemode=principal.livemode))
-        await self._charge(principal, attempt, request)
-        return await self.get(principal, attempt.intent_id)
+        how = request.confirmation()
+        intent_id = intent_id or new_id("pi", livemode=principal.livemode)
+        known = await self._find(principal, intent_id)
+        if known is None:
+            begun = await self._commit(principal, request, how, intent_id)
+            if begun is not None and how is not None:
+                await self._attempts.send(principal, begun, how)
+        elif known[1] is not None and how is not None:
+            await self._attempts.resume(principal, known[0], known[1], how)
+        return await self.get(principal, intent_id)
+
+    async def confirm(
+        self, principal: MerchantPrincipal, intent_id: str, how: ConfirmIntent, *, attempt_id: str
+    ) -> Intent:
+        """Try to pay a payment that waits for it: the first time, or again after a decline.
+
+        Args:
+            attempt_id: `claim.id_for("att")`, so that a retry takes up what an earlier run began.
+
+        Raises:
+            NotFound: no payment of this account has that id.
+            Refused: `payment_processing`, `not_confirmable`.
+            InvalidRequest: nobody can carry it; nothing began.
+        """
+        async with self._database.read() as connection:
+            known = await attempts_by_id(connection, principal.book_id, [attempt_id])
+        if known:
+            found = await self._find(principal, intent_id)
+            assert found is not None, "an attempt has its payment"
+            await self._attempts.resume(principal, found[0], known[0], how)
+        else:
+            begun = await self._attempts.confirm(principal, intent_id, how, attempt_id=attempt_id)
+            await self._attempts.send(principal, begun, how)
+        return await self.get(principal, intent_id)
+
+    async def capture(self, principal: MerchantPrincipal, intent_id: str, request: CaptureIntent) -> Intent:
+        """Take authorised money, all of it or a part; what is left is released.
+
+        Raises:
+            NotFound: no payment of this account has that id.
+            Refused: see `Captures.capture`.
+        """
+        await self._captures.capture(principal, intent_id, request.amount)
+        return await self.get(principal, intent_id)
 
     async def get(self, principal: MerchantPrincipal, intent_id: str) -> Intent:
         """The payment.
@@ -133,10 +169,13 @@ class Intents:
                 ending_before=ending_before,
             )
             latest = await _latest_attempts(connection, page.data)
-        return Page(data=[intent_view(row, latest[row.latest_attempt_id]) for row in page.data], has_more=page.has_more)
+        views = [intent_view(row, latest.get(row.latest_attempt_id or "")) for row in page.data]
+        return Page(data=views, has_more=page.has_more)
 
     async def cancel(self, principal: MerchantPrincipal, intent_id: str) -> Intent:
-        """Make a payment unpayable: only where the provider confirms it, and never while an outcome is unknown.
+        """Make a payment unpayable, or give an authorisation up: only where the provider confirms it.
+
+        Never while an outcome is unknown.
 
         Money that a payer sends all the same is booked and held. Where the provider's answer stays unknown, the
         wish stays noted and the janitor asks on; the intent is then as it was.
@@ -149,6 +188,8 @@ class Intents:
         if known is None:
             return await self.get(principal, intent_id)
         intent, attempt = known
+        if attempt is None:
+            return await self.get(principal, intent_id)
         if intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
             await self._applier.report(
                 Finding(provider=attempt.provider, subject=subject_of(attempt)), book_id=principal.book_id
@@ -163,25 +204,29 @@ class Intents:
             raise Refused(code, "the provider did not cancel the payment", subject_id=intent_id)
         return await self.get(principal, intent_id)
 
-    async def _commit(self, principal: MerchantPrincipal, request: CreateIntent, intent_id: str) -> AttemptRow:
+    async def _commit(
+        self, principal: MerchantPrincipal, request: CreateIntent, how: ConfirmIntent | None, intent_id: str
+    ) -> Begun | None:
         """Validate, and commit intent, attempt, provider key and event."""
-        chosen = chosen_route(request, self._calls.providers)
-        await self._calls.check_account(principal.book_id, chosen.provider)
+        intent = new_intent(principal, request, intent_id=intent_id)
+        due = Sum(amount_minor=intent.amount_minor, currency=intent.currency, capture_later=intent.capture_later)
+        choices = [] if how is None else await self._attempts.choices(principal, due, how)
+        begun = None
         try:
             async with self._database.transaction() as connection:
-                plan = await self._plan_of(connection, principal.account_id, request.payment_method)
-                if plan is None:
-                    raise InvalidRequest(
-                        "parameter_invalid", "the account may not take this method", param="payment_method"
+                if how is not None:
+                    begun = await self._attempts.add(
+                        connection,
+                        principal,
+                        intent,
+                        how,
+                        attempt_id=new_id("att", livemode=principal.livemode),
+                        choices=choices,
+                        now=intent.created_at,
                     )
-                intent, attempt = new_payment(
-                    principal, request, intent_id=intent_id, chosen=chosen, plan=plan, schedule=self._schedule
-                )
+                    intent = begun.intent
                 await add_rows(connection, intents, [intent])
-                await add_rows(connection, attempts, [attempt])
-                reference = (attempt.provider, attempt.provider_key, subject_of(attempt))
-                await register_references(connection, principal.book_id, [reference])
-                view = encoded(intent_view(intent, attempt))
+                view = encoded(intent_view(intent, None if begun is None else begun.attempt))
                 await self._record_events(
                     connection, [event_of(intent, "payment_intent.created", view, intent.created_at)]
                 )
@@ -191,65 +236,15 @@ class Intents:
                     "merchant_reference_used", "another payment has this reference", param="merchant_reference"
                 ) from error
             raise
-        return attempt
-
-    async def _charge(self, principal: MerchantPrincipal, attempt: AttemptRow, request: CreateIntent) -> None:
-        """Send the attempt to its provider and record the answer. No transaction is open meanwhile."""
-        charge = ChargeRequest(
-            attempt_id=attempt.attempt_id,
-            provider_key=attempt.provider_key,
-            method=attempt.method,
-            amount_minor=attempt.amount_minor,
-            currency=attempt.currency,
-            created_at=attempt.created_at,
-            expires_at=attempt.expires_at,
-            description=request.description,
-            card_token=request.card_token,
-            return_url=request.return_url,
-        )
-        finding = await self._calls.charge(attempt, charge, principal.clock.now())
-        await self._applier.report(finding, book_id=principal.book_id)
-
-    async def _resume(
-        self, principal: MerchantPrincipal, intent: IntentRow, attempt: AttemptRow, request: CreateIntent
-    ) -> Intent:
-        """Take up what an earlier run of the same request began; the provider is asked before it is told again."""
-        now = principal.clock.now()
-        is_in_time = attempt.expires_at is None or now < attempt.expires_at
-        was_not_sent = attempt.status is AttemptStatus.NOT_ATTEMPTED
-        is_over = attempt.status not in _TAKEN_UP or (was_not_sent and not is_in_time)
-        if is_over or intent.status is IntentStatus.CANCELED or not await self._leased(attempt):
-            return intent_view(intent, attempt)
-        answer = Inquiry(found=False) if was_not_sent else await self._calls.inquire(attempt)
-        is_unheard_of = isinstance(answer, Inquiry) and not answer.found
-        is_settled = was_not_sent or self._schedule.may_send_again(attempt.created_at, now)
-        if is_unheard_of and is_settled and is_in_time:
-            await self._charge(principal, attempt, request)
-        else:
-            finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
-            if isinstance(answer, Inquiry) and answer.found:
-                finding = msgspec.structs.replace(
-                    finding, outcome=AttemptStatus.PENDING, facts=answer.facts, next_action=answer.next_action
-                )
-            await self._applier.report(finding, book_id=principal.book_id)
-        return await self.get(principal, intent.intent_id)
-
-    async def _leased(self, attempt: AttemptRow) -> bool:
-        """Whether the attempt is ours; false while somebody else is at it. A crash from here on will be asked about."""
-        c = attempts.c
-        async with self._database.transaction() as connection:
-            taken = await connection.execute(
-                update(attempts)
-                .where(c.book_id == attempt.book_id, c.attempt_id == attempt.attempt_id)
-                .where(or_(c.leased_until.is_(None), c.leased_until <= real_now()))
-                .values(leased_until=self._schedule.lease_end(), due_at=func.coalesce(c.due_at, attempt.created_at))
-            )
-        return taken.rowcount == 1
+        return begun
 
     async def _wish_cancelled(
         self, principal: MerchantPrincipal, intent_id: str
-    ) -> tuple[IntentRow, AttemptRow] | None:
-        """Note under the intent's lock that money is not wanted from now on; None where it is cancelled already."""
+    ) -> tuple[IntentRow, AttemptRow | None] | None:
+        """Note under the intent's lock that money is not wanted from now on; None where it is cancelled already.
+
+        A payment that was never tried is cancelled here: nobody else needs to be asked.
+        """
         async with self._database.transaction() as connection:
             rows = await lock_intents(connection, principal.book_id, [intent_id])
             if not rows or rows[0].account_id != principal.account_id:
@@ -263,10 +258,35 @@ class Intents:
                 )
             if intent.status not in _CANCELABLE:
                 raise Refused("not_cancelable", f"the payment is {intent.status}", subject_id=intent_id)
-            attempt = (await _latest_attempts(connection, [intent]))[intent.latest_attempt_id]
-            if intent.cancel_requested_at is None:
+            if intent.capture_requested_at is not None:
+                raise Refused("payment_processing", "a capture is under way", subject_id=intent_id)
+            attempt = (await _latest_attempts(connection, [intent])).get(intent.latest_attempt_id or "")
+            if attempt is None:
+                await self._cancel_untried(connection, principal, intent)
+            elif intent.cancel_requested_at is None:
                 await _set_wish(connection, intent, principal.clock.now())
         return intent, attempt
+
+    async def _cancel_untried(
+        self, connection: AsyncConnection, principal: MerchantPrincipal, before: IntentRow
+    ) -> None:
+        now = principal.clock.now()
+        intent = msgspec.structs.replace(
+            before, status=IntentStatus.CANCELED, version=before.version + 1, cancel_requested_at=now
+        )
+        await replace_rows(connection, intents, [intent])
+        move = Move(
+            subject_id=intent.intent_id,
+            object="intent",
+            version=intent.version,
+            from_status=before.status,
+            to_status=intent.status,
+            actor=principal.account_id,
+            reason="cancel",
+        )
+        await add_moves(connection, intent.book_id, [move], now)
+        view = encoded(intent_view(intent, None))
+        await self._record_events(connection, [event_of(intent, "payment_intent.canceled", view, now)])
 
     async def _take_back_wish(self, principal: MerchantPrincipal, intent_id: str) -> None:
         async with self._database.transaction() as connection:
@@ -274,7 +294,7 @@ class Intents:
                 if intent.status is not IntentStatus.CANCELED:
                     await _set_wish(connection, intent, None)
 
-    async def _find(self, principal: MerchantPrincipal, intent_id: str) -> tuple[IntentRow, AttemptRow] | None:
+    async def _find(self, principal: MerchantPrincipal, intent_id: str) -> tuple[IntentRow, AttemptRow | None] | None:
         c = intents.c
         statement = select(intents).where(
             and_(c.book_id == principal.book_id, c.intent_id == intent_id, c.account_id == principal.account_id)
@@ -284,14 +304,15 @@ class Intents:
             rows = await rows_of(connection, statement, IntentRow)
             if not rows:
                 return None
-            return rows[0], (await _latest_attempts(connection, rows))[rows[0].latest_attempt_id]
+            return rows[0], (await _latest_attempts(connection, rows)).get(rows[0].latest_attempt_id or "")
 
 
 async def _latest_attempts(connection: AsyncConnection, rows: Sequence[IntentRow]) -> dict[str, AttemptRow]:
     """The latest attempts of intents of one book, in one query."""
     if not rows:
         return {}
-    found = await attempts_by_id(connection, rows[0].book_id, [row.latest_attempt_id for row in rows])
+    wanted = [row.latest_attempt_id for row in rows if row.latest_attempt_id is not None]
+    found = await attempts_by_id(connection, rows[0].book_id, wanted)
     return {attempt.attempt_id: attempt for attempt in found}
 
 

@@ -18,9 +18,10 @@ from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
 from gateway.payments.calls import Calls, charge_fact, subject_of
+from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding
 from gateway.payments.facts import ClockOf, FactApplier
-from gateway.payments.records import AttemptRow, RefundRow, rows_of
+from gateway.payments.records import AttemptRow, IntentRow, RefundRow, rows_of
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, postpone
 from gateway.payments.states import AttemptStatus, RefundStatus
@@ -30,6 +31,7 @@ from gateway.providers.base import Fact, FactKind, FactSource, Inquiry, Unknown
 CLAIM_MAX: Final = 50
 _SENT_AGAIN_AFTER_ASKS: Final = 1
 _ENDS: Final = frozenset({FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED})
+_CANCELABLE: Final = frozenset({AttemptStatus.PENDING, AttemptStatus.AUTHORIZED})
 _NOT_SENT_YET: Final = frozenset({RefundStatus.REQUESTED, RefundStatus.RESERVED})
 
 Due = TypeVar("Due", AttemptRow, RefundRow)
@@ -41,7 +43,7 @@ class Janitor:
     """Asks about what is due.
 
     Args:
-        refunds: takes a stuck refund on.
+        refunds: takes a stuck refund on; captures: a stuck capture.
     """
 
     def __init__(
@@ -50,14 +52,16 @@ class Janitor:
         applier: FactApplier,
         calls: Calls,
         refunds: Refunds,
-        schedule: Schedule,
+        captures: Captures,
         *,
+        schedule: Schedule,
         clock_of: ClockOf,
     ) -> None:
         self._database = database
         self._applier = applier
         self._calls = calls
         self._refunds = refunds
+        self._captures = captures
         self._schedule = schedule
         self._clock_of = clock_of
 
@@ -100,9 +104,9 @@ class Janitor:
             _log.exception("janitor could not see to a subject")
 
     async def _see_to_attempt(self, attempt: AttemptRow) -> str:
-        clock, cancel_requested_at = await self._read(attempt)
+        clock, intent = await self._read(attempt)
         now = clock.now()
-        if cancel_requested_at is not None and attempt.status is AttemptStatus.PENDING:
+        if intent.cancel_requested_at is not None and attempt.status in _CANCELABLE:
             answer = await self._calls.cancel(attempt, now)
             if isinstance(answer, Finding):
                 await self._applier.report(answer, book_id=attempt.book_id)
@@ -121,8 +125,18 @@ class Janitor:
                 finding = replace(finding, outcome=AttemptStatus.PENDING, next_action=inquiry.next_action)
             result = "found" if inquiry.found else "not_found"
         await self._applier.report(finding, book_id=attempt.book_id)
+        if isinstance(inquiry, Inquiry) and inquiry.found and intent.capture_requested_at is not None:
+            await self._resume_capture(intent, attempt, inquiry.facts, now)
         await self._postpone(attempt, now, attempt.expires_at)
         return result
+
+    async def _resume_capture(
+        self, intent: IntentRow, attempt: AttemptRow, facts: tuple[Fact, ...], now: datetime
+    ) -> None:
+        """The merchant wants the money, who knows whether the provider heard of it, and it is only authorised yet."""
+        is_open = all(fact.kind in {FactKind.PENDING, FactKind.AUTHORIZED} for fact in facts)
+        if attempt.status is AttemptStatus.AUTHORIZED and is_open:
+            await self._captures.resume(intent, attempt, now)
 
     async def _see_to_refund(self, refund: RefundRow) -> str:
         """Ask about a refund, or send it.
@@ -165,13 +179,13 @@ class Janitor:
             and self._schedule.may_send_again(refund.created_at, now)
         )
 
-    async def _read(self, row: AttemptRow | RefundRow) -> tuple[BookClock, datetime | None]:
-        """The book's clock, and since when the merchant wants the payment cancelled."""
+    async def _read(self, row: AttemptRow | RefundRow) -> tuple[BookClock, IntentRow]:
+        """The book's clock, and the payment with what the merchant wishes of it."""
+        c = intents.c
+        statement = select(intents).where(c.book_id == row.book_id, c.intent_id == row.intent_id)
         async with self._database.read() as connection:
-            wish = select(intents.c.cancel_requested_at).where(
-                intents.c.book_id == row.book_id, intents.c.intent_id == row.intent_id
-            )
-            return await self._clock_of(connection, row.book_id), (await connection.execute(wish)).scalar_one()
+            [intent] = await rows_of(connection, statement, IntentRow)
+            return await self._clock_of(connection, row.book_id), intent
 
     async def _postpone(
         self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None, *, keep_lease: bool = False

@@ -30,6 +30,8 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         captured_minor: what the merchant was credited with; held_minor: what is held for the payer beside it.
         capture_key: ledger key of the capture entry, on which refunds draw; None until captured.
         available_on: business date on which the captured money becomes available.
+        latest_attempt_id: None until it is confirmed.
+        capture_later: the attempt only authorises; capture_requested_minor: what the merchant then asked to take.
     """
 
     book_id: int
@@ -38,7 +40,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     amount_minor: int
     currency: str
-    method: Method
+    method: Method | None
     status: IntentStatus
     qualifiers: frozenset[Qualifier]
     version: int
@@ -51,7 +53,10 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     merchant_reference: str | None
     description: str
     metadata: dict[str, str]
-    latest_attempt_id: str
+    latest_attempt_id: str | None
+    capture_later: bool
+    capture_requested_minor: int | None
+    capture_requested_at: datetime | None
     cancel_requested_at: datetime | None
     created_at: datetime
     expires_at: datetime | None
@@ -126,7 +131,9 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
     """A refund, see `tables.refunds`.
 
     Attributes:
-        capture_key: ledger key of the capture entry that it draws on; charge_reference: the provider's charge.
+        capture_key: ledger key of the capture entry that it draws on; charge_reference: the provider's charge;
+            charge_key: the provider key of its attempt.
+        captured_minor, captured_at: what the payment took and when: providers void on the same day, refund later.
         reserve_pending_until, reserve_effective_on: decided when it was asked for, so that every retry of the
             reserve is the same entry.
     """
@@ -140,6 +147,10 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     provider_key: str
     charge_reference: str
+    charge_key: str
+    method: Method
+    captured_minor: int
+    captured_at: datetime
     amount_minor: int
     currency: str
     status: RefundStatus
@@ -208,7 +219,11 @@ async def lock_intents(connection: AsyncConnection, book_id: int, intent_ids: It
 async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:
     """All attempts of the intents, oldest first."""
     c = attempts.c
-    statement = select(attempts).where(c.book_id == book_id, c.intent_id == _any_of(intent_ids)).order_by(c.attempt_id)
+    statement = (
+        select(attempts)
+        .where(c.book_id == book_id, c.intent_id == _any_of(intent_ids))
+        .order_by(c.created_at, c.attempt_id)
+    )
     return await rows_of(connection, statement, AttemptRow)
 
 

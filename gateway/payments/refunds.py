@@ -10,7 +10,7 @@ A crash between any two steps leaves a row that says how far it got; `Refunds.pr
 the merchant's retry or the janitor.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import or_, select, update
@@ -27,13 +27,15 @@ from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
 from gateway.payments.records import (
     AttemptRow,
+    FactRow,
     IntentRow,
     Move,
     RefundRow,
     Subject,
     add_moves,
     add_rows,
-    attempts_of,
+    attempts_by_id,
+    facts_of,
     lock_intents,
     refunds_by_id,
     register_references,
@@ -41,9 +43,9 @@ from gateway.payments.records import (
     rows_of,
 )
 from gateway.payments.requests import CreateRefund, check_metadata, provider_key_of
-from gateway.payments.routing import can_refund
+from gateway.payments.routing import capabilities_of, check_refund
 from gateway.payments.schedule import Schedule, finish
-from gateway.payments.states import AttemptStatus, IntentStatus, RefundStatus
+from gateway.payments.states import IntentStatus, RefundStatus
 from gateway.payments.tables import intents, refunds
 from gateway.payments.views import Refund, encoded, refund_view
 from ledger.journal import Posted
@@ -185,8 +187,13 @@ class Refunds:
             if not found:
                 raise NotFound(f"no payment intent {request.payment_intent}")
             intent = found[0]
-            its_attempts = await attempts_of(connection, principal.book_id, [intent.intent_id])
-            refund = self._new_row(principal, request, refund_id, intent, its_attempts)
+            its_facts = await facts_of(connection, principal.book_id, [intent.intent_id])
+            payment = None
+            for receipt in its_facts:
+                if receipt.captured_minor and receipt.attempt_id is not None:
+                    [paid] = await attempts_by_id(connection, principal.book_id, [receipt.attempt_id])
+                    payment = _Payment(receipt, paid)
+            refund = self._new_row(principal, request, refund_id, intent, payment)
             await add_rows(connection, refunds, [refund])
             subject = Subject(intent_id=intent.intent_id, refund_id=refund_id)
             await register_references(connection, principal.book_id, [(refund.provider, refund.provider_key, subject)])
@@ -198,21 +205,24 @@ class Refunds:
         request: CreateRefund,
         refund_id: str,
         intent: IntentRow,
-        its_attempts: Sequence[AttemptRow],
+        payment: "_Payment | None",
     ) -> RefundRow:
         """The refund as it begins. Refuses early what the ledger would; the ledger decides between racing ones."""
-        paid = next((attempt for attempt in its_attempts if attempt.status is AttemptStatus.CAPTURED), None)
-        if intent.status is not IntentStatus.SUCCEEDED or paid is None or intent.capture_key is None:
+        if intent.status is not IntentStatus.SUCCEEDED or payment is None or intent.capture_key is None:
             raise Refused("payment_not_refundable", f"the payment is {intent.status}", param="payment_intent")
-        if not can_refund(self._calls.providers, paid.provider, paid.method):
-            raise Refused(
-                "refund_not_supported", f"{paid.provider} gives no {paid.method} money back", param="payment_intent"
-            )
+        receipt, paid = payment
         amount_minor = intent.refundable_minor if request.amount is None else request.amount
         if not 0 < amount_minor <= intent.refundable_minor:
             raise Refused(Refusal.EXCEEDS_ORIGINAL.code, f"{intent.refundable_minor} is left to refund", param="amount")
         now = principal.clock.now()
         today = principal.clock.today()
+        check_refund(
+            capabilities_of(self._calls.providers, paid.provider, paid.method, paid.currency),
+            captured_at=receipt.occurred_at,
+            whole=amount_minor == receipt.amount_minor,
+            now=now,
+            provider=paid.provider,
+        )
         return RefundRow(
             book_id=principal.book_id,
             refund_id=refund_id,
@@ -223,6 +233,10 @@ class Refunds:
             provider=paid.provider,
             provider_key=provider_key_of(refund_id),
             charge_reference=paid.provider_reference or paid.provider_key,
+            charge_key=paid.provider_key,
+            method=paid.method,
+            captured_minor=receipt.amount_minor,
+            captured_at=receipt.occurred_at,
             amount_minor=amount_minor,
             currency=intent.currency,
             status=RefundStatus.REQUESTED,
@@ -294,6 +308,13 @@ class Refunds:
         async with self._database.read() as connection:
             rows = await rows_of(connection, statement, RefundRow)
         return rows[0] if rows else None
+
+
+class _Payment(NamedTuple):
+    """What the refund is of: the receipt that paid, and its attempt."""
+
+    receipt: FactRow
+    attempt: AttemptRow
 
 
 def _move(before: RefundRow, after: RefundRow) -> Move:

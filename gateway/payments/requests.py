@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -21,31 +21,77 @@ _BASE_36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Amount = Annotated[int, msgspec.Meta(gt=0, le=AMOUNT_MINOR_MAX, description="Whole minor units, e.g. satang.")]
 ShortText = Annotated[str, msgspec.Meta(max_length=255)]
+WebAddress = Annotated[str, msgspec.Meta(max_length=2000, pattern=_WEB_ADDRESS)]
+LifeSeconds = Annotated[int, msgspec.Meta(ge=1, le=LIFE_SECONDS_MAX)]
 ReferenceText = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 
 
+class ConfirmIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a payment is to be paid: one attempt.
+
+    Attributes:
+        card_token: the provider's single-use token, for methods that need one; card numbers never come here.
+        bank: mobile banking: whose app, as `GET /v1/payment_methods` names it.
+        provider: the merchant's own choice of provider; by default ours, and the next one where the first certainly
+            was not reached.
+        expires_in_seconds: how long the payer has, where the method lets a payer pay later; by default the
+            method's own life.
+    """
+
+    payment_method: Method
+    card_token: ShortText | None = None
+    bank: ShortText | None = None
+    provider: str | None = None
+    return_url: WebAddress | None = None
+    expires_in_seconds: LifeSeconds | None = None
+
+
 class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for a payment and confirm it in one call.
+    """Ask for a payment, and unless `confirm` is false confirm it in the same call.
 
     Attributes:
         currency: lower case, `thb`.
-        card_token: the provider's single-use token, for `card` only; card numbers never come here.
-        provider: the merchant's own choice of provider; by default ours.
-        expires_in_seconds: how long the payer has, where the method lets a payer pay later; by default the
-            method's own life.
+        capture_method: `manual`: the payment is only authorised; `POST …/capture` takes the money.
         merchant_reference: the merchant's own name for the payment, unique in its account if given.
+        payment_method, card_token, bank, provider, return_url, expires_in_seconds: as in `ConfirmIntent`; the method
+            may be missing where it is not confirmed yet.
     """
 
     amount: Amount
     currency: str
-    payment_method: Method
+    confirm: bool = True
+    capture_method: Literal["automatic", "manual"] = "automatic"
+    payment_method: Method | None = None
     card_token: ShortText | None = None
+    bank: ShortText | None = None
     provider: str | None = None
-    return_url: Annotated[str, msgspec.Meta(max_length=2000, pattern=_WEB_ADDRESS)] | None = None
-    expires_in_seconds: Annotated[int, msgspec.Meta(ge=1, le=LIFE_SECONDS_MAX)] | None = None
+    return_url: WebAddress | None = None
+    expires_in_seconds: LifeSeconds | None = None
     merchant_reference: ReferenceText | None = None
     description: ShortText = ""
     metadata: dict[str, str] = {}
+
+    def confirmation(self) -> ConfirmIntent | None:
+        """How it is to be paid; None where that is said later.
+
+        Raises:
+            InvalidRequest: `parameter_missing` or `parameter_invalid`.
+        """
+        details = {name: getattr(self, name) for name in ConfirmIntent.__struct_fields__}
+        if not self.confirm:
+            for name, value in details.items():
+                if value is not None:
+                    raise InvalidRequest("parameter_invalid", "said when the payment is confirmed", param=name)
+            return None
+        if self.payment_method is None:
+            raise InvalidRequest("parameter_missing", "how is it to be paid?", param="payment_method")
+        return ConfirmIntent(**details)
+
+
+class CaptureIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Take authorised money. `amount`: all of it, unless given; what is left is released."""
+
+    amount: Amount | None = None
 
 
 class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

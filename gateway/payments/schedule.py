@@ -92,6 +92,16 @@ async def finish(connection: AsyncConnection, table: Table, book_id: int, done: 
     )
 
 
+async def hasten(connection: AsyncConnection, attempt: AttemptRow, due_at: datetime) -> None:
+    """Ask about an open attempt soon, at the first pace: something was asked of the provider and not answered."""
+    c = attempts.c
+    await connection.execute(
+        update(attempts)
+        .where(c.book_id == attempt.book_id, c.attempt_id == attempt.attempt_id)
+        .values(asks=0, due_at=due_at, leased_until=None)
+    )
+
+
 async def postpone(
     connection: AsyncConnection, row: AttemptRow | RefundRow, due_at: datetime | None, *, keep_lease: bool = False
 ) -> None:

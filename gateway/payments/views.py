@@ -41,6 +41,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         amount_received: all money that came; `amount_captured`: the part that is the merchant's, `amount_held`:
             the part held for the payer (too little, too much, paid twice or late).
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
+        amount_capturable: what a capture may still take of an authorised payment.
+        latest_attempt: None until the payment is confirmed.
         version: grows with every change; order events of one payment by it.
     """
 
@@ -51,7 +53,9 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     status: IntentStatus
     qualifiers: list[Qualifier]
-    payment_method: Method
+    payment_method: Method | None
+    capture_method: Literal["automatic", "manual"]
+    amount_capturable: int
     amount_received: int
     amount_captured: int
     amount_held: int
@@ -65,7 +69,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     version: int
-    latest_attempt: LatestAttempt
+    latest_attempt: LatestAttempt | None
 
 
 class RefundError(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +105,8 @@ _WIRE_STATUS: Final = {
 _SHOWS_ACTION: Final = frozenset({IntentStatus.REQUIRES_ACTION})
 
 
-def intent_view(intent: IntentRow, attempt: AttemptRow) -> Intent:
-    """The payment with its latest attempt."""
+def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
+    """The payment with its latest attempt, if there was one."""
     return Intent(
         id=intent.intent_id,
         livemode=intent.livemode,
@@ -111,27 +115,39 @@ def intent_view(intent: IntentRow, attempt: AttemptRow) -> Intent:
         status=intent.status,
         qualifiers=sorted(intent.qualifiers),
         payment_method=intent.method,
+        capture_method="manual" if intent.capture_later else "automatic",
+        amount_capturable=_capturable_minor(intent),
         amount_received=intent.captured_minor + intent.held_minor,
         amount_captured=intent.captured_minor,
         amount_held=intent.held_minor,
         amount_refunded=intent.refunded_minor,
         amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
-        next_action=attempt.next_action if intent.status in _SHOWS_ACTION else None,
-        last_error=_last_error(attempt),
+        next_action=attempt.next_action if attempt is not None and intent.status in _SHOWS_ACTION else None,
+        last_error=None if attempt is None else _last_error(attempt),
         merchant_reference=intent.merchant_reference,
         description=intent.description,
         metadata=intent.metadata,
         created_at=intent.created_at,
         expires_at=intent.expires_at,
         version=intent.version,
-        latest_attempt=LatestAttempt(
-            id=attempt.attempt_id,
-            provider=attempt.provider,
-            status=attempt.status,
-            provider_reference=attempt.provider_reference,
-            created_at=attempt.created_at,
-        ),
+        latest_attempt=None if attempt is None else attempt_view(attempt),
     )
+
+
+def attempt_view(attempt: AttemptRow) -> LatestAttempt:
+    """The attempt."""
+    return LatestAttempt(
+        id=attempt.attempt_id,
+        provider=attempt.provider,
+        status=attempt.status,
+        provider_reference=attempt.provider_reference,
+        created_at=attempt.created_at,
+    )
+
+
+def _capturable_minor(intent: IntentRow) -> int:
+    is_waiting = intent.status is IntentStatus.REQUIRES_CAPTURE and intent.capture_requested_at is None
+    return intent.amount_minor if is_waiting else 0
 
 
 def refund_view(refund: RefundRow) -> Refund:

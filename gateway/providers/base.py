@@ -328,7 +328,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         expiry_seconds: default life of a charge of that method; expiry_seconds_max: the longest that can be asked.
         rank: our choice among providers of the same method: the lowest first.
         capture_later: authorising and capturing apart; captures_many: in several parts.
-        needs: what must come as `card_token`: a card's token, a wallet's code, or nothing.
+        needs: what must come as `card_token`: a card's token, a wallet's code, or nothing; token_optional: one may.
         return_url: whether the payer leaves the merchant's page and must come back.
         banks: mobile banking: whose apps.
     """
@@ -347,6 +347,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     captures_many: bool = False
     cancelable: bool = False
     needs: Literal["card_token", "wallet_code"] | None = None
+    token_optional: bool = False
     return_url: bool = False
     banks: tuple[str, ...] = ()
 

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from gateway.providers.base import NotAttempted, ProviderAccount, Unknown
+from gateway.providers.circuits import CIRCUIT_OPEN, CircuitKey, Circuits
 
 CONNECTIONS_MAX: Final = 50
 IDLE_CONNECTIONS_MAX: Final = 10
@@ -60,14 +61,21 @@ class ProviderHttp:
         timeout_seconds: for a whole call, from the wait for a connection to the last byte.
         sandbox_url: where our sandbox lives; a live account never calls it.
         observe: told of every call.
+        circuits: keep calls from providers that do not answer; None: all are made.
     """
 
     def __init__(
-        self, *, timeout_seconds: float, sandbox_url: str | None = None, observe: Observe = unobserved
+        self,
+        *,
+        timeout_seconds: float,
+        sandbox_url: str | None = None,
+        observe: Observe = unobserved,
+        circuits: Circuits | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._sandbox_url = sandbox_url
         self._observe = observe
+        self._circuits = circuits
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     async def __aenter__(self) -> Self:
@@ -105,8 +113,14 @@ class ProviderHttp:
         request = self._client(account.base_url).build_request(
             method, account.base_url + path, headers=dict(headers), params=dict(parameters or {}), content=body
         )
+        circuit = CircuitKey.of(account, operation)
         started = time.monotonic()
-        result = await self._answer(account.base_url, request)
+        if self._circuits is not None and not await self._circuits.admits(circuit):
+            result: Answer | NotAttempted | Unknown = NotAttempted(reason=CIRCUIT_OPEN)
+        else:
+            result = await self._answer(account.base_url, request)
+            if self._circuits is not None:
+                await self._circuits.record(circuit, is_answered=isinstance(result, Answer))
         outcome = f"{result.status // 100}xx" if isinstance(result, Answer) else _word(result)
         seconds = time.monotonic() - started
         self._observe(account.provider, operation, outcome, seconds)

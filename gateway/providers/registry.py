@@ -7,6 +7,7 @@ from typing import Final, Self
 from gateway.foundation.metrics import PROVIDER_CALL_SECONDS
 from gateway.providers.bank import Bank
 from gateway.providers.base import Provider
+from gateway.providers.circuits import Circuits
 from gateway.providers.http import ProviderHttp
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
@@ -32,9 +33,13 @@ class Providers(Mapping[str, Provider]):
         bank: the operator's own bank, which takes payment files and no charges.
     """
 
-    def __init__(self, *, timeout_seconds: float, sandbox_url: str | None = None) -> None:
-        """`sandbox_url`: an address that live accounts must never call."""
-        self._http = ProviderHttp(timeout_seconds=timeout_seconds, sandbox_url=sandbox_url, observe=_observe)
+    def __init__(
+        self, *, timeout_seconds: float, sandbox_url: str | None = None, circuits: Circuits | None = None
+    ) -> None:
+        """`sandbox_url`: an address that live accounts must never call; `circuits`: see `circuits.py`."""
+        self._http = ProviderHttp(
+            timeout_seconds=timeout_seconds, sandbox_url=sandbox_url, observe=_observe, circuits=circuits
+        )
         self._adapters: dict[str, Provider] = {adapter.name: adapter(self._http) for adapter in ADAPTERS}
         self.bank = Bank(self._http)
 

@@ -48,7 +48,7 @@ def _intents() -> None:
             livemode boolean NOT NULL,
             amount_minor bigint NOT NULL CHECK (amount_minor > 0),
             currency text NOT NULL,
-            method text NOT NULL,
+            method text,
             status text NOT NULL,
             qualifiers text[] NOT NULL,
             version integer NOT NULL,
@@ -61,11 +61,15 @@ def _intents() -> None:
             merchant_reference text,
             description text NOT NULL,
             metadata jsonb NOT NULL,
-            latest_attempt_id text NOT NULL,
+            latest_attempt_id text,
+            capture_later boolean NOT NULL,
+            capture_requested_minor bigint CHECK (capture_requested_minor BETWEEN 1 AND amount_minor),
+            capture_requested_at timestamptz,
             cancel_requested_at timestamptz,
             created_at timestamptz NOT NULL,
             expires_at timestamptz,
-            PRIMARY KEY (book_id, intent_id)
+            PRIMARY KEY (book_id, intent_id),
+            CHECK ((capture_requested_minor IS NULL) = (capture_requested_at IS NULL))
         )
         """,
         # Lists run newest first by id, which is time-ordered, within one account.
@@ -200,6 +204,10 @@ def _refunds() -> None:
             provider text NOT NULL,
             provider_key text NOT NULL,
             charge_reference text NOT NULL,
+            charge_key text NOT NULL,
+            method text NOT NULL,
+            captured_minor bigint NOT NULL,
+            captured_at timestamptz NOT NULL,
             amount_minor bigint NOT NULL CHECK (amount_minor > 0),
             currency text NOT NULL,
             status text NOT NULL,

@@ -137,12 +137,16 @@ async def test_a_retry_after_502_sends_the_same_payment_again_under_its_key(clie
 
 async def test_a_retry_after_502_that_comes_too_late_is_a_last_word(client, services, merchant):
     services.house.scb.charge_script.append("not_attempted")
-    first = problem(await client.post(URL, json=QR, headers=merchant.money("k1")), 502, "payment_not_attempted")
+    first = problem(
+        await client.post(URL, json={**QR, "provider": "scb"}, headers=merchant.money("k1")),
+        502,
+        "payment_not_attempted",
+    )
     await services.house.run("UPDATE gateway.book_clocks SET offset_seconds = 90000")
-    late = await client.post(URL, json=QR, headers=merchant.money("k1"))
+    late = await client.post(URL, json={**QR, "provider": "scb"}, headers=merchant.money("k1"))
     body = problem(late, 409, "payment_expired")
     assert (body["retryable"], body["payment_intent"]) == (False, first["payment_intent"])
-    again = await client.post(URL, json=QR, headers=merchant.money("k1"))
+    again = await client.post(URL, json={**QR, "provider": "scb"}, headers=merchant.money("k1"))
     assert (again.content, again.headers["idempotency-replayed"]) == (late.content, "true")
     assert services.house.scb.count("charge") == 1
 

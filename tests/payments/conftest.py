@@ -12,7 +12,9 @@ from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import advance, clock_of
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
+from gateway.payments.attempts import Attempts
 from gateway.payments.calls import Calls
+from gateway.payments.captures import Captures
 from gateway.payments.facts import FactApplier
 from gateway.payments.intents import Intents
 from gateway.payments.janitor import Janitor
@@ -49,19 +51,18 @@ class House:
         self.calls = Calls(self.providers, self._account_of)
         self.schedule = Schedule(first_delay_seconds=10, lease_seconds=lease_seconds)
         self.applier = self.new_applier()
+        self.attempts = Attempts(database, self.applier, self.calls, self.schedule, plan_of=plan_for)
+        self.captures = Captures(database, self.applier, self.calls, self.schedule)
         self.intents = Intents(
-            database,
-            self.applier,
-            self.calls,
-            self.schedule,
-            record_events=events.record,
-            plan_of=plan_for,
+            database, self.applier, self.calls, self.attempts, self.captures, record_events=events.record
         )
 
         self.refunds = Refunds(
             database, self.ledger, self.applier, self.calls, self.schedule, record_events=events.record
         )
-        self.janitor = Janitor(database, self.applier, self.calls, self.refunds, self.schedule, clock_of=clock_of)
+        self.janitor = Janitor(
+            database, self.applier, self.calls, self.refunds, self.captures, schedule=self.schedule, clock_of=clock_of
+        )
 
     def new_applier(self):
         return FactApplier(self.database, record_events=events.record, clock_of=clock_of)

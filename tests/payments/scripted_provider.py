@@ -28,15 +28,20 @@ CARD = Capabilities(
     refunds=RefundRule.PARTIAL,
     expiry_seconds=None,
     rank=20,
+    needs="card_token",
+    capture_later=True,
+    cancelable=True,
 )
-QR = msgspec.structs.replace(CARD, method=Method.PROMPTPAY, refunds=RefundRule.NONE, expiry_seconds=900, rank=10)
+QR = msgspec.structs.replace(
+    CARD, method=Method.PROMPTPAY, refunds=RefundRule.NONE, expiry_seconds=900, rank=10, needs=None
+)
 
 
 class ScriptedProvider:
     """`charge_script` and `refund_script` hold words for the next calls:
 
     `ok`, `declined`, `not_attempted`, `lost_before` (unknown, never acted), `lost_after` (unknown, did act),
-    `raises` (breaks after it acted), `pending` (refunds: taken, not done). Empty = `ok`.
+    `raises` (breaks after it acted), `pending` (refunds: taken, not done). Empty = `ok`. `capture_script` likewise.
     """
 
     def __init__(self, name, capabilities):
@@ -44,6 +49,7 @@ class ScriptedProvider:
         self.capabilities = capabilities
         self.charge_script = deque()
         self.refund_script = deque()
+        self.capture_script = deque()
         self.inquiry_script = deque()
         self.cancel_answer = "voided"
         self.charges = {}
@@ -81,7 +87,8 @@ class ScriptedProvider:
         key = request.provider_key
         kind = FactKind.PENDING
         if request.method is Method.CARD:
-            kind = FactKind.DECLINED if declined else FactKind.CAPTURED
+            taken = FactKind.AUTHORIZED if request.capture_later else FactKind.CAPTURED
+            kind = FactKind.DECLINED if declined else taken
         known = self.charges.setdefault(key, [])
         if not known:
             known.append(self.fact(request, kind, request.created_at + timedelta(seconds=1)))
@@ -116,6 +123,24 @@ class ScriptedProvider:
         if self.cancel_answer == "declined":
             return Declined(failure_code="not_cancelable", provider_code="x", message="no")
         return Accepted(provider_references=(reference,))
+
+    async def capture(self, account, request):
+        self.calls.append(("capture", request.provider_key))
+        word = self.capture_script.popleft() if self.capture_script else "ok"
+        if word == "not_attempted":
+            return NotAttempted(reason="connection refused")
+        if word == "declined":
+            return Declined(failure_code="capture_refused", provider_code="failed_capture", message="no")
+        if word == "lost_before":
+            return Unknown(reason="timeout")
+        known = self.charges[request.charge_key]
+        if len(known) == 1:
+            paid_at = request.created_at + timedelta(seconds=1)
+            taken = {"kind": FactKind.CAPTURED, "amount_minor": request.amount_minor, "occurred_at": paid_at}
+            known.append(msgspec.structs.replace(known[0], **taken))
+        if word == "lost_after":
+            return Unknown(reason="timeout")
+        return Accepted(provider_references=(request.charge_key,), facts=tuple(known))
 
     async def refund(self, account, request):
         self.calls.append(("refund", request.provider_key))
