@@ -22,6 +22,8 @@ from gateway.payments.janitor import Janitor
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.providers.base import ProviderAccount
+from gateway.providers.circuit_book import StoredCircuits
+from gateway.providers.circuits import Circuits
 from gateway.providers.registry import Providers
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
@@ -91,8 +93,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         redis = Redis.from_url(settings.redis_url) if settings.redis_url else None
         if redis is not None:
             stack.push_async_callback(redis.aclose)
+        circuits = Circuits(StoredCircuits(database))
         providers = await stack.enter_async_context(
-            Providers(timeout_seconds=settings.provider_timeout_seconds, sandbox_url=settings.sandbox_url)
+            Providers(
+                timeout_seconds=settings.provider_timeout_seconds,
+                sandbox_url=settings.sandbox_url,
+                circuits=circuits,
+            )
         )
         sandbox = None
         if settings.sandbox_enabled and settings.sandbox_control_key:
@@ -110,6 +117,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             vault=vault,
             redis=redis,
             providers=providers,
+            circuits=circuits,
             sandbox=sandbox,
             sender=sender,
         )
@@ -124,6 +132,7 @@ def _build(
     vault: Vault,
     redis: Redis | None,
     providers: Providers,
+    circuits: Circuits,
     sandbox: SandboxControl | None,
     sender: Sender,
 ) -> Services:
@@ -133,7 +142,7 @@ def _build(
 
     applier = FactApplier(database, record_events=events.record, clock_of=clocks.clock_of)
     stack.push_async_callback(applier.close)
-    calls = Calls(providers, account_of)
+    calls = Calls(providers, account_of, circuits)
     schedule = Schedule(
         first_delay_seconds=settings.janitor_first_delay_seconds,
         lease_seconds=settings.idempotency_lease_seconds,

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "ledger": "gateway.commands.ledger_proofs:ledger",
     "merchants": "gateway.commands.merchants:merchants",
     "operators": "gateway.commands.operators:operators",
+    "providers": "gateway.commands.providers:providers",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",

@@ -33,6 +33,12 @@ PAYMENT_INTENTS: Final = Counter(
 PROVIDER_CALL_SECONDS: Final = Histogram(
     "quickkub_provider_call_seconds", "Time of a call to a provider.", ["provider", "op", "outcome"], buckets=_REMOTE
 )
+PROVIDER_CIRCUITS_OPEN: Final = Gauge(
+    "quickkub_provider_circuits_open",
+    "Circuits that hold calls back because the provider does not answer.",
+    ["provider", "op"],
+    multiprocess_mode="livesum",
+)
 ATTEMPTS_UNKNOWN: Final = Gauge(
     "quickkub_attempts_unknown",
     "Attempts whose outcome nobody knows yet.",
