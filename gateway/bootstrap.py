@@ -13,6 +13,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
 from gateway.payments.attempts import Attempts
+from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
 from gateway.payments.facts import FactApplier
@@ -53,6 +54,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: SandboxControl | None
     applier: FactApplier
     intents: Intents
+    bulk_intents: BulkIntents
     refunds: Refunds
     idempotency: IdempotencyStore
     janitor: Janitor
@@ -151,6 +153,7 @@ def _build(
     stack.push_async_callback(idempotency.close)
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for)
     captures = Captures(database, applier, calls, schedule)
+    intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
     inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
     inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
@@ -168,7 +171,8 @@ def _build(
         providers=providers,
         sandbox=sandbox,
         applier=applier,
-        intents=Intents(database, applier, calls, attempts, captures, record_events=events.record),
+        intents=intents,
+        bulk_intents=BulkIntents(database, intents, record_events=events.record),
         refunds=refunds,
         idempotency=idempotency,
         janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),

@@ -1,15 +1,16 @@
 """`/v1/payment_intents`: payments, from the request for money to what became of it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Response, Router, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.bulk_payment_intents import create_payment_intents
 from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
@@ -17,8 +18,12 @@ from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.idempotency import Claim
 from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
+from gateway.payments.searching import Wanted
 from gateway.payments.states import AttemptStatus, IntentStatus
+from gateway.payments.timeline import Timeline, timeline
 from gateway.payments.views import Intent
+from gateway.providers.base import Method
+from ledger.money import AMOUNT_MINOR_MAX
 
 _CREATED = 201
 _STILL_OPEN = 202
@@ -57,12 +62,65 @@ async def create_payment_intent(
 
 @get("/", guards=[requires(Scope.PAYMENTS_READ)], summary="Your payments", responses=PROBLEM_RESPONSES)
 async def list_payment_intents(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], page: NamedDependency[PageRequest]
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    page: NamedDependency[PageRequest],
+    wanted: NamedDependency[Wanted],
 ) -> ListReply[Intent]:
-    """Newest first."""
+    """Newest first; those for which every condition given holds."""
     check_cursors(page, "pi")
-    found = await services_of(request).intents.list(merchant, **page.cursor())
+    found = await services_of(request).intents.list(merchant, wanted=wanted, **page.cursor())
     return list_reply(request, found.data, has_more=found.has_more)
+
+
+async def provide_wanted(
+    *,
+    status: FromQuery[IntentStatus | None] = None,
+    payment_method: FromQuery[Method | None] = None,
+    merchant_reference: FromQuery[str | None] = None,
+    amount: Annotated[int | None, QueryParameter(ge=1, le=AMOUNT_MINOR_MAX)] = None,
+    created_from: FromQuery[datetime | None] = None,
+    created_before: FromQuery[datetime | None] = None,
+    provider_reference: FromQuery[str | None] = None,
+    metadata: Annotated[str | None, QueryParameter(description="key=value that it has.")] = None,
+) -> Wanted:
+    """The conditions of a search.
+
+    Raises:
+        Problem: `parameter_invalid`.
+    """
+    pair = None
+    if metadata is not None:
+        key, sign, value = metadata.partition("=")
+        if not key or not sign:
+            raise Problem("parameter_invalid", "metadata is key=value.", param="metadata")
+        pair = (key, value)
+    for param, moment in (("created_from", created_from), ("created_before", created_before)):
+        if moment is not None and moment.tzinfo is None:
+            raise Problem("parameter_invalid", f"{param} names no time zone.", param=param)
+    return Wanted(
+        status=status,
+        method=payment_method,
+        merchant_reference=merchant_reference,
+        amount_minor=amount,
+        created_from=created_from,
+        created_before=created_before,
+        provider_reference=provider_reference,
+        metadata=pair,
+    )
+
+
+@get(
+    "/{intent_id:str}/timeline",
+    guards=[requires(Scope.PAYMENTS_READ), known_id],
+    summary="All that happened to a payment",
+    responses=PROBLEM_RESPONSES,
+)
+async def get_timeline(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
+) -> Timeline:
+    """What the provider said, what became of it, what was posted in the books, what you were told. Oldest first."""
+    return await timeline(services_of(request).database, merchant, intent_id)
 
 
 @get(
@@ -175,11 +233,14 @@ PAYMENT_INTENTS = Router(
     "/payment_intents",
     route_handlers=[
         create_payment_intent,
+        create_payment_intents,
         list_payment_intents,
         get_payment_intent,
+        get_timeline,
         confirm_payment_intent,
         capture_payment_intent,
         cancel_payment_intent,
     ],
+    dependencies={"wanted": Provide(provide_wanted)},
     tags=["payments"],
 )

@@ -31,6 +31,10 @@ async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
             for name in unknown
         )
         raise Problem("parameter_unknown", f"There is no parameter {unknown[0]} here.", param=unknown[0], errors=errors)
+    for name, value in connection.query_params.multi_items():
+        if "\0" in value:
+            # PostgreSQL's text cannot hold it, so it is refused before it is an error of ours.
+            raise Problem("parameter_invalid", "Text may not hold the character NUL.", param=name)
     for name in known & set(connection.query_params):
         if len(connection.query_params.getall(name)) > 1:
             raise Problem("parameter_invalid", f"{name} is given more than once.", param=name)

@@ -11,6 +11,7 @@ from gateway.api.rate_limits import RateLimiter
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
+from gateway.payments.bulk import BulkIntents
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.refunds import Refunds
@@ -57,6 +58,11 @@ class Services(Protocol):
     @property
     def intents(self) -> Intents:
         """Payments."""
+        ...
+
+    @property
+    def bulk_intents(self) -> BulkIntents:
+        """Many payments at once."""
         ...
 
     @property

@@ -76,9 +76,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     resumed: bool
     livemode: bool
 
-    def id_for(self, prefix: str) -> str:
-        """The id of what this operation makes: the same on every resumption."""
-        return f"{prefix}_{'' if self.livemode else 'test_'}{uuid_to_text(self.operation_id)}"
+    def id_for(self, prefix: str, number: int = 0) -> str:
+        """The id of what this operation makes: the same on every resumption. `number` tells several apart."""
+        # The low bits of a UUIDv7 are random: counting on them keeps ids in order, and runs into nobody else's.
+        identifier = UUID(int=self.operation_id.int ^ number)
+        return f"{prefix}_{'' if self.livemode else 'test_'}{uuid_to_text(identifier)}"
 
 
 Operation = Callable[[Claim], Awaitable[Reply]]

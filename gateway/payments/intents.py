@@ -37,6 +37,7 @@ from gateway.payments.records import (
 )
 from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
 from gateway.payments.routing import Sum
+from gateway.payments.searching import Wanted, conditions
 from gateway.payments.states import IntentStatus
 from gateway.payments.tables import intents
 from gateway.payments.views import Intent, encoded, intent_view
@@ -146,17 +147,18 @@ class Intents:
         self,
         principal: MerchantPrincipal,
         *,
+        wanted: Wanted | None = None,
         limit: int = 10,
         starting_after: str | None = None,
         ending_before: str | None = None,
     ) -> Page[Intent]:
-        """A page of the account's payments, newest first.
+        """A page of the account's payments, newest first: all, or those that are wanted.
 
         Raises:
             InvalidRequest: `cursor_invalid`.
         """
         c = intents.c
-        mine = (c.book_id == principal.book_id, c.account_id == principal.account_id)
+        mine = (c.book_id == principal.book_id, c.account_id == principal.account_id, *conditions(principal, wanted))
         async with self._database.snapshot() as connection:
             page = await read_page(
                 connection,

@@ -49,6 +49,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class _Subject(msgspec.Struct):
+    id: str
+
+
 async def record(connection: AsyncConnection, new_events: Sequence[NewEvent]) -> None:
     """Write the events, and a delivery for each enabled endpoint of their account that wants them.
 
@@ -64,6 +68,7 @@ async def record(connection: AsyncConnection, new_events: Sequence[NewEvent]) ->
             "account_id": event.account_id,
             "livemode": event.livemode,
             "type": event.type,
+            "subject_id": msgspec.json.decode(event.object, type=_Subject).id,
             "payload": payload(event_id, event),
             "created_at": event.created_at,
         }

@@ -13,6 +13,7 @@ events = Table(
     Column("account_id", Text, nullable=False),
     Column("livemode", Boolean, nullable=False),
     Column("type", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )

@@ -74,6 +74,7 @@ def _intents() -> None:
         """,
         # Lists run newest first by id, which is time-ordered, within one account.
         "CREATE INDEX payment_intents_account ON gateway.payment_intents (book_id, account_id, intent_id)",
+        "CREATE INDEX payment_intents_metadata ON gateway.payment_intents USING gin (metadata jsonb_path_ops)",
         # The last guard against a payment asked for twice, when an idempotency key is older than its retention.
         """
         CREATE UNIQUE INDEX payment_intents_merchant_reference
@@ -133,6 +134,7 @@ def _attempts() -> None:
             attempt_id text,
             refund_id text,
             PRIMARY KEY (provider, reference),
+            UNIQUE (book_id, reference, provider),
             CHECK ((attempt_id IS NULL) <> (refund_id IS NULL))
         )
         """,

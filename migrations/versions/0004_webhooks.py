@@ -23,12 +23,14 @@ def _events() -> None:
             account_id text NOT NULL,
             livemode boolean NOT NULL,
             type text NOT NULL,
+            subject_id text NOT NULL,
             payload bytea NOT NULL CHECK (octet_length(payload) < 20480),
             created_at timestamptz NOT NULL,
             PRIMARY KEY (book_id, event_id)
         )
         """,
         "CREATE INDEX events_account ON gateway.events (book_id, account_id, event_id)",
+        "CREATE INDEX events_subject ON gateway.events (book_id, subject_id)",
         "GRANT SELECT, INSERT ON gateway.events TO @app@",
     )
 
@@ -85,6 +87,7 @@ def _deliveries() -> None:
         CREATE UNIQUE INDEX webhook_deliveries_once
             ON gateway.webhook_deliveries (book_id, endpoint_id, event_id)
         """,
+        "CREATE INDEX webhook_deliveries_event ON gateway.webhook_deliveries (book_id, event_id)",
         """
         CREATE INDEX webhook_deliveries_lane
             ON gateway.webhook_deliveries (book_id, endpoint_id, delivery_id) WHERE state = 'pending'

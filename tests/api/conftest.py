@@ -84,6 +84,7 @@ async def services(database, valkey_url):
         sandbox=MemorySandbox(),
         providers=house.providers,
         intents=house.intents,
+        bulk_intents=house.bulk_intents,
         refunds=house.refunds,
         idempotency=idempotency,
         ledger=house.ledger,

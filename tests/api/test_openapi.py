@@ -7,6 +7,7 @@ from gateway.api.openapi_page import _METHODS
 NEEDS_A_KEY = {
     ("/v1/payment_intents", "post"),
     ("/v1/payment_intents/{intent_id}/cancel", "post"),
+    ("/v1/payment_intents/bulk", "post"),
     ("/v1/payment_intents/{intent_id}/capture", "post"),
     ("/v1/payment_intents/{intent_id}/confirm", "post"),
     ("/v1/refunds", "post"),

@@ -13,6 +13,7 @@ from gateway.merchants.clocks import advance, clock_of
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
 from gateway.payments.attempts import Attempts
+from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
 from gateway.payments.facts import FactApplier
@@ -57,6 +58,7 @@ class House:
             database, self.applier, self.calls, self.attempts, self.captures, record_events=events.record
         )
 
+        self.bulk_intents = BulkIntents(database, self.intents, record_events=events.record)
         self.refunds = Refunds(
             database, self.ledger, self.applier, self.calls, self.schedule, record_events=events.record
         )
