@@ -157,7 +157,7 @@ def account_of(url: str = "", **credentials: str) -> ProviderAccount:
 
 
 async def run(replies, operation: str, *arguments):
-    async with serving(FakeKbank(replies)) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(FakeKbank(replies)) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await getattr(Kbank(http), operation)(account_of(stub.url), *arguments), stub
 
 

@@ -55,7 +55,7 @@ from tests.sandbox.kbank import BASIC, CREDENTIALS
 
 
 def _parse(body: bytes):
-    kbank = Kbank(ProviderHttp(timeout_seconds=1))
+    kbank = Kbank(ProviderHttp(timeout_seconds=10))
     return kbank.parse_callback(account_of(), Callback(headers={}, body=body, received_at=NOON))
 
 
@@ -135,7 +135,7 @@ async def test_without_a_token_nothing_was_attempted(reply: Reply):
 
 async def test_token_is_shared_by_calls_that_wait_for_it():
     replies = {INQUIRY: found_reply()}
-    async with serving(FakeKbank(replies)) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(FakeKbank(replies)) as stub, ProviderHttp(timeout_seconds=10) as http:
         kbank = Kbank(http)
         for _ in range(3):
             await kbank.inquire(account_of(stub.url), UID, NOON)
@@ -247,7 +247,7 @@ def test_callback_is_rejected_when_forged_or_unreadable(body: bytes, code: str):
 
 
 def test_reply_is_what_the_bank_wants_to_read_whatever_the_body():
-    kbank = Kbank(ProviderHttp(timeout_seconds=1))
+    kbank = Kbank(ProviderHttp(timeout_seconds=10))
     for body in (b"", msgspec.json.encode(NOTICE)):
         reply = kbank.callback_reply(account_of(), Callback(headers={}, body=body, received_at=NOON), "cb_1")
         assert msgspec.json.decode(reply.body) == {"statusCode": "00", "errorCode": None, "errorDesc": None}

@@ -70,7 +70,7 @@ async def test_card_is_charged_with_our_key_as_its_order():
 async def test_card_product_may_live_on_a_host_of_its_own():
     async with (
         serving(FakeKbank({"POST /card/v2/charge": (200, CHARGE)})) as stub,
-        ProviderHttp(timeout_seconds=1) as http,
+        ProviderHttp(timeout_seconds=10) as http,
     ):
         account = account_of("http://127.0.0.1:1", kgp_base_url=stub.url)
         assert isinstance(await Kbank(http).charge(account, CARD), Accepted)

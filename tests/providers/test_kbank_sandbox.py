@@ -28,7 +28,7 @@ from gateway.providers.kbank_wire import uid_of
 from reconciliation.statements.base import LineKind, LineReference
 from reconciliation.statements.kbank import parse
 from tests.sandbox.conftest import WORLD, Sandbox, Told
-from tests.sandbox.kbank import CREDENTIALS, SECURED_CARD
+from tests.sandbox.kbank import CREDENTIALS, DECLINED_CARDS, SECURED_CARD
 from tests.sandbox.kbank import Kbank as Bank
 
 KEY = "QK2026000001ABCDEFGH"
@@ -42,7 +42,7 @@ async def bank(sandbox: Sandbox) -> Bank:
 
 @pytest.fixture
 async def kbank():
-    async with ProviderHttp(timeout_seconds=10) as http:
+    async with ProviderHttp(timeout_seconds=20) as http:
         yield Kbank(http)
 
 
@@ -207,11 +207,11 @@ async def test_qr_is_canceled_or_expires_and_neither_can_be_paid(bank, kbank, ac
 @pytest.mark.parametrize("fault", ["timeout_before", "timeout_after", "server_error", "malformed"])
 async def test_qr_whose_answer_is_lost_is_never_payable_twice(bank, account, fault):
     acts = fault in {"timeout_after", "malformed"}
-    await bank.fault("charge", fault, seconds=2)
+    await bank.fault("charge", fault, seconds=3)
     request = _qr(bank)
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=2) as http:
         assert isinstance(await Kbank(http).charge(account, request), Unknown)
-    async with ProviderHttp(timeout_seconds=10) as http:
+    async with ProviderHttp(timeout_seconds=20) as http:
         kbank = Kbank(http)
         again = await kbank.charge(account, request)
         # The text of a QR that was issued is not shown again, so nobody can pay it and nobody says that it is dead.
@@ -225,7 +225,7 @@ async def test_qr_whose_answer_is_lost_is_never_payable_twice(bank, account, fau
 
 async def test_faults_of_token_inquiry_cancel_and_void_leave_the_books_as_they_say(bank, account):
     request = _qr(bank)
-    async with ProviderHttp(timeout_seconds=10) as http:
+    async with ProviderHttp(timeout_seconds=20) as http:
         kbank = Kbank(http)
         await bank.fault("token", "server_error")
         assert isinstance(await kbank.charge(account, request), NotAttempted)
@@ -364,9 +364,9 @@ async def test_card_holder_passes_3_d_secure_or_does_not(bank, kbank, account):
 
 
 async def test_declined_card_keeps_the_banks_word(bank, kbank, account):
-    cards = {"4111111111140011": "insufficient_funds", "4111111111130012": "lost_or_stolen_card"}
-    for number, ours in cards.items():
-        declined = await kbank.charge(account, await _card(bank, number, number=number))
+    ours_of = {"insufficient_fund": "insufficient_funds", "stolen_or_lost_card": "lost_or_stolen_card"}
+    for word, ours in ours_of.items():
+        declined = await kbank.charge(account, await _card(bank, f"QK{len(word)}", number=DECLINED_CARDS[word]))
         assert (type(declined), declined.failure_code) == (Declined, ours)
         assert [fact.kind for fact in declined.facts] == [FactKind.DECLINED]
     await bank.fault("charge", "decline", code="failed_processing")
@@ -384,11 +384,11 @@ async def test_declined_card_keeps_the_banks_word(bank, kbank, account):
 
 @pytest.mark.parametrize("fault", ["timeout_before", "timeout_after", "server_error", "malformed"])
 async def test_card_whose_answer_is_lost_is_charged_once(bank, account, fault):
-    await bank.fault("charge", fault, seconds=2)
+    await bank.fault("charge", fault, seconds=3)
     request = await _card(bank)
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=2) as http:
         assert isinstance(await Kbank(http).charge(account, request), Unknown)
-    async with ProviderHttp(timeout_seconds=10) as http:
+    async with ProviderHttp(timeout_seconds=20) as http:
         kbank = Kbank(http)
         again = await kbank.charge(account, request)
         assert [fact.kind for fact in again.facts] == [FactKind.CAPTURED]

@@ -23,6 +23,11 @@ CREDENTIALS = {
 BASIC = "Basic cXVpY2trdWItY29uc3VtZXI6cXVpY2trdWItc2VjcmV0"
 TEST_CARD = {"name": "TEST PAYER", "number": "4242424242424242", "expiration_month": 12, "expiration_year": 2099}
 SECURED_CARD = "4535017710535741"
+DECLINED_CARDS = {
+    "insufficient_fund": "4111111111140011",
+    "stolen_or_lost_card": "4111111111130012",
+    "payment_rejected": "4111111111110014",
+}
 
 
 class Kbank:

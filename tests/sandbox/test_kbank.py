@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 import pytest_asyncio
 
-from .kbank import BASIC, CREDENTIALS, SECURED_CARD, TEST_CARD, Kbank
+from .kbank import BASIC, CREDENTIALS, DECLINED_CARDS, SECURED_CARD, TEST_CARD, Kbank
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -277,7 +277,7 @@ async def test_card_is_shown_as_documented_and_its_webhook_carries_the_checksum(
 
 
 async def test_declined_and_secured_cards_hold_no_money(bank, gateway):
-    for number, word in {"4111111111140011": "insufficient_fund", "4111111111110014": "payment_rejected"}.items():
+    for word, number in DECLINED_CARDS.items():
         declined = await bank.charge_card(f"QK{word[:8]}", token=await bank.card_token(number=number))
         assert (declined.status_code, declined.json()["status"], declined.json()["transaction_state"]) == (
             200,
@@ -306,7 +306,7 @@ async def test_card_is_voided_before_the_night_run_and_refunded_after_it(bank):
     assert kgp_error_of(await bank.kgp("POST", f"{path}/refund", part)) == (400, "not_settled")
     for wrong in ({"reason": "x"}, {"amount": 1}, {"amount": "1.00", "reason": "x"}, {"amount": 0, "reason": "x"}):
         assert kgp_error_of(await bank.kgp("POST", f"{path}/refund", wrong)) == (400, "invalid_request")
-    assert (await bank.kgp("POST", f"{path}/void", {})).status_code == 404
+    assert (await bank.kgp("POST", f"{path}/void", {})).status_code == 405
     assert kgp_error_of(await bank.kgp("POST", "/card/v2/charge/chrg_none/Void", {})) == (404, "not_found")
     assert await bank.movements() == [("payment", 1234_50)]
     await bank.move(timedelta(hours=13))
