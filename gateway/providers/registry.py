@@ -9,10 +9,11 @@ from gateway.providers.bank import Bank
 from gateway.providers.base import Provider
 from gateway.providers.circuits import Circuits
 from gateway.providers.http import ProviderHttp
+from gateway.providers.kbank import Kbank
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
 
-ADAPTERS: Final = (Scb, Omise)
+ADAPTERS: Final = (Scb, Omise, Kbank)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {

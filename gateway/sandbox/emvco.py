@@ -8,12 +8,21 @@ import segno
 BILL_PAYMENT_AID: Final = "A000000677010112"
 
 
-def bill_payment_qr(biller_id: str, ref1: str, ref2: str, ref3: str, amount: str) -> str:
-    """A dynamic tag-30 Thai QR over `amount` baht (`1234.56`); an empty reference is left out."""
+INNOVATION_AID: Final = "A000000677010113"
+
+
+def bill_payment_qr(biller_id: str, ref1: str, ref2: str, ref3: str, amount: str, *, acquirer_code: str = "") -> str:
+    """A dynamic tag-30 Thai QR over `amount` baht (`1234.56`); an empty reference is left out.
+
+    With `acquirer_code` (three digits) tag 31 says reference 1 once more, for that bank.
+    """
     template = _tag("00", BILL_PAYMENT_AID) + _tag("01", biller_id) + _tag("02", ref1)
     if ref2:
         template += _tag("03", ref2)
-    text = _tag("00", "01") + _tag("01", "12") + _tag("30", template) + _tag("53", "764") + _tag("54", amount)
+    text = _tag("00", "01") + _tag("01", "12") + _tag("30", template)
+    if acquirer_code:
+        text += _tag("31", _tag("00", INNOVATION_AID) + _tag("01", acquirer_code) + _tag("02", ref1))
+    text += _tag("53", "764") + _tag("54", amount)
     text += _tag("58", "TH")
     if ref3:
         text += _tag("62", _tag("07", ref3))

@@ -29,7 +29,7 @@ async def test_a_test_book_has_credentials_of_each_providers_shape(opened, vault
         scb, omise, bank = [
             await for_book(connection, vault, account.test_book_id, provider) for provider in ("scb", "omise", "bank")
         ]
-        assert await for_book(connection, vault, account.test_book_id, "kbank") is None
+        assert await for_book(connection, vault, account.test_book_id, "nobody") is None
         stored = (
             await connection.execute(text("SELECT string_agg(p::text, '') FROM gateway.provider_accounts p"))
         ).scalar()

@@ -6,14 +6,19 @@ from tests.providers.stub import Reply, Request, account_at, serving
 
 async def test_every_adapter_is_found_by_its_name():
     async with Providers(timeout_seconds=1) as providers:
-        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise"}
+        assert {name: adapter.name for name, adapter in providers.items()} == {
+            "scb": "scb",
+            "omise": "omise",
+            "kbank": "kbank",
+        }
         assert providers.bank.name == "bank"
-        assert "kbank" not in providers
+        assert "bank" not in providers
 
 
 def test_kept_headers_are_those_of_signatures():
     assert {
         "scb": frozenset(),
+        "kbank": frozenset(),
         "omise": frozenset({"omise-signature", "omise-signature-timestamp"}),
     } == CALLBACK_HEADERS
 
