@@ -10,8 +10,9 @@ from gateway.providers.base import Provider
 from gateway.providers.http import ProviderHttp
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
+from gateway.providers.truemoney import TrueMoney
 
-ADAPTERS: Final = (Scb, Omise)
+ADAPTERS: Final = (Scb, Omise, TrueMoney)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
