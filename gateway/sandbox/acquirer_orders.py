@@ -17,7 +17,12 @@ Announce = Callable[[World, Row, Row], Awaitable[None]]
 
 
 async def pay_ordered(
-    world: World, body: PayBody, rails: Mapping[str, Rail], announce: Announce
+    world: World,
+    body: PayBody,
+    rails: Mapping[str, Rail],
+    announce: Announce,
+    *,
+    transaction_id: Callable[[Row], str] | None = None,
 ) -> list[dict[str, Any]]:
     """`POST /_control/pay`: a payer pays a waiting charge. Faults of operation `pay` may bend amount and count.
 
@@ -26,6 +31,7 @@ async def pay_ordered(
         body: the order.
         rails: by method.
         announce: queues the callback about each payment, unless the order is silent.
+        transaction_id: of a payment on a charge, where the provider has no id of its own for it; None: a new one.
 
     Raises:
         Refusal: `unknown_reference`, or `not_payable` where the rail would not let the payer do it.
@@ -51,7 +57,9 @@ async def pay_ordered(
     for _ in range(count):
         if not _is_payable(charge, rail):
             refuse_control(409, "not_payable", f"the charge is {charge['status']}")
-        charge, movement = await capture(world, charge, amount_minor, rail)
+        charge, movement = await capture(
+            world, charge, amount_minor, rail, identifier=None if transaction_id is None else transaction_id(charge)
+        )
         if not body.silent:
             await announce(world, charge, movement)
         paid.append({"transaction_id": movement["id"], "amount_minor": amount_minor})
