@@ -14,6 +14,7 @@ from gateway.sandbox import acquirer, acquirer_orders, truemoney_payments
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.provider import CallbackRules, SandboxProvider
 from gateway.sandbox.service import InjectedSandbox, Sandbox, fingerprint_of
+from gateway.sandbox.truemoney_checkout import TrueMoneyCheckout
 from gateway.sandbox.truemoney_payments import NAME, REFERENCE, amount_of, text
 from gateway.sandbox.truemoney_wire import is_signed_by, refusal, refuse, signed_headers
 from gateway.sandbox.wire import Answer, AnyRequest, Refusal
@@ -180,7 +181,7 @@ PROVIDER: Final = SandboxProvider(
     credentials=frozenset({"api_key", "merchant_id", "shop_id", "private_key", "provider_public_key"}),
     identifiers=frozenset({"api_key"}),
     operations=frozenset({"charge", "inquiry", "refund", "statement", "pay", "callback"}),
-    handlers=(TrueMoneyController,),
+    handlers=(TrueMoneyController, TrueMoneyCheckout),
     server_error=lambda: refusal(500, "internal_error", "Internal error"),
     callbacks=CallbackRules(
         attempts_max=NOTIFICATIONS_MAX,

@@ -224,7 +224,7 @@ async def statement(world: World, on: date) -> Answer:
     rows = await acquirer.of_day(world, NAME, on)
     settled_on = on + timedelta(days=world.settings.acquirer_days)
     lines = [",".join(COLUMNS), *(_statement_line(row, settled_on) for row in rows)]
-    return Answer(body="".join(f"{line}\r\n" for line in lines).encode(), media_type="text/csv; charset=utf-8")
+    return Answer(body="".join(f"{line}\r\n" for line in lines).encode(), media_type="text/csv")
 
 
 COLUMNS: Final = (
@@ -347,7 +347,7 @@ def _refund_data(row: Row) -> dict[str, Any]:
 
 
 def _payment_url(world: World, charge: Row) -> str:
-    return f"{world.sandbox_url}/truemoney-checkout/{charge['details']['checkout']}"
+    return f"{world.sandbox_url}/truemoney-checkout/{world.name}/{charge['id']}/{charge['details']['checkout']}"
 
 
 async def _announce(world: World, charge: Row, movement: Row) -> None:
