@@ -49,11 +49,7 @@ REFUND_KINDS: Final = {
     "processing": FactKind.REFUND_PENDING,
 }
 """Only `succeeded` was seen; the others are ASSUMED to be those of a payment."""
-FAILURE_CODES: Final = {
-    "insufficient_fund": "insufficient_funds",
-    "invalid_payment_code": "wallet_code_invalid",
-    "payment_expired": "expired",
-}
+FAILURE_CODES: Final = {**CHARGE_REFUSALS, "payment_expired": "expired"}
 """`payment_expired`, of a checkout that nobody paid, is ASSUMED."""
 OTHER_FAILURE: Final = "declined"
 """A payment that failed has failed, whatever the word for it; theirs stands beside ours."""

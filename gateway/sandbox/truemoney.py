@@ -180,7 +180,8 @@ PROVIDER: Final = SandboxProvider(
     name=NAME,
     credentials=frozenset({"api_key", "merchant_id", "shop_id", "private_key", "provider_public_key"}),
     identifiers=frozenset({"api_key"}),
-    operations=frozenset({"charge", "inquiry", "refund", "statement", "pay", "callback"}),
+    # A checkout is paid once, in full and in time, so nothing can befall `pay`.
+    operations=frozenset({"charge", "inquiry", "refund", "statement", "callback"}),
     handlers=(TrueMoneyController, TrueMoneyCheckout),
     server_error=lambda: refusal(500, "internal_error", "Internal error"),
     callbacks=CallbackRules(
