@@ -12,8 +12,9 @@ from gateway.providers.http import ProviderHttp
 from gateway.providers.kbank import Kbank
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
+from gateway.providers.truemoney import TrueMoney
 
-ADAPTERS: Final = (Scb, Omise, Kbank)
+ADAPTERS: Final = (Scb, Kbank, Omise, TrueMoney)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {

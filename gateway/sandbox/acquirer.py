@@ -35,14 +35,14 @@ class Rail(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rate: the provider's fee, of the world's settings.
         again: pay it a second time; late: after its expiry; other_amount: not what it says.
-        identifier: makes the provider's id of a payment of that charge; None: a new one of no meaning.
+        identifier: makes the provider's id of the next payment of a charge; None: a new one of no meaning.
     """
 
     rate: Callable[[World], int]
     again: bool = False
     late: bool = False
     other_amount: bool = False
-    identifier: Callable[[World, Row], str] | None = None
+    identifier: Callable[[World, Row], str | None] = lambda _, __: None
 
 
 CARD: Final = Rail(rate=lambda world: world.settings.acquirer_card_rate_ppm)

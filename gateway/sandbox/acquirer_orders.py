@@ -51,7 +51,7 @@ async def pay_ordered(
     for _ in range(count):
         if not _is_payable(charge, rail):
             refuse_control(409, "not_payable", f"the charge is {charge['status']}")
-        identifier = None if rail.identifier is None else rail.identifier(world, charge)
+        identifier = rail.identifier(world, charge)
         charge, movement = await capture(world, charge, amount_minor, rail, identifier=identifier)
         if not body.silent:
             await announce(world, charge, movement)

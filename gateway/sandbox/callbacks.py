@@ -226,7 +226,11 @@ class CallbackSender:
         try:
             reply = await self._client.post(row["url"], content=row["body"], headers=headers)
             status = reply.status_code
-            is_taken = reply.is_success and rules.is_taken(reply.content)
+            is_taken = (
+                reply.is_success
+                and rules.is_taken(reply.content)
+                and rules.is_proved(account["credentials"], reply.headers, reply.content)
+            )
         except httpx.HTTPError as error:
             _logger.info("callback not taken", extra={"provider": row["provider"], "error": type(error).__name__})
         state = "delivered" if is_taken else "queued"

@@ -24,6 +24,11 @@ def taken_by_status(body: bytes) -> bool:  # noqa: ARG001 - the shape of all
     return True
 
 
+def needs_no_proof(credentials: Mapping[str, str], headers: Headers, body: bytes) -> bool:  # noqa: ARG001 - the shape of all
+    """Whether an answer is proved to be the merchant's: most providers ask for no proof."""
+    return True
+
+
 class CallbackRules(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider calls the gateway.
 
@@ -32,12 +37,14 @@ class CallbackRules(msgspec.Struct, frozen=True, kw_only=True):
         retry_seconds: real seconds between two tries, by the world's settings.
         headers: signature and the like for a body that is sent now; a forger does not know the key.
         is_taken: whether the body of a 2xx answer says that the callback was taken.
+        is_proved: whether such an answer, by its headers (lower case), is the merchant's.
     """
 
     attempts_max: int
     retry_seconds: Callable[[WorldSettings], int]
     headers: Callable[..., Headers] = no_headers
     is_taken: Callable[[bytes], bool] = taken_by_status
+    is_proved: Callable[[Mapping[str, str], Headers, bytes], bool] = needs_no_proof
 
 
 class SandboxProvider(msgspec.Struct, frozen=True, kw_only=True):

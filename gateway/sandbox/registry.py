@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.sandbox import bank, kbank, omise, scb
+from gateway.sandbox import bank, kbank, omise, scb, truemoney
 from gateway.sandbox.provider import SandboxProvider
 
 PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
-    provider.name: provider for provider in (scb.PROVIDER, bank.PROVIDER, omise.PROVIDER, kbank.PROVIDER)
+    provider.name: provider
+    for provider in (
+        scb.PROVIDER,
+        bank.PROVIDER,
+        omise.PROVIDER,
+        kbank.PROVIDER,
+        truemoney.PROVIDER,
+    )
 }

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciliation.errors import StatementRefused
-from reconciliation.statements import kbank, mt940, omise, thai_bill_payment
+from reconciliation.statements import kbank, mt940, omise, thai_bill_payment, truemoney
 from reconciliation.statements.base import StatementFormat
 
 FORMATS: Final[Mapping[str, StatementFormat]] = {
     statement_format.source: statement_format
-    for statement_format in (thai_bill_payment.FORMAT, kbank.FORMAT, omise.TRANSACTIONS, omise.TRANSFERS, mt940.FORMAT)
+    for statement_format in (
+        kbank.FORMAT,
+        mt940.FORMAT,
+        omise.TRANSACTIONS,
+        omise.TRANSFERS,
+        thai_bill_payment.FORMAT,
+        truemoney.FORMAT,
+    )
 }
 
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from gateway.providers.base import ProviderAccount
+from tests import truemoney_keys
 
 
 class Request(msgspec.Struct):
@@ -127,6 +128,7 @@ CREDENTIALS = {
         "secret_key": "skey_test_invented",
         "webhook_secret": "cXVpY2trdWItaW52ZW50ZWQtb21pc2Utc2VjcmV0ISE=",
     },
+    "truemoney": truemoney_keys.CREDENTIALS,
     "bank": {"account_number": "9990000001", "access_token": "bank_test_invented"},
 }
 

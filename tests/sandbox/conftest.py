@@ -15,6 +15,7 @@ import uvicorn
 from gateway.foundation.settings import Settings
 from gateway.sandbox.app import create_app
 from gateway.sandbox.client import SandboxControl
+from tests import truemoney_keys
 from tests.conftest import cloned_database
 
 CONTROL_KEY = "control-key-of-the-tests"
@@ -32,6 +33,7 @@ CREDENTIALS = {
         "secret_key": "skey_test_invented",
         "webhook_secret": base64.b64encode(b"quickkub-invented-omise-secret!!").decode(),
     },
+    "truemoney": truemoney_keys.CREDENTIALS,
     "bank": {"account_number": "9990000001", "access_token": "bank_test_invented"},
 }
 CARD = {
