@@ -10,8 +10,9 @@ from gateway.providers.base import Provider
 from gateway.providers.http import ProviderHttp
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
+from gateway.providers.twoc2p import TwoC2p
 
-ADAPTERS: Final = (Scb, Omise)
+ADAPTERS: Final = (Scb, Omise, TwoC2p)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
