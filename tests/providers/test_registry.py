@@ -6,7 +6,7 @@ from tests.providers.stub import Reply, Request, account_at, serving
 
 async def test_every_adapter_is_found_by_its_name():
     async with Providers(timeout_seconds=1) as providers:
-        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise"}
+        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise", "2c2p": "2c2p"}
         assert providers.bank.name == "bank"
         assert "kbank" not in providers
 
@@ -14,6 +14,7 @@ async def test_every_adapter_is_found_by_its_name():
 def test_kept_headers_are_those_of_signatures():
     assert {
         "scb": frozenset(),
+        "2c2p": frozenset(),
         "omise": frozenset({"omise-signature", "omise-signature-timestamp"}),
     } == CALLBACK_HEADERS
 
