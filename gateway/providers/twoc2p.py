@@ -282,6 +282,8 @@ class TwoC2p:
             fact = wire.charge_fact(found, FactSource.INQUIRY, request.created_at)
         except Misunderstood as error:
             return Unknown(reason=str(error))
+        if fact.kind is not FactKind.CAPTURED:
+            return Unknown(reason=f"not paid: respCode {found.resp_code}")
         return _voidable(found.invoice_no, fact.amount_minor, fact.occurred_at, request.method)
 
 

@@ -1,6 +1,6 @@
 """The 2C2P adapter against the sandbox's 2C2P, over HTTP: payments, refunds, faults, and what the books say then."""
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -112,8 +112,12 @@ async def _card_token(sandbox: Sandbox, number: str = CARD["cardNo"]) -> str:
     return str(answer.json()["securePayToken"])
 
 
-def _before_cut_off() -> bool:
-    return real_now().astimezone(BANGKOK).hour < 20
+async def _tomorrow_at(sandbox: Sandbox, hour: int, minute: int = 0) -> datetime:
+    """Move the world to that Bangkok time of tomorrow, whatever the time is now."""
+    tomorrow = business_date_of(real_now()) + timedelta(days=1)
+    moment = datetime.combine(tomorrow, time(hour, minute), BANGKOK)
+    await sandbox.control.move_clock(world=WORLD, offset_seconds=int((moment - real_now()).total_seconds()))
+    return moment
 
 
 async def test_thai_qr_from_charge_to_statement(sandbox: Sandbox, account: ProviderAccount):
@@ -205,9 +209,10 @@ async def test_partial_refund_waits_for_the_settlement_and_ends_later(sandbox: S
         assert line.references[0] == LineReference("2c2p", refund_id)
 
 
-@pytest.mark.skipif(not _before_cut_off(), reason="2C2P voids until 21:00 in Bangkok")
 async def test_whole_payment_is_voided_on_its_day(sandbox: Sandbox, account: ProviderAccount):
-    request = _request(Method.CARD, card_token=await _card_token(sandbox))
+    now = await _tomorrow_at(sandbox, 10)
+    request = _request(Method.CARD, card_token=await _card_token(sandbox), created_at=now, expires_at=None)
+    refund = replace(_refund(request, 1234_56), created_at=now)
     async with ProviderHttp(timeout_seconds=10) as http:
         adapter = TwoC2p(http)
         charged = await adapter.charge(account, request)
@@ -215,30 +220,54 @@ async def test_whole_payment_is_voided_on_its_day(sandbox: Sandbox, account: Pro
         assert charged.next_action is not None
         assert charged.next_action.type == "redirect"
         transaction_id = await _pay(sandbox)
-        refund = _refund(request, 1234_56)
-        done = await adapter.refund(account, refund)
-        assert isinstance(done, Accepted)
+        await _fault(sandbox, "refund", "decline")
+        declined = await adapter.refund(account, refund)
+        assert isinstance(declined, Declined)
+        assert (declined.failure_code, declined.provider_code) == ("refund_refused", "25")
+        assert await _ours(sandbox) == [("captured", 1234_56, 0)]
         voided = [(FactKind.REFUND_SUCCEEDED, "QKR1", f"{transaction_id}V", 1234_56)]
-        assert _said(done) == voided
-        for again in (await adapter.refund(account, refund), await adapter.inquire_refund(account, refund)):
-            assert _said(again) == voided
-        # A second refund is not taken for the first one's void, nor does it move anything.
-        other = await adapter.refund(account, _refund(request, 1234_56, "QKR2"))
+        for done in (
+            await adapter.refund(account, refund),
+            await adapter.refund(account, refund),
+            await adapter.inquire_refund(account, refund),
+        ):
+            assert _said(done) == voided
+        # Another refund moves nothing, and its fact bears the id of the void that is known already.
+        other = await adapter.refund(account, replace(refund, provider_key="QKR2"))
         assert isinstance(other, Accepted)
         assert other.facts[0].provider_transaction_id == f"{transaction_id}V"
         assert await _ours(sandbox) == [("captured", 1234_56, 1234_56)]
-        assert _said(await adapter.inquire(account, INVOICE, request.created_at)) == [
+        assert _said(await adapter.inquire(account, INVOICE, now)) == [
             (FactKind.CAPTURED, INVOICE, transaction_id, 1234_56)
         ]
-        today = business_date_of(real_now())
-        await sandbox.pass_days(1)
-        (file,) = await adapter.statements(account, today)
+        await sandbox.pass_days(2)
+        (file,) = await adapter.statements(account, business_date_of(now))
         paid, back = parse_settlement(file.content).lines
         assert (paid.kind, back.kind) == (LineKind.PAYMENT, LineKind.REVERSAL)
         # 2.8 % and 7 % of it, both given back.
         assert (paid.amount_minor, paid.fee_minor, paid.vat_minor) == (1234_56, 34_57, 2_42)
         assert (back.amount_minor, back.fee_minor, back.vat_minor) == (-1234_56, -34_57, -2_42)
         assert back.references[0] == LineReference("2c2p", f"{transaction_id}V")
+
+
+async def test_after_the_cut_off_nothing_is_given_back_before_the_settlement(
+    sandbox: Sandbox, account: ProviderAccount
+):
+    now = await _tomorrow_at(sandbox, 21, 30)
+    request = _request(created_at=now, expires_at=None)
+    refund = replace(_refund(request, 1234_56), created_at=now)
+    async with ProviderHttp(timeout_seconds=10) as http:
+        adapter = TwoC2p(http)
+        await adapter.charge(account, request)
+        await _pay(sandbox)
+        assert isinstance(await adapter.refund(account, refund), NotAttempted)
+        # A clock that is behind 2C2P's makes no difference.
+        early = replace(refund, created_at=now - timedelta(hours=1))
+        assert isinstance(await adapter.refund(account, early), NotAttempted)
+        assert await _ours(sandbox) == [("captured", 1234_56, 0)]
+        await sandbox.pass_days(2)
+        assert isinstance(await adapter.refund(account, refund), Accepted)
+        assert await _ours(sandbox) == [("captured", 1234_56, 1234_56)]
 
 
 async def test_whole_payment_is_refunded_when_it_is_settled(sandbox: Sandbox, account: ProviderAccount):
