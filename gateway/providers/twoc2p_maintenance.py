@@ -6,6 +6,7 @@ same the other way round. An answer that is not so sealed is believed in one thi
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -23,6 +24,9 @@ VERSION: Final = "4.3"
 REQUEST: Final = "PaymentProcessRequest"
 RESPONSE: Final = "PaymentProcessResponse"
 STAMP_FORMAT: Final = "%d%m%y%H%M%S"
+
+KEYS_KEPT: Final = 64
+"""Accounts whose keys stay read: checking an RSA key takes a tenth of a second, during which nothing else runs."""
 
 VOID: Final = "V"
 REFUND: Final = "R"
@@ -138,11 +142,16 @@ class Keys(msgspec.Struct, frozen=True):
         Raises:
             ValueError: one of them is no RSA key.
         """
-        private = load_pem_private_key(credentials["merchant_private_key"].encode(), password=None)
-        provider = load_pem_public_key(credentials["provider_public_key"].encode())
-        if not isinstance(private, RSAPrivateKey) or not isinstance(provider, RSAPublicKey):
-            raise ValueError("2C2P works with RSA keys")  # noqa: TRY004 - a wrong credential is a wrong value
-        return cls(private, provider)
+        return _keys(credentials["merchant_private_key"], credentials["provider_public_key"])
+
+
+@lru_cache(maxsize=KEYS_KEPT)
+def _keys(private_pem: str, public_pem: str) -> Keys:
+    private = load_pem_private_key(private_pem.encode(), password=None)
+    provider = load_pem_public_key(public_pem.encode())
+    if not isinstance(private, RSAPrivateKey) or not isinstance(provider, RSAPublicKey):
+        raise ValueError("2C2P works with RSA keys")  # noqa: TRY004 - a wrong credential is a wrong value
+    return Keys(private, provider)
 
 
 def request_xml(order: Order) -> bytes:

@@ -1,5 +1,6 @@
 """The key pair that the sandbox holds in 2C2P's place. Invented: it opens and signs nothing outside the sandbox."""
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -42,8 +43,9 @@ def private_key() -> RSAPrivateKey:
     return private_key_of(PRIVATE_KEY)
 
 
+@lru_cache(maxsize=64)
 def private_key_of(pem: str) -> RSAPrivateKey:
-    """A key from its PEM.
+    """A key from its PEM; kept, because reading one takes a tenth of a second.
 
     Raises:
         ValueError: not an RSA key.

@@ -6,7 +6,11 @@ from tests.providers.stub import Reply, Request, account_at, serving
 
 async def test_every_adapter_is_found_by_its_name():
     async with Providers(timeout_seconds=1) as providers:
-        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise", "2c2p": "2c2p"}
+        assert {name: adapter.name for name, adapter in providers.items()} == {
+            "scb": "scb",
+            "omise": "omise",
+            "2c2p": "2c2p",
+        }
         assert providers.bank.name == "bank"
         assert "kbank" not in providers
 

@@ -245,9 +245,7 @@ async def test_pending_and_failed_refunds():
 
 
 async def test_given_back_before_is_ours_when_the_list_says_so():
-    ours, fake = await run(
-        {"R": answer("R", "49"), "RS": listed(("25.00", "RF", "2000001", "20260103120001"))}, REFUND
-    )
+    ours, fake = await run({"R": answer("R", "49"), "RS": listed(("25.00", "RF", "2000001", "20260103120001"))}, REFUND)
     assert said(ours) == REFUNDED
     assert fake.asked == ["R", "RS"]
     for reply in (listed(), answer("RS", "16"), answer("RS", "99"), (500, b"")):

@@ -394,9 +394,7 @@ async def test_wallets_expire_and_are_canceled(sandbox: Sandbox, account: Provid
 
 
 @pytest.mark.parametrize(("paid_minor", "code"), [(1000_00, "5016"), (2000_00, "5015")])
-async def test_other_amount_is_told_as_it_came(
-    sandbox: Sandbox, account: ProviderAccount, paid_minor: int, code: str
-):
+async def test_other_amount_is_told_as_it_came(sandbox: Sandbox, account: ProviderAccount, paid_minor: int, code: str):
     async with ProviderHttp(timeout_seconds=10) as http:
         adapter = TwoC2p(http)
         await adapter.charge(account, _request())
