@@ -13,8 +13,9 @@ from gateway.providers.kbank import Kbank
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
 from gateway.providers.truemoney import TrueMoney
+from gateway.providers.twoc2p import TwoC2p
 
-ADAPTERS: Final = (Scb, Kbank, Omise, TrueMoney)
+ADAPTERS: Final = (Scb, Kbank, Omise, TrueMoney, TwoC2p)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {

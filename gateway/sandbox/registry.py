@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.sandbox import bank, kbank, omise, scb, truemoney
+from gateway.sandbox import bank, kbank, omise, scb, truemoney, twoc2p
 from gateway.sandbox.provider import SandboxProvider
 
 PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
@@ -14,5 +14,6 @@ PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
         omise.PROVIDER,
         kbank.PROVIDER,
         truemoney.PROVIDER,
+        twoc2p.PROVIDER,
     )
 }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciliation.errors import StatementRefused
-from reconciliation.statements import kbank, mt940, omise, thai_bill_payment, truemoney
+from reconciliation.statements import kbank, mt940, omise, thai_bill_payment, truemoney, twoc2p
 from reconciliation.statements.base import StatementFormat
 
 FORMATS: Final[Mapping[str, StatementFormat]] = {
@@ -16,6 +16,7 @@ FORMATS: Final[Mapping[str, StatementFormat]] = {
         omise.TRANSFERS,
         thai_bill_payment.FORMAT,
         truemoney.FORMAT,
+        twoc2p.FORMAT,
     )
 }
 
