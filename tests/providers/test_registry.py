@@ -6,7 +6,11 @@ from tests.providers.stub import Reply, Request, account_at, serving
 
 async def test_every_adapter_is_found_by_its_name():
     async with Providers(timeout_seconds=1) as providers:
-        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise"}
+        assert {name: adapter.name for name, adapter in providers.items()} == {
+            "scb": "scb",
+            "omise": "omise",
+            "gbprimepay": "gbprimepay",
+        }
         assert providers.bank.name == "bank"
         assert "kbank" not in providers
 
@@ -15,6 +19,7 @@ def test_kept_headers_are_those_of_signatures():
     assert {
         "scb": frozenset(),
         "omise": frozenset({"omise-signature", "omise-signature-timestamp"}),
+        "gbprimepay": frozenset(),
     } == CALLBACK_HEADERS
 
 
