@@ -15,9 +15,17 @@ WRONG_BY_MINOR: Final = 1_00
 Announce = Callable[[World, Row, Row], Awaitable[None]]
 """Queues the provider's callback about a payment: world, charge, movement."""
 
+Identify = Callable[[Row], str | None]
+"""The provider's id of the next payment of a charge; None: a new one."""
+
 
 async def pay_ordered(
-    world: World, body: PayBody, rails: Mapping[str, Rail], announce: Announce
+    world: World,
+    body: PayBody,
+    rails: Mapping[str, Rail],
+    announce: Announce,
+    *,
+    identify: Identify = lambda _: None,
 ) -> list[dict[str, Any]]:
     """`POST /_control/pay`: a payer pays a waiting charge. Faults of operation `pay` may bend amount and count.
 
@@ -26,6 +34,7 @@ async def pay_ordered(
         body: the order.
         rails: by method.
         announce: queues the callback about each payment, unless the order is silent.
+        identify: where the provider's id of a payment is not always a new one.
 
     Raises:
         Refusal: `unknown_reference`, or `not_payable` where the rail would not let the payer do it.
@@ -51,7 +60,7 @@ async def pay_ordered(
     for _ in range(count):
         if not _is_payable(charge, rail):
             refuse_control(409, "not_payable", f"the charge is {charge['status']}")
-        charge, movement = await capture(world, charge, amount_minor, rail)
+        charge, movement = await capture(world, charge, amount_minor, rail, identifier=identify(charge))
         if not body.silent:
             await announce(world, charge, movement)
         paid.append({"transaction_id": movement["id"], "amount_minor": amount_minor})
