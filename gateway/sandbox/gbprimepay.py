@@ -207,7 +207,7 @@ class GbprimepayController(Controller):
             if not world.opened_on <= on < world.today:
                 refuse("02", "The report of this day is not available", 404)
             content = settlement_report(world, on, await acquirer.of_day(world, NAME, on))
-            return Answer(body=content, media_type="text/csv; charset=utf-8")
+            return Answer(body=content, media_type="text/csv")
 
         try:
             world_name = await _world_of(request, sandbox, "secret_key")

@@ -20,12 +20,12 @@ from gateway.sandbox.gbprimepay_objects import (
     announce,
     answer,
     callback_body,
-    first_payment_id,
     form_amount,
     handed_back,
     json_amount,
     new_gbp_reference,
     page,
+    payment_id,
     refund_object,
     refuse,
     refuse_text,
@@ -286,7 +286,7 @@ async def pay(world: World, body: PayBody) -> list[dict[str, Any]]:
     async def told(opened: World, paid: Row, movement: Row) -> None:
         await announce(opened, paid, movement["id"], movement["amount_minor"], "00")
 
-    return await acquirer_orders.pay_ordered(world, body, RAILS, told, identify=first_payment_id)
+    return await acquirer_orders.pay_ordered(world, body, RAILS, told, identify=payment_id)
 
 
 async def forge(world: World, reference: str) -> bytes:

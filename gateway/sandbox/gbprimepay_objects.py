@@ -76,7 +76,7 @@ def answer(fields: Mapping[str, Any], status: int = 200) -> Answer:
 
 def page(text: str, status: int = 200) -> Answer:
     """What the payer's browser sees; `text` is ours alone."""
-    return Answer(status=status, body=f"<!doctype html><p>{text}</p>".encode(), media_type="text/html; charset=utf-8")
+    return Answer(status=status, body=f"<!doctype html><p>{text}</p>".encode(), media_type="text/html")
 
 
 def refuse(code: str, message: str, status: int = 200) -> NoReturn:
@@ -94,7 +94,7 @@ def refuse_text(message: str, status: int) -> NoReturn:
     Raises:
         Refusal: always.
     """
-    raise Refusal(Answer(status=status, body=message.encode(), media_type="text/plain; charset=utf-8"))
+    raise Refusal(Answer(status=status, body=message.encode(), media_type="text/plain"))
 
 
 async def json_fields(request: AnyRequest) -> dict[str, Any]:
@@ -159,10 +159,10 @@ def result_code_of(failure_code: str | None) -> str:
     return RESULT_CODES.get(failure_code or "", OTHER_DECLINE)
 
 
-def first_payment_id(charge: Row) -> str | None:
+def payment_id(charge: Row) -> str:
     """A charge and its first payment are one transaction; a QR that is paid again begins another."""
     identifier: str = charge["id"]
-    return identifier if charge["captured_minor"] == 0 else None
+    return identifier if charge["captured_minor"] == 0 else new_gbp_reference()
 
 
 async def transactions_of(world: World, charge: Row) -> list[dict[str, Any]]:
