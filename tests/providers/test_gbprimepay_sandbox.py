@@ -1,149 +1,45 @@
-"""The adapter and the sandbox's GBPrimePay over HTTP: whole lives of charges, and each fault of each operation."""
+"""The adapter and the sandbox's GBPrimePay over HTTP: whole lives of charges."""
 
 from datetime import timedelta
-from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
 from gateway.foundation.clock import business_date_of, real_now
 from gateway.providers.base import (
     Accepted,
-    Callback,
-    ChargeRequest,
     Declined,
-    Fact,
     FactKind,
     Inquiry,
     Method,
-    NextAction,
     NotAttempted,
-    ProviderAccount,
-    RefundRequest,
     StatementUnavailable,
-    Unknown,
 )
 from gateway.providers.gbprimepay import Gbprimepay
 from gateway.providers.http import ProviderHttp
 from reconciliation.statements.base import LineKind, LineReference
 from reconciliation.statements.gbprimepay import FORMAT
-from tests.sandbox.conftest import CREDENTIALS, WORLD, Sandbox, Told
-
-KEY = "QK20260000000000ABCD"
-REFERENCE = "F4KN7XMEOTZ6L64"
-GBP = {"world": WORLD, "provider": "gbprimepay"}
-CARD = {
-    "number": "4535017710535741",
-    "expirationMonth": "05",
-    "expirationYear": "99",
-    "securityCode": "184",
-    "name": "TEST PAYER",
-}
-REDIRECTS = (Method.TRUEMONEY, Method.RABBIT_LINEPAY, Method.SHOPEEPAY, Method.MOBILE_BANKING)
-
-
-def account_of(sandbox: Sandbox) -> ProviderAccount:
-    return ProviderAccount(
-        account_id="pa_test_gbp",
-        book_id=7,
-        provider="gbprimepay",
-        base_url=f"{sandbox.url}/gbprimepay",
-        callback_url=f"{sandbox.gateway.root}/callbacks/gbprimepay",
-        livemode=False,
-        credentials=CREDENTIALS["gbprimepay"],
-    )
-
-
-def request_of(method: Method, *, key: str = KEY, amount_minor: int = 1234_50, **fields: Any) -> ChargeRequest:
-    now = real_now()
-    request = ChargeRequest(
-        attempt_id="att_test_1",
-        provider_key=key,
-        method=method,
-        amount_minor=amount_minor,
-        currency="THB",
-        created_at=now,
-        expires_at=now + timedelta(minutes=15),
-        description="order 1",
-        return_url=None if method is Method.PROMPTPAY else "https://quickkub.test/return",
-        bank="scb" if method is Method.MOBILE_BANKING else None,
-    )
-    return replace(request, **fields)
-
-
-def refund_of(charge: ChargeRequest, *, key: str = "QKR2026000000000ABCD", **fields: Any) -> RefundRequest:
-    request = RefundRequest(
-        refund_id="re_test_1",
-        provider_key=key,
-        provider_reference=REFERENCE,
-        amount_minor=charge.amount_minor,
-        currency="THB",
-        created_at=charge.created_at,
-        charge_key=charge.provider_key,
-        method=charge.method,
-        captured_minor=charge.amount_minor,
-        captured_at=charge.created_at,
-    )
-    return replace(request, **fields)
-
-
-async def card_token(sandbox: Sandbox, **card: Any) -> str:
-    answer = await sandbox.http.post(
-        "/gbprimepay/v2/tokens",
-        auth=(CREDENTIALS["gbprimepay"]["public_key"], ""),
-        json={"rememberCard": False, "card": {**CARD, **card}},
-    )
-    assert answer.json()["resultCode"] == "00"
-    return str(answer.json()["card"]["token"])
-
-
-async def submit(sandbox: Sandbox, action: NextAction | None) -> str:
-    """The payer's browser posts the form."""
-    assert action is not None
-    assert action.type == "submit_form"
-    assert action.redirect_url is not None
-    answer = await sandbox.http.post(action.redirect_url, data=dict(action.form_fields or {}))
-    assert answer.headers["content-type"].startswith("text/html")
-    return answer.text
-
-
-async def begin(adapter: Gbprimepay, sandbox: Sandbox, request: ChargeRequest) -> Accepted:
-    """Charge, and let the payer go where he is sent."""
-    if request.method is Method.CARD and request.card_token is None:
-        request = replace(request, card_token=await card_token(sandbox))
-    charged = await adapter.charge(account_of(sandbox), request)
-    assert isinstance(charged, Accepted)
-    assert [fact.kind for fact in charged.facts] == [FactKind.PENDING]
-    if request.method is not Method.PROMPTPAY:
-        await submit(sandbox, charged.next_action)
-    return charged
-
-
-async def facts_of(adapter: Gbprimepay, sandbox: Sandbox, reference: str = KEY) -> tuple[Fact, ...]:
-    inquiry = await adapter.inquire(account_of(sandbox), reference, real_now())
-    assert isinstance(inquiry, Inquiry)
-    return inquiry.facts
-
-
-def callback_of(told: Told) -> Callback:
-    return Callback(headers={}, body=told.body, received_at=real_now())
-
-
-async def charges_of(sandbox: Sandbox) -> list[dict[str, Any]]:
-    return [charge for charge in (await sandbox.books())["charges"] if charge["provider"] == "gbprimepay"]
+from tests.providers.gbprimepay_life import (
+    KEY,
+    REDIRECTS,
+    REFERENCE,
+    account_of,
+    begin,
+    callback_of,
+    card_token,
+    charges_of,
+    facts_of,
+    refund_of,
+    request_of,
+    submit,
+)
+from tests.sandbox.conftest import Sandbox
+from tests.sandbox.gbprimepay import DECLINED_CARD, GBP
 
 
 @pytest.fixture
 async def adapter():
     async with ProviderHttp(timeout_seconds=10) as http:
-        yield Gbprimepay(http)
-
-
-@pytest.fixture
-async def hasty():
-    """An adapter that does not wait for a held answer."""
-    async with ProviderHttp(timeout_seconds=0.5) as http:
         yield Gbprimepay(http)
 
 
@@ -288,7 +184,7 @@ async def test_void_and_refund_take_each_others_place_when_the_settlement_says_s
 
 
 async def test_declined_card_is_told_and_proved_by_inquiry(sandbox: Sandbox, adapter: Gbprimepay):
-    token = await card_token(sandbox, number="4111111111140011")
+    token = await card_token(sandbox, number=DECLINED_CARD)
     await begin(adapter, sandbox, request_of(Method.CARD, card_token=token))
     (told,) = await sandbox.gateway.wait_for(1)
     assert told.fields["resultCode"] == "51"
@@ -336,52 +232,6 @@ async def test_qr_paid_twice_or_wrongly_shows_every_payment(sandbox: Sandbox, ad
     assert refused == NotAttempted(reason=f"3 payments under {KEY}")
 
 
-@pytest.mark.parametrize(
-    ("fault", "card", "qr", "kept"),
-    [
-        ("timeout_before", Unknown, Unknown, 0),
-        ("timeout_after", Unknown, Unknown, 1),
-        ("server_error", Unknown, Unknown, 0),
-        ("malformed", Unknown, Unknown, 1),
-        ("decline", Declined, Declined, 1),
-    ],
-)
-async def test_charge_under_a_fault_and_again_under_the_same_key(
-    sandbox: Sandbox, adapter: Gbprimepay, hasty: Gbprimepay, *, fault: str, card: type, qr: type, kept: int
-):
-    account = account_of(sandbox)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
-    await sandbox.control.add_fault(**GBP, operation="charge", fault=fault, **detail)
-    request = request_of(Method.CARD, card_token=await card_token(sandbox))
-    outcome = await hasty.charge(account, request)
-    assert type(outcome) is card
-    assert len(await charges_of(sandbox)) == kept
-    again = await adapter.charge(account, request)
-    (charge,) = await charges_of(sandbox)
-    if fault == "decline":
-        assert isinstance(again, Declined)
-        assert (again.failure_code, again.provider_code, charge["status"]) == ("do_not_honor", "05", "failed")
-    else:
-        # The first call's own charge or a new one, and the form leads to it.
-        assert isinstance(again, Accepted)
-        assert "bank" in await submit(sandbox, again.next_action)
-        (paid,) = await sandbox.control.pay(**GBP, reference=KEY)
-        (fact,) = await facts_of(adapter, sandbox)
-        assert (fact.kind, fact.provider_transaction_id) == (FactKind.CAPTURED, paid.transaction_id)
-        assert isinstance(settled := await adapter.charge(account, request), Accepted)
-        assert [known.kind for known in settled.facts] == [FactKind.CAPTURED]
-
-    await sandbox.control.add_fault(**GBP, operation="charge", fault=fault, **detail)
-    scanned = request_of(Method.PROMPTPAY, key="QK20260000000000EFGH")
-    assert type(await hasty.charge(account, scanned)) is qr
-    shown = await adapter.charge(account, scanned)
-    assert isinstance(shown, Accepted)
-    for waiting in (await charges_of(sandbox))[1:]:
-        await sandbox.control.pay(**GBP, reference=waiting["id"])
-    facts = await facts_of(adapter, sandbox, scanned.provider_key)
-    assert len(facts) == len(await charges_of(sandbox)) - 1 == (2 if kept and fault != "decline" else 1)
-
-
 async def test_form_posted_twice_or_declined_is_one_charge(sandbox: Sandbox, adapter: Gbprimepay):
     account, request = account_of(sandbox), request_of(Method.SHOPEEPAY)
     charged = await adapter.charge(account, request)
@@ -402,102 +252,3 @@ async def test_form_posted_twice_or_declined_is_one_charge(sandbox: Sandbox, ada
     assert (fact.kind, fact.provider_code) == (FactKind.DECLINED, "51")
     (told,) = await sandbox.gateway.wait_for(1)
     assert b"resultCode=51" in told.body
-
-
-@pytest.mark.parametrize(
-    ("fault", "outcome", "moved"),
-    [
-        ("timeout_before", Unknown, 0),
-        ("timeout_after", Unknown, 1),
-        ("server_error", Unknown, 0),
-        ("malformed", Unknown, 1),
-        ("decline", Declined, 0),
-    ],
-)
-async def test_refund_under_a_fault_and_again_under_the_same_key(
-    sandbox: Sandbox, adapter: Gbprimepay, hasty: Gbprimepay, *, fault: str, outcome: type, moved: int
-):
-    account, request = account_of(sandbox), request_of(Method.RABBIT_LINEPAY)
-    await begin(adapter, sandbox, request)
-    await sandbox.control.pay(**GBP, reference=KEY)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
-    await sandbox.control.add_fault(**GBP, operation="refund", fault=fault, **detail)
-    refund = refund_of(request)
-    assert type(await hasty.refund(account, refund)) is outcome
-    assert (await charges_of(sandbox))[0]["refunded_minor"] == moved * 1234_50
-    found = await adapter.inquire_refund(account, refund)
-    assert isinstance(found, Inquiry)
-    assert found.found is bool(moved)
-    again = await adapter.refund(account, refund)
-    assert isinstance(again, Accepted)
-    assert (await charges_of(sandbox))[0]["refunded_minor"] == 1234_50
-
-
-async def test_refund_that_fails_later_is_pending_and_then_failed(sandbox: Sandbox, adapter: Gbprimepay):
-    account, request = account_of(sandbox), request_of(Method.CARD)
-    await begin(adapter, sandbox, request)
-    await sandbox.control.pay(**GBP, reference=KEY)
-    await sandbox.control.add_fault(**GBP, operation="refund", fault="refund_fails_later", seconds=0)
-    refund = refund_of(request)
-    pending = await adapter.refund(account, refund)
-    assert isinstance(pending, Accepted)
-    assert [fact.kind for fact in pending.facts] == [FactKind.REFUND_PENDING]
-    found = await adapter.inquire_refund(account, refund)
-    assert isinstance(found, Inquiry)
-    (fact,) = found.facts
-    assert (fact.kind, fact.failure_code) == (FactKind.REFUND_FAILED, "refund_failed")
-    assert fact.provider_transaction_id == pending.facts[0].provider_transaction_id
-    assert (await charges_of(sandbox))[0]["refunded_minor"] == 0
-    again = await adapter.refund(account, refund)
-    assert isinstance(again, Declined)
-    assert [known.kind for known in again.facts] == [FactKind.REFUND_FAILED]
-
-
-@pytest.mark.parametrize("fault", ["timeout_before", "timeout_after", "server_error", "malformed"])
-async def test_inquiry_and_statement_under_a_fault_are_unknown_and_change_nothing(
-    sandbox: Sandbox, adapter: Gbprimepay, hasty: Gbprimepay, fault: str
-):
-    account, request = account_of(sandbox), request_of(Method.CARD)
-    await begin(adapter, sandbox, request)
-    await sandbox.control.pay(**GBP, reference=KEY)
-    before = await charges_of(sandbox)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
-    await sandbox.control.add_fault(**GBP, operation="inquiry", fault=fault, times=3, **detail)
-    assert isinstance(await hasty.inquire(account, KEY, request.created_at), Unknown)
-    # Nothing was asked of the payment yet: the refund may be tried again.
-    assert isinstance(await hasty.refund(account, refund_of(request)), NotAttempted)
-    assert isinstance(await hasty.inquire_refund(account, refund_of(request)), Unknown)
-    assert await charges_of(sandbox) == before
-    assert [fact.kind for fact in await facts_of(adapter, sandbox)] == [FactKind.CAPTURED]
-    today = business_date_of(real_now())
-    await sandbox.pass_days(1)
-    await sandbox.control.add_fault(**GBP, operation="statement", fault=fault, **detail)
-    if fault == "malformed":
-        (file,) = await hasty.statements(account, today)
-        assert FORMAT.parse((await adapter.statements(account, today))[0].content).lines
-        with pytest.raises(Exception, match=r"cut_off|malformed"):
-            FORMAT.parse(file.content)
-    else:
-        with pytest.raises(StatementUnavailable):
-            await hasty.statements(account, today)
-
-
-async def test_wrong_keys_are_not_attempted(sandbox: Sandbox, adapter: Gbprimepay):
-    right = account_of(sandbox)
-    wrong = msgspec.structs.replace(right, credentials={**right.credentials, "secret_key": "other"})
-    request = request_of(Method.CARD, card_token=await card_token(sandbox))
-    assert await adapter.charge(wrong, request) == NotAttempted(reason="http_401")
-    assert await adapter.inquire(wrong, KEY, request.created_at) == Unknown(reason="http_401")
-    # A form signed with it leads nowhere either.
-    begun = await adapter.charge(wrong, request_of(Method.TRUEMONEY))
-    assert isinstance(begun, Accepted)
-    assert begun.next_action is not None
-    answer = await sandbox.http.post(
-        str(begun.next_action.redirect_url), data=dict(begun.next_action.form_fields or {})
-    )
-    assert (answer.status_code, answer.text) == (400, "Invalid checksum")
-    lost = msgspec.structs.replace(right, credentials={**right.credentials, "token": "other"})
-    outcome = await adapter.charge(lost, request_of(Method.PROMPTPAY))
-    assert isinstance(outcome, Declined)
-    assert (outcome.failure_code, outcome.provider_code) == ("invalid_request", "02")
-    assert await charges_of(sandbox) == []
