@@ -8,6 +8,7 @@ from gateway.foundation.metrics import PROVIDER_CALL_SECONDS
 from gateway.providers.bank import Bank
 from gateway.providers.base import Provider
 from gateway.providers.circuits import Circuits
+from gateway.providers.gbprimepay import Gbprimepay
 from gateway.providers.http import ProviderHttp
 from gateway.providers.kbank import Kbank
 from gateway.providers.omise import Omise
@@ -15,7 +16,7 @@ from gateway.providers.scb import Scb
 from gateway.providers.truemoney import TrueMoney
 from gateway.providers.twoc2p import TwoC2p
 
-ADAPTERS: Final = (Scb, Kbank, Omise, TrueMoney, TwoC2p)
+ADAPTERS: Final = (Scb, Kbank, Omise, Gbprimepay, TrueMoney, TwoC2p)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {

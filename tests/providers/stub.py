@@ -129,6 +129,11 @@ CREDENTIALS = {
         "webhook_secret": "cXVpY2trdWItaW52ZW50ZWQtb21pc2Utc2VjcmV0ISE=",
     },
     "truemoney": truemoney_keys.CREDENTIALS,
+    "gbprimepay": {
+        "public_key": "invented-gbp-public-key-0001",
+        "secret_key": "invented-gbp-secret-key-0001",
+        "token": "aW52ZW50ZWQvZ2JwK2N1c3RvbWVyIGtleT09",
+    },
     "bank": {"account_number": "9990000001", "access_token": "bank_test_invented"},
 }
 

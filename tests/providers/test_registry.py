@@ -3,7 +3,7 @@ from prometheus_client import REGISTRY
 from gateway.providers.registry import CALLBACK_HEADERS, Providers
 from tests.providers.stub import Reply, Request, account_at, serving
 
-NAMES = {"scb", "omise", "kbank", "truemoney", "2c2p"}
+NAMES = {"scb", "omise", "kbank", "truemoney", "2c2p", "gbprimepay"}
 
 
 async def test_every_adapter_is_found_by_its_name():

@@ -34,6 +34,11 @@ CREDENTIALS = {
         "webhook_secret": base64.b64encode(b"quickkub-invented-omise-secret!!").decode(),
     },
     "truemoney": truemoney_keys.CREDENTIALS,
+    "gbprimepay": {
+        "public_key": "invented-gbp-public-key-0001",
+        "secret_key": "invented-gbp-secret-key-0001",
+        "token": "aW52ZW50ZWQvZ2JwK2N1c3RvbWVyIGtleT09",
+    },
     "bank": {"account_number": "9990000001", "access_token": "bank_test_invented"},
 }
 CARD = {
