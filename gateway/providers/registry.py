@@ -7,11 +7,12 @@ from typing import Final, Self
 from gateway.foundation.metrics import PROVIDER_CALL_SECONDS
 from gateway.providers.bank import Bank
 from gateway.providers.base import Provider
+from gateway.providers.bbl import Bbl
 from gateway.providers.http import ProviderHttp
 from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
 
-ADAPTERS: Final = (Scb, Omise)
+ADAPTERS: Final = (Scb, Omise, Bbl)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {
