@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.sandbox import bank, omise, scb
+from gateway.sandbox import bank, bbl, omise, scb
 from gateway.sandbox.provider import SandboxProvider
 
 PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
-    provider.name: provider for provider in (scb.PROVIDER, bank.PROVIDER, omise.PROVIDER)
+    provider.name: provider for provider in (scb.PROVIDER, bank.PROVIDER, omise.PROVIDER, bbl.PROVIDER)
 }

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciliation.errors import StatementRefused
-from reconciliation.statements import mt940, omise, thai_bill_payment
+from reconciliation.statements import bbl, mt940, omise, thai_bill_payment
 from reconciliation.statements.base import StatementFormat
 
 FORMATS: Final[Mapping[str, StatementFormat]] = {
     statement_format.source: statement_format
-    for statement_format in (thai_bill_payment.FORMAT, omise.TRANSACTIONS, omise.TRANSFERS, mt940.FORMAT)
+    for statement_format in (
+        thai_bill_payment.FORMAT,
+        omise.TRANSACTIONS,
+        omise.TRANSFERS,
+        mt940.FORMAT,
+        bbl.FORMAT,
+    )
 }
 
 
