@@ -3,13 +3,10 @@
 import asyncio
 import base64
 import hashlib
-import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from msgspec.structs import replace
 
@@ -17,8 +14,6 @@ from gateway.foundation.clock import BANGKOK
 from gateway.providers import bbl_wire
 from gateway.providers.base import (
     Accepted,
-    Callback,
-    CallbackRejected,
     CaptureRequest,
     ChargeRequest,
     Declined,
@@ -27,7 +22,6 @@ from gateway.providers.base import (
     Inquiry,
     Method,
     NotAttempted,
-    RefundRequest,
     RefundRule,
     StatementUnavailable,
     Unknown,
@@ -37,77 +31,8 @@ from gateway.providers.bbl_client import BblClient
 from gateway.providers.http import ProviderHttp
 from gateway.providers.promptpay import Bill, bill_payment_qr
 from tests.providers.bbl_account import CREDENTIALS, account_at, merchant_key
+from tests.providers.bbl_bank import BILLER, KEY, NINE, QR_ONLY, ROW, FakeBank, claims_of, reply_of, run
 from tests.providers.stub import Raw, Reply, Request, serving
-
-BILLER = "099999999999901"
-KEY = "QK2026000001"
-NINE = datetime(2026, 1, 1, 9, tzinfo=BANGKOK)
-QR_ONLY = {"merchant_id": None}
-ROW = {
-    "billerId": BILLER,
-    "reference1": KEY,
-    "reference2": "",
-    "amount": "1234.50",
-    "transactionId": "T0001",
-    "approvalCode": "123456",
-    "transDate": "2026-01-01",
-    "transTime": "09:05:00",
-    "statusCode": "000",
-    "fromName": "TEST PAYER",
-}
-NOTIFICATION = {
-    "billerId": BILLER,
-    "transDate": "2026-01-01",
-    "transTime": "09:00:00",
-    "termType": "80",
-    "amount": "1234.50",
-    "reference1": KEY,
-    "reference2": "QKREF2",
-    "reference3": "",
-    "fromBank": "014",
-    "fromBranch": "",
-    "fromName": "TEST PAYER",
-    "bankRef": "0000000001",
-    "approvalCode": "123456",
-    "txnType": "C",
-    "retryFlag": "N",
-}
-REFUND = RefundRequest(
-    refund_id="re_test_1",
-    provider_key="QKR1",
-    provider_reference=KEY,
-    amount_minor=1234_50,
-    currency="THB",
-    created_at=NINE + timedelta(hours=13, minutes=59),
-    charge_key=KEY,
-    method=Method.PROMPTPAY,
-    captured_minor=1234_50,
-    captured_at=NINE + timedelta(minutes=5),
-)
-
-
-class FakeBank:
-    """Gives tokens t1, t2, … and answers everything else as told, by path or one after another."""
-
-    def __init__(self, *replies: Reply, token: Reply | None = None, **by_path: Reply) -> None:
-        self.replies = list(replies)
-        self.by_path = by_path
-        self.token = token
-        self.tokens = 0
-
-    async def __call__(self, request: Request) -> Reply:
-        if request.path == "/oauth/accesstoken":
-            self.tokens += 1
-            await asyncio.sleep(0.01)
-            return self.token or (200, {"accessToken": f"t{self.tokens}", "expires_in": "1799"})
-        known = self.by_path.get(request.path.rpartition("/")[2].replace("-", "_"))
-        if known is not None:
-            return known
-        return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
-
-
-def _reply(data: object = None, code: str = "000", status: int = 200) -> Reply:
-    return status, {"responseCode": code, "responseMesg": "said so", "data": data}
 
 
 def _request(**changes) -> ChargeRequest:
@@ -126,23 +51,6 @@ def _request(**changes) -> ChargeRequest:
 def _qr(amount_minor: int = 1234_50, reference: str = KEY, biller_id: str = BILLER) -> dict[str, object]:
     text = bill_payment_qr(Bill(biller_id=biller_id, reference1=reference), amount_minor)
     return {"qrCodeId": "Q1", "qrReference": "Q1", "qrData": text, "amount": 1234.5, "showThaiQrLogo": "Y"}
-
-
-async def _run(fake: FakeBank, operation: str, *arguments, **credentials):
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
-        account = account_at(stub.url, **{**QR_ONLY, **credentials})
-        return await getattr(Bbl(http), operation)(account, *arguments), stub
-
-
-def _claims(request: Request) -> dict[str, object]:
-    """The claims of a request whose signature fits the merchant's public key."""
-    signing_input, _, signature = request.headers["signature"].rpartition(".")
-    merchant_key().public_key().verify(
-        base64.urlsafe_b64decode(signature + "=="), signing_input.encode(), padding.PKCS1v15(), hashes.SHA256()
-    )
-    header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in signing_input.split("."))
-    assert header == {"typ": "JWT", "alg": "RS256"}
-    return claims
 
 
 def test_signature_is_that_of_the_published_vector():
@@ -188,7 +96,7 @@ def test_invented_credentials_are_new_each_time_and_of_the_right_shape():
 
 
 async def test_charge_sends_the_documented_request_and_shows_its_qr():
-    outcome, stub = await _run(FakeBank(_reply(_qr())), "charge", _request())
+    outcome, stub = await run(FakeBank(reply_of(_qr())), "charge", _request())
     assert isinstance(outcome, Accepted)
     assert outcome.provider_references == (KEY,)
     assert (outcome.next_action.type, outcome.next_action.expires_at) == (
@@ -226,7 +134,7 @@ async def test_charge_sends_the_documented_request_and_shows_its_qr():
     assert charge.headers["origin"] == "https://quickkub.invalid"
     assert re.fullmatch(r"\d{14}[0-9a-f]{16}", charge.headers["request-ref"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+07:00", charge.headers["transmit-date-time"])
-    claims = _claims(charge)
+    claims = claims_of(charge)
     assert claims.pop("exp") - claims.pop("iat") == 24 * 60 * 60
     assert re.fullmatch(r"[0-9a-f-]{36}", claims.pop("jti"))
     assert claims == body
@@ -235,38 +143,38 @@ async def test_charge_sends_the_documented_request_and_shows_its_qr():
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (_reply(code="211"), Declined),
-        (_reply(code="213"), Declined),
-        (_reply(code="331"), Declined),
-        (_reply(code="332"), Declined),
-        (_reply(code="052"), NotAttempted),
-        (_reply(code="429"), NotAttempted),
-        (_reply(code="429", status=429), NotAttempted),
+        (reply_of(code="211"), Declined),
+        (reply_of(code="213"), Declined),
+        (reply_of(code="331"), Declined),
+        (reply_of(code="332"), Declined),
+        (reply_of(code="052"), NotAttempted),
+        (reply_of(code="429"), NotAttempted),
+        (reply_of(code="429", status=429), NotAttempted),
         ((429, b""), NotAttempted),
         ((403, {"fault": {"faultstring": "Invalid signature"}}), NotAttempted),
         ((401, {"fault": {"faultstring": "Invalid access token"}}), NotAttempted),
-        (_reply(code="054"), Unknown),
-        (_reply(code="209"), Unknown),
-        (_reply(code="210"), Unknown),
-        (_reply(code="214"), Unknown),
-        (_reply(code="341"), Unknown),
-        (_reply(code="888"), Unknown),
-        (_reply(code="777"), Unknown),
-        (_reply(code="888", status=500), Unknown),
+        (reply_of(code="054"), Unknown),
+        (reply_of(code="209"), Unknown),
+        (reply_of(code="210"), Unknown),
+        (reply_of(code="214"), Unknown),
+        (reply_of(code="341"), Unknown),
+        (reply_of(code="888"), Unknown),
+        (reply_of(code="777"), Unknown),
+        (reply_of(code="888", status=500), Unknown),
         ((400, b"<html>"), Unknown),
         ((302, b""), Unknown),
         ((200, b"garbage"), Unknown),
         (Raw(), Unknown),
-        (_reply(_qr(amount_minor=1)), Unknown),
-        (_reply(_qr(reference="QK2026000002")), Unknown),
-        (_reply(_qr(biller_id="099999999999902")), Unknown),
-        (_reply({"qrData": "000201"}), Unknown),
-        (_reply({}), Unknown),
-        (_reply([]), Unknown),
+        (reply_of(_qr(amount_minor=1)), Unknown),
+        (reply_of(_qr(reference="QK2026000002")), Unknown),
+        (reply_of(_qr(biller_id="099999999999902")), Unknown),
+        (reply_of({"qrData": "000201"}), Unknown),
+        (reply_of({}), Unknown),
+        (reply_of([]), Unknown),
     ],
 )
 async def test_every_answer_to_a_qr_has_its_outcome(reply: Reply, kind: type):
-    outcome, _ = await _run(FakeBank(reply), "charge", _request())
+    outcome, _ = await run(FakeBank(reply), "charge", _request())
     assert type(outcome) is kind
     if kind is Declined:
         assert (outcome.failure_code, outcome.provider_code) == ("invalid_request", reply[1]["responseCode"])
@@ -274,12 +182,14 @@ async def test_every_answer_to_a_qr_has_its_outcome(reply: Reply, kind: type):
 
 @pytest.mark.parametrize("code", ["212", "411", "412"])
 async def test_reference_that_was_used_is_looked_up_and_never_declined(code: str):
-    paid, stub = await _run(FakeBank(qr_generate=_reply(code=code), payment_inquiry=_reply(ROW)), "charge", _request())
+    paid, stub = await run(
+        FakeBank(qr_generate=reply_of(code=code), payment_inquiry=reply_of(ROW)), "charge", _request()
+    )
     assert isinstance(paid, Accepted)
     assert [fact.kind for fact in paid.facts] == [FactKind.CAPTURED]
     assert stub.paths()[1:] == ["/biller/v1/qr-generate", "/biller/v1/payment-inquiry"]
-    for answer in (_reply(code="209"), (500, b"")):
-        unpaid, _ = await _run(FakeBank(qr_generate=_reply(code=code), payment_inquiry=answer), "charge", _request())
+    for answer in (reply_of(code="209"), (500, b"")):
+        unpaid, _ = await run(FakeBank(qr_generate=reply_of(code=code), payment_inquiry=answer), "charge", _request())
         assert isinstance(unpaid, Unknown)
 
 
@@ -288,7 +198,7 @@ async def test_silence_is_unknown():
         if request.path == "/oauth/accesstoken":
             return 200, {"access_token": "t1", "expires_in": 1799}
         await asyncio.sleep(5)
-        return _reply(_qr())
+        return reply_of(_qr())
 
     async with serving(hanging) as stub, ProviderHttp(timeout_seconds=0.3) as http:
         account = account_at(stub.url, **QR_ONLY)
@@ -311,14 +221,14 @@ async def test_silence_is_unknown():
     ],
 )
 async def test_without_a_token_nothing_is_attempted(token: Reply):
-    outcome, stub = await _run(FakeBank(_reply(_qr()), token=token), "charge", _request())
+    outcome, stub = await run(FakeBank(reply_of(_qr()), token=token), "charge", _request())
     assert isinstance(outcome, NotAttempted)
     assert stub.paths() == ["/oauth/accesstoken"]
 
 
 async def test_token_is_shared_renewed_before_its_end_and_once_when_refused():
     now = NINE
-    fake = FakeBank(_reply(_qr()))
+    fake = FakeBank(reply_of(_qr()))
     async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
         client, account = BblClient(http, now=lambda: now), account_at(stub.url)
         await asyncio.gather(*(client.call(account, "charge", "/x", {}) for _ in range(3)))
@@ -327,29 +237,27 @@ async def test_token_is_shared_renewed_before_its_end_and_once_when_refused():
         await client.call(account, "charge", "/x", {})
         assert fake.tokens == 2
     expired = (401, {"fault": {"faultstring": "Access Token expired"}})
-    outcome, stub = await _run(FakeBank(expired, _reply(_qr())), "charge", _request())
+    outcome, stub = await run(FakeBank(expired, reply_of(_qr())), "charge", _request())
     assert isinstance(outcome, Accepted)
     assert [request.headers.get("authorization", "")[-2:] for request in stub.requests[1::2]] == ["t1", "t2"]
     assert len({request.headers["request-ref"] for request in stub.requests[1::2]}) == 2
 
 
 async def test_what_an_account_does_not_have_is_not_attempted():
-    broken, stub = await _run(FakeBank(_reply(_qr())), "charge", _request(), private_key="no key")
+    broken, stub = await run(FakeBank(reply_of(_qr())), "charge", _request(), private_key="no key")
     assert isinstance(broken, NotAttempted)
     assert stub.paths() == ["/oauth/accesstoken"]
-    no_qr, stub = await _run(FakeBank(_reply()), "charge", _request(), consumer_key=None)
+    no_qr, stub = await run(FakeBank(reply_of()), "charge", _request(), consumer_key=None)
     assert (type(no_qr), stub.paths()) == (NotAttempted, [])
-    no_cards, stub = await _run(FakeBank(_reply()), "charge", _request(method=Method.CARD))
+    no_cards, stub = await run(FakeBank(reply_of()), "charge", _request(method=Method.CARD))
     assert (type(no_cards), stub.paths()) == (NotAttempted, [])
-    refund, stub = await _run(FakeBank(_reply()), "refund", replace(REFUND, method=Method.CARD))
-    assert (type(refund), stub.paths()) == (NotAttempted, [])
     for changes in ({"currency": "USD"}, {"method": Method.TRUEMONEY}):
-        other, stub = await _run(FakeBank(_reply()), "charge", _request(**changes))
+        other, stub = await run(FakeBank(reply_of()), "charge", _request(**changes))
         assert (type(other), other.failure_code, stub.paths()) == (Declined, "method_not_supported", [])
-    cancel, _ = await _run(FakeBank(_reply()), "cancel", KEY)
+    cancel, _ = await run(FakeBank(reply_of()), "cancel", KEY)
     assert (type(cancel), cancel.failure_code) == (Declined, "not_cancelable")
     with pytest.raises(StatementUnavailable):
-        await _run(FakeBank(_reply()), "statements", NINE.date())
+        await run(FakeBank(reply_of()), "statements", NINE.date())
 
 
 async def test_qr_is_not_captured():
@@ -364,7 +272,7 @@ async def test_qr_is_not_captured():
         currency="THB",
         created_at=NINE,
     )
-    outcome, stub = await _run(FakeBank(_reply()), "capture", request)
+    outcome, stub = await run(FakeBank(reply_of()), "capture", request)
     assert (type(outcome), outcome.failure_code, stub.paths()) == (Declined, "capture_not_supported", [])
 
 
@@ -380,7 +288,7 @@ async def test_qr_is_not_captured():
     ],
 )
 async def test_inquiry_tells_a_payment(changes: dict[str, object]):
-    inquiry, stub = await _run(FakeBank(_reply({**ROW, **changes})), "inquire", KEY, NINE, NINE + timedelta(hours=1))
+    inquiry, stub = await run(FakeBank(reply_of({**ROW, **changes})), "inquire", KEY, NINE, NINE + timedelta(hours=1))
     (fact,) = inquiry.facts
     assert (fact.kind, fact.provider_reference, fact.provider_transaction_id) == (FactKind.CAPTURED, KEY, "T0001")
     assert (fact.amount_minor, fact.currency, fact.source) == (1234_50, "THB", FactSource.INQUIRY)
@@ -396,168 +304,32 @@ async def test_inquiry_tells_a_payment(changes: dict[str, object]):
 async def test_inquiry_asks_about_each_day_and_tells_each_payment():
     rows = [ROW, {**ROW, "transactionId": "T0002", "amount": "1.00"}]
     late = datetime(2026, 1, 1, 23, 50, tzinfo=BANGKOK)
-    inquiry, stub = await _run(FakeBank(_reply(code="209"), _reply(rows)), "inquire", KEY, late)
+    inquiry, stub = await run(FakeBank(reply_of(code="209"), reply_of(rows)), "inquire", KEY, late)
     assert [fact.provider_transaction_id for fact in inquiry.facts] == ["T0001", "T0002"]
     assert [request.json()["transDate"] for request in stub.requests[1:]] == ["2026-01-01", "2026-01-02"]
-    assert (await _run(FakeBank(_reply(code="209")), "inquire", KEY, NINE))[0] == Inquiry(found=False)
+    assert (await run(FakeBank(reply_of(code="209")), "inquire", KEY, NINE))[0] == Inquiry(found=False)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        *(_reply(code=code) for code in ("052", "054", "210", "211", "341", "412", "888", "429", "777")),
+        *(reply_of(code=code) for code in ("052", "054", "210", "211", "341", "412", "888", "429", "777")),
         (500, b""),
         (200, b"garbage"),
         (403, b""),
         Raw(),
-        _reply(None),
-        _reply({}),
-        _reply({**ROW, "statusCode": "999"}),
-        _reply({**ROW, "txnType": "X"}),
-        _reply({**ROW, "reference1": "QK2026000002"}),
-        _reply({**ROW, "billerId": "099999999999902"}),
-        _reply({**ROW, "transactionId": ""}),
-        *(_reply({**ROW, "amount": amount}) for amount in ("0.00", "-1.00", "1.001", "1,234.50", "NaN", "x", None)),
-        _reply({**ROW, "transDate": "01/01/2026"}),
-        _reply({**ROW, "transTime": "09:05:00+07:00"}),
+        reply_of(None),
+        reply_of({}),
+        reply_of({**ROW, "statusCode": "999"}),
+        reply_of({**ROW, "txnType": "X"}),
+        reply_of({**ROW, "reference1": "QK2026000002"}),
+        reply_of({**ROW, "billerId": "099999999999902"}),
+        reply_of({**ROW, "transactionId": ""}),
+        *(reply_of({**ROW, "amount": amount}) for amount in ("0.00", "-1.00", "1.001", "1,234.50", "NaN", "x", None)),
+        reply_of({**ROW, "transDate": "01/01/2026"}),
+        reply_of({**ROW, "transTime": "09:05:00+07:00"}),
     ],
 )
 async def test_inquiry_that_is_not_understood_is_unknown(reply: Reply):
-    inquiry, _ = await _run(FakeBank(reply), "inquire", KEY, NINE)
+    inquiry, _ = await run(FakeBank(reply), "inquire", KEY, NINE)
     assert isinstance(inquiry, Unknown)
-
-
-async def test_refund_voids_the_whole_payment_on_its_day():
-    fake = FakeBank(payment_inquiry=_reply(ROW), reversal=_reply())
-    outcome, stub = await _run(fake, "refund", REFUND)
-    assert isinstance(outcome, Accepted)
-    (fact,) = outcome.facts
-    assert (fact.kind, fact.provider_reference, fact.provider_transaction_id, fact.amount_minor) == (
-        FactKind.REFUND_SUCCEEDED,
-        "QKR1",
-        "T0001",
-        1234_50,
-    )
-    assert stub.paths()[1:] == ["/biller/v1/payment-inquiry", "/biller/v1/refund/reversal"]
-    body = {
-        "billerId": BILLER,
-        "reference1": KEY,
-        "reference2": "",
-        "transDate": "2026-01-01",
-        "transTime": "09:05:00",
-        "amount": "1234.50",
-        "approvalCode": "123456",
-    }
-    assert stub.requests[2].json() == body
-    assert body.items() <= _claims(stub.requests[2]).items()
-
-
-async def test_refund_that_the_documents_rule_out_is_not_asked_for():
-    for changes, failure_code in (
-        ({"created_at": NINE + timedelta(hours=14)}, "refund_window_closed"),
-        ({"created_at": NINE + timedelta(days=1)}, "refund_window_closed"),
-        ({"amount_minor": 1_00}, "partial_refund_not_supported"),
-    ):
-        outcome, stub = await _run(FakeBank(_reply()), "refund", replace(REFUND, **changes))
-        assert (type(outcome), outcome.failure_code, stub.paths()) == (Declined, failure_code, [])
-
-
-@pytest.mark.parametrize(
-    ("rows", "kind"),
-    [
-        (_reply({**ROW, "txnType": "D"}), Accepted),
-        (_reply([ROW, {**ROW, "transactionId": "T0002", "transTime": "09:06:00"}]), Accepted),
-        (_reply([ROW, {**ROW, "transactionId": "T0002"}]), NotAttempted),
-        (_reply({**ROW, "amount": "1.00"}), NotAttempted),
-        (_reply(code="209"), NotAttempted),
-        ((500, b""), NotAttempted),
-    ],
-)
-async def test_refund_needs_the_one_payment_that_it_is_about(rows: Reply, kind: type):
-    outcome, stub = await _run(FakeBank(payment_inquiry=rows, reversal=_reply()), "refund", REFUND)
-    assert type(outcome) is kind
-    if kind is Accepted:
-        assert outcome.facts[0].provider_transaction_id == "T0001"
-    else:
-        assert "/biller/v1/refund/reversal" not in stub.paths()
-
-
-@pytest.mark.parametrize(
-    ("reply", "kind", "failure_code"),
-    [
-        (_reply(code="209"), Declined, "refund_refused"),
-        (_reply(code="211"), Declined, "refund_refused"),
-        (_reply(code="213"), Declined, "refund_refused"),
-        (_reply(code="331"), Declined, "refund_refused"),
-        (_reply(code="332"), Declined, "refund_refused"),
-        (_reply(code="411"), Declined, "refund_window_closed"),
-        (_reply(code="052"), NotAttempted, None),
-        (_reply(code="429"), NotAttempted, None),
-        (_reply(code="212"), Unknown, None),
-        (_reply(code="412"), Unknown, None),
-        (_reply(code="210"), Unknown, None),
-        (_reply(code="888"), Unknown, None),
-        ((500, b""), Unknown, None),
-        ((200, b"garbage"), Unknown, None),
-        (Raw(), Unknown, None),
-    ],
-)
-async def test_every_answer_to_a_void_has_its_outcome(reply: Reply, kind: type, failure_code: str | None):
-    outcome, _ = await _run(FakeBank(payment_inquiry=_reply(ROW), reversal=reply), "refund", REFUND)
-    assert type(outcome) is kind
-    assert getattr(outcome, "failure_code", None) == failure_code
-
-
-async def test_void_is_found_by_the_type_of_its_payment():
-    assert (await _run(FakeBank(_reply(ROW)), "inquire_refund", REFUND))[0] == Inquiry(found=False)
-    inquiry, _ = await _run(FakeBank(_reply({**ROW, "txnType": "D"})), "inquire_refund", REFUND)
-    (fact,) = inquiry.facts
-    assert (fact.kind, fact.provider_reference, fact.provider_transaction_id) == (
-        FactKind.REFUND_SUCCEEDED,
-        "QKR1",
-        "T0001",
-    )
-    for reply in (_reply(code="888"), _reply(code="209"), (500, b"")):
-        assert isinstance((await _run(FakeBank(reply), "inquire_refund", REFUND))[0], Unknown)
-
-
-def _callback(body: object, **headers: str) -> Callback:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Callback(headers=headers, body=content, received_at=NINE)
-
-
-async def test_notification_is_only_a_reason_to_ask():
-    async with ProviderHttp(timeout_seconds=1) as http:
-        bbl, account = Bbl(http), account_at("")
-        assert set(bbl.callback_headers) == {"request-ref", "transmit-date-time"}
-        callback = _callback(NOTIFICATION, **{"Request-Ref": "R1", "transmit-date-time": "T1"})
-        parsed = bbl.parse_callback(account, callback)
-        assert (parsed.event_id, parsed.facts, parsed.inquire, parsed.inquire_about) == (
-            f"2026-01-01-{KEY}-123456-C",
-            (),
-            (KEY,),
-            NINE,
-        )
-        # Sent again it is the same event; the payment's cancellation is another one.
-        assert bbl.parse_callback(account, _callback({**NOTIFICATION, "retryFlag": "Y"})).event_id == parsed.event_id
-        assert bbl.parse_callback(account, _callback({**NOTIFICATION, "txnType": "D"})).event_id.endswith("-D")
-        no_approval = bbl.parse_callback(account, _callback({**NOTIFICATION, "approvalCode": ""}))
-        assert no_approval.event_id == f"2026-01-01-{KEY}-0000000001-C"
-        reply = bbl.callback_reply(account, callback, "evt_1")
-        assert reply.headers == {"Request-Ref": "R1", "Transmit-Date-Time": "T1"}
-        assert json.loads(reply.body) == {"responseCode": "000", "responseMesg": "Success"}
-        assert bbl.callback_reply(account, _callback(b"{"), "evt_1").headers == {}
-        for changes, code in (
-            ({"billerId": "099999999999902"}, "malformed"),
-            ({"amount": "0.00"}, "malformed"),
-            ({"amount": 1234.5}, "malformed"),
-            ({"transDate": "yesterday"}, "malformed"),
-            ({"bankRef": "", "approvalCode": ""}, "malformed"),
-            ({"reference1": None}, "malformed"),
-            ({"txnType": "X"}, "unknown_status"),
-        ):
-            with pytest.raises(CallbackRejected) as rejected:
-                bbl.parse_callback(account, _callback({**NOTIFICATION, **changes}))
-            assert rejected.value.code == code
-        with pytest.raises(CallbackRejected):
-            bbl.parse_callback(account, _callback(b'{"billerId":'))

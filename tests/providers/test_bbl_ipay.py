@@ -6,13 +6,11 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from msgspec.structs import replace
 
-from gateway.foundation.clock import BANGKOK
 from gateway.providers import bbl_ipay_wire as wire
 from gateway.providers.base import (
     Accepted,
     Callback,
     CallbackRejected,
-    CaptureRequest,
     ChargeRequest,
     Declined,
     FactKind,
@@ -20,34 +18,25 @@ from gateway.providers.base import (
     Inquiry,
     Method,
     NotAttempted,
-    RefundRequest,
     StatementUnavailable,
     Unknown,
 )
 from gateway.providers.bbl import Bbl
 from gateway.providers.http import ProviderHttp
 from tests.providers.bbl_account import CREDENTIALS, account_at
+from tests.providers.bbl_ipay_stub import (
+    AUTHORISATION,
+    CAPTURE,
+    KEY,
+    NINE,
+    REFUND,
+    SALE,
+    FakeIpay,
+    records_of,
+    run,
+)
 from tests.providers.stub import Raw, Reply, Request, serving
 
-KEY = "QK2026000001"
-NINE = datetime(2026, 1, 1, 9, tzinfo=BANGKOK)
-CARDS_ONLY = {"consumer_key": None}
-SALE = wire.mark(CREDENTIALS, KEY, "N")
-AUTHORISATION = wire.mark(CREDENTIALS, KEY, "H")
-FIELDS = {
-    "orderStatus": "Accepted",
-    "ref": KEY,
-    "payRef": "16461",
-    "amt": "1234.5",
-    "cur": "764",
-    "prc": "0",
-    "src": "0",
-    "holder": "",
-    "remark": SALE,
-    "settle": "F",
-    "txTime": "2026-01-01 09:05:00.0",
-    "errMsg": "Query Successfully",
-}
 CARD = ChargeRequest(
     attempt_id="att_test_1",
     provider_key=KEY,
@@ -58,73 +47,6 @@ CARD = ChargeRequest(
     expires_at=NINE + timedelta(minutes=30),
     return_url="https://shop.invalid/back",
 )
-CAPTURE = CaptureRequest(
-    capture_id="cap_test_1",
-    provider_key="QKC1",
-    provider_reference=KEY,
-    charge_key=KEY,
-    method=Method.CARD,
-    amount_minor=1000_00,
-    authorized_minor=1234_50,
-    currency="THB",
-    created_at=NINE,
-)
-REFUND = RefundRequest(
-    refund_id="re_test_1",
-    provider_key="QKR1",
-    provider_reference=KEY,
-    amount_minor=1234_50,
-    currency="THB",
-    created_at=NINE + timedelta(hours=1),
-    charge_key=KEY,
-    method=Method.CARD,
-    captured_minor=1234_50,
-    captured_at=NINE + timedelta(minutes=5),
-)
-
-
-class FakeIpay:
-    """Answers each action from its own list; the last answer of a list stays."""
-
-    def __init__(self, **replies: Reply | list[Reply]) -> None:
-        self.replies = {
-            action: list(reply) if isinstance(reply, list) else [reply] for action, reply in replies.items()
-        }
-        self.actions: list[str] = []
-
-    async def __call__(self, request: Request) -> Reply:
-        assert (request.method, request.path) == ("POST", "/ipay/merchant/api/orderApi.jsp")
-        action = dict(parse_qsl(request.body.decode()))["actionType"]
-        self.actions.append(action)
-        replies = self.replies[action]
-        return replies.pop(0) if len(replies) > 1 else replies[0]
-
-
-def _records(*changes: dict[str, str | None]) -> Reply:
-    records = "".join(
-        "<record>"
-        + "".join(f"<{name}>{value}</{name}>" for name, value in {**FIELDS, **each}.items() if value is not None)
-        + "</record>"
-        for each in changes
-    )
-    return 200, f'<?xml version="1.0"?>\n<records>{records}</records>'.encode()
-
-
-def _flat(result_code: str = "0", status: str = "Accepted", pay_ref: str = "16461") -> Reply:
-    fields = {
-        "resultCode": result_code,
-        "orderStatus": status,
-        "ref": KEY,
-        "payRef": pay_ref,
-        "amt": "1",
-        "errMsg": "no",
-    }
-    return 200, urlencode(fields).encode()
-
-
-async def _run(fake: FakeIpay, operation: str, *arguments):
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
-        return await getattr(Bbl(http), operation)(account_at(stub.url, **CARDS_ONLY), *arguments), stub
 
 
 def test_hashes_are_those_of_the_published_vectors():
@@ -202,8 +124,8 @@ async def test_charge_is_the_form_and_calls_nobody():
     ],
 )
 async def test_every_status_has_its_fact(status: str, remark: str, kind: FactKind, transaction_id: str):
-    fake = FakeIpay(Query=_records({"orderStatus": status, "remark": remark}))
-    inquiry, stub = await _run(fake, "inquire", KEY, NINE)
+    fake = FakeIpay(Query=records_of({"orderStatus": status, "remark": remark}))
+    inquiry, stub = await run(fake, "inquire", KEY, NINE)
     (fact,) = inquiry.facts
     assert (fact.kind, fact.provider_reference, fact.provider_transaction_id) == (kind, KEY, transaction_id)
     assert (fact.amount_minor, fact.currency, fact.source) == (1234_50, "THB", FactSource.INQUIRY)
@@ -236,42 +158,42 @@ async def test_every_status_has_its_fact(status: str, remark: str, kind: FactKin
     ],
 )
 async def test_refused_card_keeps_their_word_beside_ours(primary: str, secondary: str, ours: str):
-    fake = FakeIpay(Query=_records({"orderStatus": "Rejected", "prc": primary, "src": secondary}))
-    (fact,) = (await _run(fake, "inquire", KEY, NINE))[0].facts
+    fake = FakeIpay(Query=records_of({"orderStatus": "Rejected", "prc": primary, "src": secondary}))
+    (fact,) = (await run(fake, "inquire", KEY, NINE))[0].facts
     assert (fact.kind, fact.failure_code, fact.provider_code) == (FactKind.DECLINED, ours, f"{primary}/{secondary}")
 
 
 async def test_refusal_counts_only_where_nothing_else_came_of_the_order():
     refused = {"orderStatus": "Rejected", "payRef": "1", "prc": "1", "src": "51"}
-    fake = FakeIpay(Query=_records(refused, {**refused, "payRef": "2", "src": "05"}))
-    (fact,) = (await _run(fake, "inquire", KEY, NINE))[0].facts
+    fake = FakeIpay(Query=records_of(refused, {**refused, "payRef": "2", "src": "05"}))
+    (fact,) = (await run(fake, "inquire", KEY, NINE))[0].facts
     assert (fact.kind, fact.provider_code) == (FactKind.DECLINED, "1/05")
     for order in ((refused, {}), ({}, refused)):
-        (fact,) = (await _run(FakeIpay(Query=_records(*order)), "inquire", KEY, NINE))[0].facts
+        (fact,) = (await run(FakeIpay(Query=records_of(*order)), "inquire", KEY, NINE))[0].facts
         assert (fact.kind, fact.provider_transaction_id) == (FactKind.CAPTURED, "16461")
-    twice = (await _run(FakeIpay(Query=_records({}, {"payRef": "16462"})), "inquire", KEY, NINE))[0]
+    twice = (await run(FakeIpay(Query=records_of({}, {"payRef": "16462"})), "inquire", KEY, NINE))[0]
     assert [fact.provider_transaction_id for fact in twice.facts] == ["16461", "16462"]
 
 
 async def test_order_without_a_record_is_not_found():
-    assert (await _run(FakeIpay(Query=_records()), "inquire", KEY, NINE))[0] == Inquiry(found=False)
+    assert (await run(FakeIpay(Query=records_of()), "inquire", KEY, NINE))[0] == Inquiry(found=False)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        _records({"orderStatus": "Sleeping"}),
-        _records({"orderStatus": None}),
-        _records({"ref": "QK2026000002"}),
-        _records({"cur": "840"}),
-        _records({"payRef": ""}),
-        _records({"amt": "0"}),
-        _records({"amt": "1234.505"}),
-        _records({"amt": "1,234.50"}),
-        _records({"txTime": "yesterday"}),
-        _records({"txTime": "2026-01-01T09:05:00+07:00"}),
-        _records({"orderStatus": "Voided", "remark": ""}),
-        _records({"orderStatus": "Voided", "remark": wire.mark(CREDENTIALS, "QK2026000002", "N")}),
+        records_of({"orderStatus": "Sleeping"}),
+        records_of({"orderStatus": None}),
+        records_of({"ref": "QK2026000002"}),
+        records_of({"cur": "840"}),
+        records_of({"payRef": ""}),
+        records_of({"amt": "0"}),
+        records_of({"amt": "1234.505"}),
+        records_of({"amt": "1,234.50"}),
+        records_of({"txTime": "yesterday"}),
+        records_of({"txTime": "2026-01-01T09:05:00+07:00"}),
+        records_of({"orderStatus": "Voided", "remark": ""}),
+        records_of({"orderStatus": "Voided", "remark": wire.mark(CREDENTIALS, "QK2026000002", "N")}),
         (200, b"resultCode=-1&errMsg=Authentication+failed"),
         (200, b"<records><record>"),
         (200, b"<html/>"),
@@ -284,175 +206,10 @@ async def test_order_without_a_record_is_not_found():
     ],
 )
 async def test_records_that_are_not_understood_are_unknown_and_nothing_is_asked_for(reply: Reply):
-    assert isinstance((await _run(FakeIpay(Query=reply), "inquire", KEY, NINE))[0], Unknown)
-    assert isinstance((await _run(FakeIpay(Query=reply), "inquire_refund", REFUND))[0], Unknown)
+    assert isinstance((await run(FakeIpay(Query=reply), "inquire", KEY, NINE))[0], Unknown)
+    assert isinstance((await run(FakeIpay(Query=reply), "inquire_refund", REFUND))[0], Unknown)
     for operation, argument in (("cancel", KEY), ("capture", CAPTURE), ("refund", REFUND)):
-        assert isinstance((await _run(FakeIpay(Query=reply), operation, argument))[0], NotAttempted)
-
-
-async def test_capture_says_what_the_record_says_afterwards():
-    held = _records({"orderStatus": "Authorized", "remark": AUTHORISATION})
-    done = _records({"orderStatus": "Accepted", "remark": AUTHORISATION, "amt": "1000.00"})
-    outcome, stub = await _run(FakeIpay(Query=[held, done], Capture=_flat()), "capture", CAPTURE)
-    (fact,) = outcome.facts
-    assert (fact.kind, fact.provider_reference, fact.provider_transaction_id, fact.amount_minor) == (
-        FactKind.CAPTURED,
-        KEY,
-        "16461",
-        1000_00,
-    )
-    sent = dict(parse_qsl(stub.requests[1].body.decode()))
-    assert (sent["actionType"], sent["payRef"], sent["amount"]) == ("Capture", "16461", "1000.00")
-    # It may be captured by this very request, in a call whose answer was lost.
-    fake = FakeIpay(Query=done)
-    assert isinstance((await _run(fake, "capture", CAPTURE))[0], Accepted)
-    assert fake.actions == ["Query"]
-
-
-HELD = {"orderStatus": "Authorized", "remark": AUTHORISATION}
-
-
-@pytest.mark.parametrize(
-    ("flat", "after", "kind"),
-    [
-        (_flat("-1"), _records(HELD), Declined),
-        (_flat("0"), _records(HELD), Unknown),
-        (_flat("-1"), (500, b""), Unknown),
-        (_flat("7"), _records(HELD), Unknown),
-        (_flat("0", pay_ref="9"), _records(HELD), Unknown),
-        ((200, b"garbage"), _records(HELD), Unknown),
-        ((500, b""), _records(HELD), Unknown),
-        ((401, b""), _records(HELD), NotAttempted),
-        (Raw(), _records(HELD), Unknown),
-    ],
-)
-async def test_every_answer_to_capture_and_cancel_has_its_outcome(flat: Reply, after: Reply, kind: type):
-    fake = FakeIpay(Query=[_records(HELD), after], Capture=flat)
-    captured, _ = await _run(fake, "capture", CAPTURE)
-    assert type(captured) is kind
-    canceled, _ = await _run(FakeIpay(Query=[_records(HELD), after], Void=flat), "cancel", KEY)
-    assert type(canceled) is kind
-    if kind is Declined:
-        assert (captured.failure_code, canceled.failure_code) == ("capture_refused", "not_cancelable")
-
-
-async def test_only_an_authorisation_is_given_up():
-    gone = _records({**HELD, "orderStatus": "Voided"})
-    fake = FakeIpay(Query=[_records(HELD), gone], Void=_flat(status="Voided"))
-    outcome, stub = await _run(fake, "cancel", KEY)
-    assert [fact.kind for fact in outcome.facts] == [FactKind.VOIDED]
-    assert dict(parse_qsl(stub.requests[1].body.decode()))["payRef"] == "16461"
-    assert [fact.kind for fact in (await _run(FakeIpay(Query=gone), "cancel", KEY))[0].facts] == [FactKind.VOIDED]
-    for records in (_records(), _records({}), _records({"orderStatus": "Voided"})):
-        outcome, _ = await _run(FakeIpay(Query=records), "cancel", KEY)
-        assert (type(outcome), outcome.failure_code) == (Declined, "not_cancelable")
-        outcome, _ = await _run(FakeIpay(Query=_records()), "capture", CAPTURE)
-        assert (type(outcome), outcome.failure_code) == (Declined, "capture_refused")
-
-
-VOIDED = _records({"orderStatus": "Voided"})
-ASKED = _records({"orderStatus": "RequestRefund", "settle": "T"})
-DAY_LATER = replace(REFUND, created_at=NINE + timedelta(days=1))
-AFTER_THE_CUT_OFF = replace(REFUND, created_at=NINE + timedelta(hours=14))
-
-
-@pytest.mark.parametrize(
-    ("request_", "replies", "actions", "kind"),
-    [
-        (REFUND, {"Void": _flat(), "after": VOIDED}, ["Void"], FactKind.REFUND_SUCCEEDED),
-        (DAY_LATER, {"RequestRefund": _flat(), "after": ASKED}, ["RequestRefund"], FactKind.REFUND_PENDING),
-        (AFTER_THE_CUT_OFF, {"RequestRefund": _flat(), "after": ASKED}, ["RequestRefund"], FactKind.REFUND_PENDING),
-        (
-            REFUND,
-            {"Void": _flat("-1"), "RequestRefund": _flat(), "after": ASKED},
-            ["Void", "RequestRefund"],
-            FactKind.REFUND_PENDING,
-        ),
-        (
-            DAY_LATER,
-            {"RequestRefund": _flat("-1"), "Void": _flat(), "after": VOIDED},
-            ["RequestRefund", "Void"],
-            FactKind.REFUND_SUCCEEDED,
-        ),
-        # Both are refused because an earlier call of ours was only now acted on.
-        (REFUND, {"Void": _flat("-1"), "RequestRefund": _flat("-1"), "after": VOIDED}, ["Void", "RequestRefund"],
-         FactKind.REFUND_SUCCEEDED),
-    ],
-)  # fmt: skip
-async def test_refund_takes_the_way_that_the_day_allows_and_else_the_other(request_, replies, actions, kind):
-    after = replies.pop("after")
-    fake = FakeIpay(Query=[_records({}), after], **replies)
-    outcome, _ = await _run(fake, "refund", request_)
-    (fact,) = outcome.facts
-    assert (fact.kind, fact.provider_reference, fact.amount_minor) == (kind, "QKR1", 1234_50)
-    assert fact.provider_transaction_id == ("16461" if kind is FactKind.REFUND_SUCCEEDED else "QKR1")
-    assert fake.actions == ["Query", *actions, "Query"]
-
-
-@pytest.mark.parametrize(
-    ("void", "after", "kind"),
-    [
-        (_flat("-1"), _records({}), Declined),
-        (_flat("0"), _records({}), Unknown),
-        (_flat("0"), (500, b""), Unknown),
-        (_flat("7"), VOIDED, Unknown),
-        ((200, b"resultCode=0&orderStatus=Voi"), VOIDED, Unknown),
-        ((500, b""), VOIDED, Unknown),
-        ((429, b""), VOIDED, NotAttempted),
-        (Raw(), VOIDED, Unknown),
-    ],
-)
-async def test_every_answer_to_a_refund_has_its_outcome(void: Reply, after: Reply, kind: type):
-    fake = FakeIpay(Query=[_records({}), after], Void=void, RequestRefund=_flat("-1"))
-    outcome, _ = await _run(fake, "refund", REFUND)
-    assert type(outcome) is kind
-
-
-async def test_captured_authorisation_is_never_voided():
-    record = {"remark": AUTHORISATION}
-    fake = FakeIpay(Query=_records(record), RequestRefund=_flat("-1"))
-    outcome, _ = await _run(fake, "refund", REFUND)
-    assert (type(outcome), outcome.reason) == (NotAttempted, "not settled yet")
-    assert "Void" not in fake.actions
-    fake = FakeIpay(Query=_records({**record, "settle": "T"}), RequestRefund=_flat("-1"))
-    outcome, _ = await _run(fake, "refund", REFUND)
-    assert (type(outcome), outcome.failure_code) == (Declined, "refund_refused")
-
-
-async def test_refund_of_a_part_is_not_asked_for():
-    for request, amount in ((replace(REFUND, amount_minor=1_00), "1234.50"), (REFUND, "1000.00")):
-        fake = FakeIpay(Query=_records({"amt": amount}))
-        outcome, _ = await _run(fake, "refund", request)
-        assert (type(outcome), outcome.failure_code, fake.actions) == (
-            Declined,
-            "partial_refund_not_supported",
-            ["Query"],
-        )
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "transaction_id"),
-    [
-        ("Voided", FactKind.REFUND_SUCCEEDED, "16461"),
-        ("Refunded", FactKind.REFUND_SUCCEEDED, "16461"),
-        ("RequestRefund", FactKind.REFUND_PENDING, "QKR1"),
-        ("RefundRejected", FactKind.REFUND_FAILED, "QKR1"),
-        ("Accepted", None, None),
-        ("PartialRefunded", None, None),
-    ],
-)
-async def test_refund_is_found_by_the_status_of_its_payment(status, kind, transaction_id):
-    inquiry, _ = await _run(FakeIpay(Query=_records({"orderStatus": status})), "inquire_refund", REFUND)
-    if kind is None:
-        assert inquiry == Inquiry(found=False)
-        return
-    (fact,) = inquiry.facts
-    assert (fact.kind, fact.provider_reference, fact.provider_transaction_id, fact.source) == (
-        kind,
-        "QKR1",
-        transaction_id,
-        FactSource.INQUIRY,
-    )
+        assert isinstance((await run(FakeIpay(Query=reply), operation, argument))[0], NotAttempted)
 
 
 def _feed(**changes: str) -> bytes:

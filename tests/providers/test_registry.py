@@ -6,15 +6,20 @@ from tests.providers.stub import Reply, Request, account_at, serving
 
 async def test_every_adapter_is_found_by_its_name():
     async with Providers(timeout_seconds=1) as providers:
-        assert {name: adapter.name for name, adapter in providers.items()} == {"scb": "scb", "omise": "omise"}
+        assert {name: adapter.name for name, adapter in providers.items()} == {
+            "scb": "scb",
+            "omise": "omise",
+            "bbl": "bbl",
+        }
         assert providers.bank.name == "bank"
         assert "kbank" not in providers
 
 
-def test_kept_headers_are_those_of_signatures():
+def test_kept_headers_are_those_of_signatures_and_replies():
     assert {
         "scb": frozenset(),
         "omise": frozenset({"omise-signature", "omise-signature-timestamp"}),
+        "bbl": frozenset({"request-ref", "transmit-date-time"}),
     } == CALLBACK_HEADERS
 
 
