@@ -7,6 +7,7 @@ from typing import Final, Self
 from gateway.foundation.metrics import PROVIDER_CALL_SECONDS
 from gateway.providers.bank import Bank
 from gateway.providers.base import Provider
+from gateway.providers.bbl import Bbl
 from gateway.providers.circuits import Circuits
 from gateway.providers.gbprimepay import Gbprimepay
 from gateway.providers.http import ProviderHttp
@@ -16,7 +17,7 @@ from gateway.providers.scb import Scb
 from gateway.providers.truemoney import TrueMoney
 from gateway.providers.twoc2p import TwoC2p
 
-ADAPTERS: Final = (Scb, Kbank, Omise, Gbprimepay, TrueMoney, TwoC2p)
+ADAPTERS: Final = (Scb, Kbank, Bbl, Omise, Gbprimepay, TrueMoney, TwoC2p)
 """Every adapter that takes charges."""
 
 CALLBACK_HEADERS: Final[Mapping[str, frozenset[str]]] = {

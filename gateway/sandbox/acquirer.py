@@ -182,6 +182,7 @@ async def give_back(
     details: Mapping[str, Any] | None = None,
     ends_as: str | None = None,
     ends_after: timedelta | None = None,
+    payment_id: str | None = None,
 ) -> tuple[Row, Row]:
     """Give money back. A void undoes the payment with its fee; a refund leaves the fee.
 
@@ -195,6 +196,7 @@ async def give_back(
         details: what only this provider's module reads.
         ends_as: None: it is done now; `done` or `failed`: what becomes of it later.
         ends_after: when; None: after a while.
+        payment_id: the one payment that a void undoes; None: all of the charge.
 
     Returns:
         the charge and the movement.
@@ -204,10 +206,11 @@ async def give_back(
         row = await world.connection.fetchrow(
             "SELECT -coalesce(sum(fee_minor), 0)::bigint AS fee, -coalesce(sum(fee_vat_minor), 0)::bigint AS vat"
             " FROM sandbox.acquired_movements WHERE world = $1 AND provider = $2 AND charge_id = $3"
-            " AND kind = 'payment'",
+            " AND kind = 'payment' AND (id = $4 OR $4::text IS NULL)",
             world.name,
             charge["provider"],
             charge["id"],
+            payment_id,
         )
         assert row is not None
         fees = (row["fee"], row["vat"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.sandbox import bank, gbprimepay, kbank, omise, scb, truemoney, twoc2p
+from gateway.sandbox import bank, bbl, gbprimepay, kbank, omise, scb, truemoney, twoc2p
 from gateway.sandbox.provider import SandboxProvider
 
 PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
@@ -13,6 +13,7 @@ PROVIDERS: Final[Mapping[str, SandboxProvider]] = {
         bank.PROVIDER,
         omise.PROVIDER,
         kbank.PROVIDER,
+        bbl.PROVIDER,
         gbprimepay.PROVIDER,
         truemoney.PROVIDER,
         twoc2p.PROVIDER,

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciliation.errors import StatementRefused
-from reconciliation.statements import gbprimepay, kbank, mt940, omise, thai_bill_payment, truemoney, twoc2p
+from reconciliation.statements import bbl, gbprimepay, kbank, mt940, omise, thai_bill_payment, truemoney, twoc2p
 from reconciliation.statements.base import StatementFormat
 
 FORMATS: Final[Mapping[str, StatementFormat]] = {
     statement_format.source: statement_format
     for statement_format in (
+        bbl.FORMAT,
         gbprimepay.FORMAT,
         kbank.FORMAT,
         mt940.FORMAT,

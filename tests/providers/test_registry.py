@@ -3,7 +3,7 @@ from prometheus_client import REGISTRY
 from gateway.providers.registry import CALLBACK_HEADERS, Providers
 from tests.providers.stub import Reply, Request, account_at, serving
 
-NAMES = {"scb", "omise", "kbank", "truemoney", "2c2p", "gbprimepay"}
+NAMES = {"scb", "omise", "kbank", "truemoney", "2c2p", "gbprimepay", "bbl"}
 
 
 async def test_every_adapter_is_found_by_its_name():
@@ -16,6 +16,7 @@ async def test_every_adapter_is_found_by_its_name():
 def test_kept_headers_are_those_of_signatures_and_of_what_a_reply_repeats():
     kept = {name: sorted(headers) for name, headers in CALLBACK_HEADERS.items() if headers}
     assert kept == {
+        "bbl": ["request-ref", "transmit-date-time"],
         "omise": ["omise-signature", "omise-signature-timestamp"],
         "truemoney": ["content-signature", "timestamp"],
     }
