@@ -29,6 +29,8 @@ CHARGE_ID_PREFIX: Final = "chrg_"
 ALREADY_SETTLED: Final = "already_settled"
 NOT_SETTLED: Final = "not_settled"
 VOIDED_ALREADY: Final = "already_voided"
+REFUNDED: Final = frozenset(kbank_wire.REFUND_KINDS)
+"""States of a charge that say that there was a refund."""
 USED: Final = {"used_token", "duplicate_reference_order"}
 """Perhaps used by this very attempt, in a call whose answer was lost. All words here are of `CARD_REFUSALS`."""
 CHARGE_NOT_FOUND: Final = "not_found"
@@ -184,15 +186,17 @@ def _refund_facts(charge: Charge, request: RefundRequest, source: FactSource) ->
     """What a charge object says of our refund.
 
     Raises:
-        Misunderstood: a word is not known, or the void was of another amount.
+        Misunderstood: a word is not known, the void was of another amount, or a refund does not say whose it is.
     """
-    facts = tuple(
-        kbank_wire.refund_fact(refund, source)
-        for refund in kbank_wire.refunds_of(charge)
-        if refund.reason == request.provider_key
-    )
-    if facts or charge.transaction_state not in CARD_UNDONE:
+    refunds = kbank_wire.refunds_of(charge)
+    facts = tuple(kbank_wire.refund_fact(refund, source) for refund in refunds if refund.reason == request.provider_key)
+    if facts:
         return facts
+    if any(not refund.reason for refund in refunds) or (not refunds and charge.transaction_state in REFUNDED):
+        # It may be ours: said to be none, it would be sent once more and the payer be paid twice.
+        raise Misunderstood("a refund does not say whose it is")
+    if charge.transaction_state not in CARD_UNDONE:
+        return ()
     if kbank_wire.satang(charge.amount) != request.amount_minor:
         raise Misunderstood("another amount was voided")
     void = Fact(

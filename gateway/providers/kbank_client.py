@@ -215,7 +215,8 @@ def _opened(answer: Answer, ours: Container[str | None]) -> QrReply | NotAttempt
 
 def _not_opened(answer: Answer) -> NotAttempted | Unknown:
     error = _gateway_error(answer)
-    if answer.status in (NOT_LET_IN if error is None else NOT_PASSED):
+    did_not_pass = answer.status in (NOT_LET_IN if error is None else NOT_PASSED)
+    if did_not_pass or (error is not None and error.message == TOKEN_EXPIRED):
         return NotAttempted(reason=f"http_{answer.status}", provider_code=error.code if error else None)
     return Unknown(reason=f"http_{answer.status} without an answer of the product")
 

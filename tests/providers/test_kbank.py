@@ -112,7 +112,7 @@ async def test_expired_token_is_renewed_once_and_the_request_stays_the_same():
         assert stub.paths().count("/v2/oauth/token") == 2
     gateway_says_so = (400, {"code": "openapi_error", "message": "Access Token expired"})
     outcome, stub = await run({f"POST {QR_PATH}/request": gateway_says_so}, "charge", QR)
-    assert isinstance(outcome, Unknown)
+    assert isinstance(outcome, NotAttempted)
     assert len(without_token(stub)) == 2
 
 

@@ -264,6 +264,8 @@ async def test_refund_of_a_card_is_looked_for_before_it_is_sent():
         ((200, {**CHARGE, "transaction_state": "Voided"}), CARD_REFUND, Accepted),
         ((200, {**CHARGE, "transaction_state": "Voided"}), part, Unknown),
         ((200, {**CHARGE, "refund_info": 7}), part, Unknown),
+        ((200, {**CHARGE, "refund_info": [{**REFUND_ITEM, "reason": ""}]}), part, Unknown),
+        ((200, {**CHARGE, "transaction_state": "Refund Sent"}), part, Unknown),
         ((500, b""), part, NotAttempted),
         (kgp_error("not_found", 404), part, NotAttempted),
         ((200, {**CHARGE, "id": "chrg_other", "reference_order": "OTHER"}), part, NotAttempted),
@@ -294,5 +296,6 @@ async def test_refund_of_a_card_is_found_by_our_key():
     assert [(fact.provider_transaction_id, fact.amount_minor) for fact in inquiry.facts] == [("rfnd_test_1", 34_50)]
     for reply in ((200, CHARGE), kgp_error("not_found", 404)):
         assert (await run({look: reply}, "inquire_refund", part))[0] == Inquiry(found=False)
-    for reply in ((500, b""), (200, {**CHARGE, "refund_info": 7}), kgp_error("odd")):
+    nobodys = {**CHARGE, "refund_info": [{**REFUND_ITEM, "reason": ""}]}
+    for reply in ((500, b""), (200, {**CHARGE, "refund_info": 7}), (200, nobodys), kgp_error("odd")):
         assert isinstance((await run({look: reply}, "inquire_refund", part))[0], Unknown)

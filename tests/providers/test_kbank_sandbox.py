@@ -6,19 +6,15 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from gateway.foundation.clock import business_date_of, real_now
+from gateway.foundation.clock import business_date_of
 from gateway.providers.base import (
     Accepted,
-    Callback,
     CallbackRejected,
-    ChargeRequest,
     Declined,
     FactKind,
     Inquiry,
-    Method,
     NotAttempted,
     ProviderAccount,
-    RefundRequest,
     StatementUnavailable,
     Unknown,
 )
@@ -27,12 +23,11 @@ from gateway.providers.kbank import Kbank
 from gateway.providers.kbank_wire import uid_of
 from reconciliation.statements.base import LineKind, LineReference
 from reconciliation.statements.kbank import parse
-from tests.sandbox.conftest import WORLD, Sandbox, Told
+from tests.providers.kbank import KEY, REFUND_KEY
+from tests.providers.kbank_requests import callback_of, card_request, qr_request, refund_request, said
+from tests.sandbox.conftest import WORLD, Sandbox
 from tests.sandbox.kbank import CREDENTIALS, DECLINED_CARDS, SECURED_CARD
 from tests.sandbox.kbank import Kbank as Bank
-
-KEY = "QK2026000001ABCDEFGH"
-REFUND_KEY = "QKR2026000001ABCDEFG"
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ async def bank(sandbox: Sandbox) -> Bank:
 
 @pytest.fixture
 async def kbank():
-    async with ProviderHttp(timeout_seconds=20) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         yield Kbank(http)
 
 
@@ -59,86 +54,37 @@ def account(sandbox: Sandbox) -> ProviderAccount:
     )
 
 
-def _qr(bank: Bank, key: str = KEY, amount_minor: int = 100_50) -> ChargeRequest:
-    return ChargeRequest(
-        attempt_id="att_test_1",
-        provider_key=key,
-        method=Method.PROMPTPAY,
-        amount_minor=amount_minor,
-        currency="THB",
-        created_at=bank.now,
-        expires_at=bank.now + timedelta(minutes=10),
-    )
-
-
-async def _card(bank: Bank, key: str = KEY, **card: str) -> ChargeRequest:
-    return ChargeRequest(
-        attempt_id="att_test_1",
-        provider_key=key,
-        method=Method.CARD,
-        amount_minor=1234_50,
-        currency="THB",
-        created_at=bank.now,
-        card_token=await bank.card_token(**card),
-        description="order 1",
-    )
-
-
-def _refund(bank: Bank, request: ChargeRequest, reference: str, amount_minor: int, key: str = REFUND_KEY):
-    return RefundRequest(
-        refund_id="re_test_1",
-        provider_key=key,
-        provider_reference=reference,
-        amount_minor=amount_minor,
-        currency="THB",
-        created_at=bank.now,
-        charge_key=request.provider_key,
-        method=request.method,
-        captured_minor=request.amount_minor,
-        captured_at=request.created_at,
-    )
-
-
-def _callback(told: Told) -> Callback:
-    return Callback(headers=told.headers, body=told.body, received_at=real_now())
-
-
-def _said(result):
-    assert isinstance(result, Accepted | Declined | Inquiry), result
-    return [(fact.kind, fact.provider_transaction_id, fact.amount_minor) for fact in result.facts]
-
-
 async def test_qr_is_paid_proved_voided_and_stands_in_the_report_to_the_satang(bank, kbank, account):
-    request = _qr(bank)
+    request = qr_request(bank)
     charged = await kbank.charge(account, request)
-    assert _said(charged) == [(FactKind.PENDING, KEY, 100_50)]
+    assert said(charged) == [(FactKind.PENDING, KEY, 100_50)]
     assert charged.provider_references == (KEY, uid_of(KEY))
     assert charged.next_action.type == "display_qr_code"
     assert charged.next_action.expires_at == request.created_at + timedelta(minutes=10)
     for reference in (KEY, uid_of(KEY)):
         waiting = await kbank.inquire(account, reference, request.created_at)
-        assert (_said(waiting), waiting.facts[0].provider_reference) == ([(FactKind.PENDING, KEY, 100_50)], KEY)
+        assert (said(waiting), waiting.facts[0].provider_reference) == ([(FactKind.PENDING, KEY, 100_50)], KEY)
 
     number = await bank.pay(charged.next_action.qr_data)
     (told,) = await bank.sandbox.gateway.wait_for(1)
-    parsed = kbank.parse_callback(account, _callback(told))
+    parsed = kbank.parse_callback(account, callback_of(told))
     assert (parsed.event_id, parsed.inquire, parsed.facts) == (f"{uid_of(KEY)}-{number}", (uid_of(KEY),), ())
     proved = await kbank.inquire(account, parsed.inquire[0], bank.now)
-    assert (_said(proved), proved.facts[0].provider_reference) == ([(FactKind.CAPTURED, number, 100_50)], KEY)
+    assert (said(proved), proved.facts[0].provider_reference) == ([(FactKind.CAPTURED, number, 100_50)], KEY)
     assert business_date_of(proved.facts[0].occurred_at) == business_date_of(bank.now)
     refused = await kbank.cancel(account, uid_of(KEY))
     assert (type(refused), refused.failure_code, refused.provider_code) == (Declined, "not_cancelable", "qr_paid")
 
-    refund = _refund(bank, request, uid_of(KEY), 100_50)
+    refund = refund_request(bank, request, uid_of(KEY), 100_50)
     assert await kbank.inquire_refund(account, refund) == Inquiry(found=False)
     part = await kbank.refund(account, msgspec.structs.replace(refund, amount_minor=50_00))
     assert (type(part), part.failure_code) == (Declined, "partial_refund_not_supported")
     assert await bank.movements() == [("payment", 100_50)]
     void_id = uid_of(REFUND_KEY)
     for _ in range(2):
-        assert _said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, void_id, 100_50)]
-    assert _said(await kbank.inquire_refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, void_id, 100_50)]
-    assert _said(await kbank.inquire(account, KEY, bank.now)) == [(FactKind.CAPTURED, number, 100_50)]
+        assert said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, void_id, 100_50)]
+    assert said(await kbank.inquire_refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, void_id, 100_50)]
+    assert said(await kbank.inquire(account, KEY, bank.now)) == [(FactKind.CAPTURED, number, 100_50)]
     assert await bank.movements() == [("payment", 100_50), ("void", 100_50)]
 
     day = business_date_of(bank.now)
@@ -162,14 +108,14 @@ async def test_qr_is_paid_proved_voided_and_stands_in_the_report_to_the_satang(b
 
 
 async def test_qr_that_is_settled_is_not_voided(bank, kbank, account):
-    request = _qr(bank)
+    request = qr_request(bank)
     await kbank.charge(account, request)
     await bank.pay(KEY)
     await bank.move(timedelta(hours=13))
-    late = await kbank.refund(account, _refund(bank, request, uid_of(KEY), 100_50))
+    late = await kbank.refund(account, refund_request(bank, request, uid_of(KEY), 100_50))
     assert (type(late), late.failure_code, late.provider_code) == (Declined, "refund_window_over", "")
     # Who does not know when the money came asks the bank, and the bank refuses.
-    unaware = msgspec.structs.replace(_refund(bank, request, uid_of(KEY), 100_50), captured_at=None)
+    unaware = msgspec.structs.replace(refund_request(bank, request, uid_of(KEY), 100_50), captured_at=None)
     late = await kbank.refund(account, unaware)
     assert (type(late), late.failure_code, late.provider_code) == (Declined, "refund_window_over", "settlement_error")
     assert await bank.movements() == [("payment", 100_50)]
@@ -188,14 +134,14 @@ async def test_qr_that_is_settled_is_not_voided(bank, kbank, account):
 
 
 async def test_qr_is_canceled_or_expires_and_neither_can_be_paid(bank, kbank, account):
-    await kbank.charge(account, _qr(bank))
-    await kbank.charge(account, _qr(bank, "QK2026000002ABCDEFGH"))
+    await kbank.charge(account, qr_request(bank))
+    await kbank.charge(account, qr_request(bank, "QK2026000002ABCDEFGH"))
     for _ in range(2):
         assert await kbank.cancel(account, KEY) == Accepted(provider_references=(KEY,))
-    assert _said(await kbank.inquire(account, KEY, bank.now)) == [(FactKind.VOIDED, KEY, 100_50)]
+    assert said(await kbank.inquire(account, KEY, bank.now)) == [(FactKind.VOIDED, KEY, 100_50)]
     await bank.move(timedelta(minutes=10))
     other = await kbank.inquire(account, "QK2026000002ABCDEFGH", bank.now)
-    assert _said(other) == [(FactKind.EXPIRED, "QK2026000002ABCDEFGH", 100_50)]
+    assert said(other) == [(FactKind.EXPIRED, "QK2026000002ABCDEFGH", 100_50)]
     expired = await kbank.cancel(account, "QK2026000002ABCDEFGH")
     assert (type(expired), expired.provider_code) == (Declined, "qr_expired")
     unknown = await kbank.cancel(account, "QK2026000009ABCDEFGH")
@@ -208,10 +154,10 @@ async def test_qr_is_canceled_or_expires_and_neither_can_be_paid(bank, kbank, ac
 async def test_qr_whose_answer_is_lost_is_never_payable_twice(bank, account, fault):
     acts = fault in {"timeout_after", "malformed"}
     await bank.fault("charge", fault, seconds=3)
-    request = _qr(bank)
+    request = qr_request(bank)
     async with ProviderHttp(timeout_seconds=2) as http:
         assert isinstance(await Kbank(http).charge(account, request), Unknown)
-    async with ProviderHttp(timeout_seconds=20) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         kbank = Kbank(http)
         again = await kbank.charge(account, request)
         # The text of a QR that was issued is not shown again, so nobody can pay it and nobody says that it is dead.
@@ -224,8 +170,8 @@ async def test_qr_whose_answer_is_lost_is_never_payable_twice(bank, account, fau
 
 
 async def test_faults_of_token_inquiry_cancel_and_void_leave_the_books_as_they_say(bank, account):
-    request = _qr(bank)
-    async with ProviderHttp(timeout_seconds=20) as http:
+    request = qr_request(bank)
+    async with ProviderHttp(timeout_seconds=10) as http:
         kbank = Kbank(http)
         await bank.fault("token", "server_error")
         assert isinstance(await kbank.charge(account, request), NotAttempted)
@@ -243,7 +189,7 @@ async def test_faults_of_token_inquiry_cancel_and_void_leave_the_books_as_they_s
         assert isinstance(await kbank.cancel(account, KEY), Unknown)
         assert [charge["status"] for charge in await bank.charges()] == ["pending"]
         await bank.pay(KEY)
-        refund = _refund(bank, request, uid_of(KEY), 100_50)
+        refund = refund_request(bank, request, uid_of(KEY), 100_50)
         await bank.fault("refund", "decline")
         assert (await kbank.refund(account, refund)).failure_code == "refund_window_over"
         await bank.fault("refund", "server_error")
@@ -253,72 +199,72 @@ async def test_faults_of_token_inquiry_cancel_and_void_leave_the_books_as_they_s
         assert await bank.movements() == [("payment", 100_50)]
         await bank.fault("refund", "malformed")
         assert isinstance(await kbank.refund(account, refund), Unknown)
-        assert _said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, uid_of(REFUND_KEY), 100_50)]
+        assert said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, uid_of(REFUND_KEY), 100_50)]
         assert await bank.movements() == [("payment", 100_50), ("void", 100_50)]
 
 
 async def test_forged_notifications_move_nothing(bank, kbank, account):
-    await kbank.charge(account, _qr(bank))
+    await kbank.charge(account, qr_request(bank))
     await bank.sandbox.control.forge(world=WORLD, provider="kbank", reference=KEY)
     (told,) = await bank.sandbox.gateway.wait_for(1)
-    parsed = kbank.parse_callback(account, _callback(told))
+    parsed = kbank.parse_callback(account, callback_of(told))
     assert parsed.facts == ()
     asked = await kbank.inquire(account, parsed.inquire[0], bank.now)
     assert [fact.kind for fact in asked.facts] == [FactKind.PENDING]
 
-    await kbank.charge(account, await _card(bank, "QKCARD", number=SECURED_CARD))
+    await kbank.charge(account, await card_request(bank, "QKCARD", number=SECURED_CARD))
     await bank.sandbox.control.forge(world=WORLD, provider="kbank", reference="QKCARD")
     told = (await bank.sandbox.gateway.wait_for(2))[1]
     with pytest.raises(CallbackRejected) as rejected:
-        kbank.parse_callback(account, _callback(told))
+        kbank.parse_callback(account, callback_of(told))
     assert rejected.value.code == "signature_invalid"
     assert await bank.movements() == []
 
 
 async def test_card_is_charged_voided_on_its_day_and_found_by_every_name(bank, kbank, account):
-    request = await _card(bank)
+    request = await card_request(bank)
     charged = await kbank.charge(account, request)
     key, charge_id = charged.provider_references
-    assert (key, _said(charged)) == (KEY, [(FactKind.CAPTURED, charge_id, 1234_50)])
+    assert (key, said(charged)) == (KEY, [(FactKind.CAPTURED, charge_id, 1234_50)])
     # The same attempt once more, as after a lost answer: the order is taken, and it was us.
-    assert _said(await kbank.charge(account, request)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
+    assert said(await kbank.charge(account, request)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
     (told,) = await bank.sandbox.gateway.wait_for(1)
-    assert kbank.parse_callback(account, _callback(told)).inquire == (charge_id,)
+    assert kbank.parse_callback(account, callback_of(told)).inquire == (charge_id,)
     for reference in (KEY, charge_id):
         found = await kbank.inquire(account, reference, bank.now)
-        assert (_said(found), found.facts[0].provider_reference) == ([(FactKind.CAPTURED, charge_id, 1234_50)], KEY)
+        assert (said(found), found.facts[0].provider_reference) == ([(FactKind.CAPTURED, charge_id, 1234_50)], KEY)
     refused = await kbank.cancel(account, charge_id)
     assert (type(refused), refused.failure_code) == (Declined, "not_cancelable")
 
-    part = await kbank.refund(account, _refund(bank, request, charge_id, 34_50))
+    part = await kbank.refund(account, refund_request(bank, request, charge_id, 34_50))
     assert (type(part), part.provider_code) == (NotAttempted, "not_settled")
     assert await bank.movements() == [("payment", 1234_50)]
-    refund = _refund(bank, request, charge_id, 1234_50)
+    refund = refund_request(bank, request, charge_id, 1234_50)
     for _ in range(2):
-        assert _said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, f"{charge_id}-void", 1234_50)]
-    assert _said(await kbank.inquire_refund(account, refund)) == [
+        assert said(await kbank.refund(account, refund)) == [(FactKind.REFUND_SUCCEEDED, f"{charge_id}-void", 1234_50)]
+    assert said(await kbank.inquire_refund(account, refund)) == [
         (FactKind.REFUND_SUCCEEDED, f"{charge_id}-void", 1234_50)
     ]
-    assert _said(await kbank.inquire(account, charge_id, bank.now)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
+    assert said(await kbank.inquire(account, charge_id, bank.now)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
     assert await bank.movements() == [("payment", 1234_50), ("void", 1234_50)]
 
 
 async def test_card_is_refunded_in_parts_once_settled_and_the_report_says_so(bank, kbank, account):
-    request = await _card(bank)
+    request = await card_request(bank)
     charged = await kbank.charge(account, request)
     charge_id = charged.provider_references[1]
     await bank.move(timedelta(days=1))
-    first = await kbank.refund(account, _refund(bank, request, charge_id, 34_50))
+    first = await kbank.refund(account, refund_request(bank, request, charge_id, 34_50))
     assert [(fact.kind, fact.provider_reference, fact.amount_minor) for fact in first.facts] == [
         (FactKind.REFUND_SUCCEEDED, REFUND_KEY, 34_50)
     ]
-    again = await kbank.refund(account, _refund(bank, request, charge_id, 34_50))
-    assert _said(again) == _said(first)
+    again = await kbank.refund(account, refund_request(bank, request, charge_id, 34_50))
+    assert said(again) == said(first)
     # Who believes it is still the day of the payment is told otherwise, and the other road is taken.
-    unaware = msgspec.structs.replace(_refund(bank, request, charge_id, 1234_50), captured_at=bank.now)
+    unaware = msgspec.structs.replace(refund_request(bank, request, charge_id, 1234_50), captured_at=bank.now)
     too_much = await kbank.refund(account, msgspec.structs.replace(unaware, provider_key="QKR2"))
     assert (type(too_much), too_much.provider_code) == (Declined, "amount_exceeds_charge")
-    rest = await kbank.refund(account, _refund(bank, request, charge_id, 1200_00, "QKR3"))
+    rest = await kbank.refund(account, refund_request(bank, request, charge_id, 1200_00, "QKR3"))
     assert isinstance(rest, Accepted)
     found = await kbank.inquire(account, charge_id, bank.now)
     assert [(fact.kind, fact.provider_reference, fact.amount_minor) for fact in found.facts] == [
@@ -344,19 +290,19 @@ async def test_card_is_refunded_in_parts_once_settled_and_the_report_says_so(ban
 
 
 async def test_card_holder_passes_3_d_secure_or_does_not(bank, kbank, account):
-    charged = await kbank.charge(account, await _card(bank, number=SECURED_CARD))
+    charged = await kbank.charge(account, await card_request(bank, number=SECURED_CARD))
     charge_id = charged.provider_references[1]
-    assert _said(charged) == [(FactKind.PENDING, charge_id, 1234_50)]
+    assert said(charged) == [(FactKind.PENDING, charge_id, 1234_50)]
     assert charged.next_action.type == "redirect"
     assert charged.next_action.redirect_url.endswith(charge_id)
     again = await kbank.inquire(account, KEY, bank.now)
     assert again.next_action == charged.next_action
     assert await bank.pay(KEY) == charge_id
     (told,) = await bank.sandbox.gateway.wait_for(1)
-    assert kbank.parse_callback(account, _callback(told)).inquire == (charge_id,)
-    assert _said(await kbank.inquire(account, charge_id, bank.now)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
+    assert kbank.parse_callback(account, callback_of(told)).inquire == (charge_id,)
+    assert said(await kbank.inquire(account, charge_id, bank.now)) == [(FactKind.CAPTURED, charge_id, 1234_50)]
 
-    other = await kbank.charge(account, await _card(bank, "QKOTHER", number=SECURED_CARD))
+    other = await kbank.charge(account, await card_request(bank, "QKOTHER", number=SECURED_CARD))
     await bank.move(timedelta(minutes=15))
     (fact,) = (await kbank.inquire(account, other.provider_references[1], bank.now)).facts
     assert (fact.kind, fact.failure_code) == (FactKind.DECLINED, "authentication_failed")
@@ -366,15 +312,15 @@ async def test_card_holder_passes_3_d_secure_or_does_not(bank, kbank, account):
 async def test_declined_card_keeps_the_banks_word(bank, kbank, account):
     ours_of = {"insufficient_fund": "insufficient_funds", "stolen_or_lost_card": "lost_or_stolen_card"}
     for word, ours in ours_of.items():
-        declined = await kbank.charge(account, await _card(bank, f"QK{len(word)}", number=DECLINED_CARDS[word]))
+        declined = await kbank.charge(account, await card_request(bank, f"QK{len(word)}", number=DECLINED_CARDS[word]))
         assert (type(declined), declined.failure_code) == (Declined, ours)
         assert [fact.kind for fact in declined.facts] == [FactKind.DECLINED]
     await bank.fault("charge", "decline", code="failed_processing")
-    declined = await kbank.charge(account, await _card(bank))
+    declined = await kbank.charge(account, await card_request(bank))
     assert (declined.failure_code, declined.provider_code) == ("processing_error", "failed_processing")
-    gone = msgspec.structs.replace(await _card(bank, "QKGONE"), card_token="tokn_kgp_none")
+    gone = msgspec.structs.replace(await card_request(bank, "QKGONE"), card_token="tokn_kgp_none")
     assert (await kbank.charge(account, gone)).failure_code == "card_token_not_found"
-    used = msgspec.structs.replace(await _card(bank, "QKUSED"))
+    used = msgspec.structs.replace(await card_request(bank, "QKUSED"))
     await kbank.charge(account, used)
     assert (await kbank.charge(account, msgspec.structs.replace(used, provider_key="QKUSED2"))).failure_code == (
         "card_token_used"
@@ -385,15 +331,15 @@ async def test_declined_card_keeps_the_banks_word(bank, kbank, account):
 @pytest.mark.parametrize("fault", ["timeout_before", "timeout_after", "server_error", "malformed"])
 async def test_card_whose_answer_is_lost_is_charged_once(bank, account, fault):
     await bank.fault("charge", fault, seconds=3)
-    request = await _card(bank)
+    request = await card_request(bank)
     async with ProviderHttp(timeout_seconds=2) as http:
         assert isinstance(await Kbank(http).charge(account, request), Unknown)
-    async with ProviderHttp(timeout_seconds=20) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         kbank = Kbank(http)
         again = await kbank.charge(account, request)
         assert [fact.kind for fact in again.facts] == [FactKind.CAPTURED]
         assert await bank.movements() == [("payment", 1234_50)]
-        refund = _refund(bank, request, again.provider_references[1], 1234_50)
+        refund = refund_request(bank, request, again.provider_references[1], 1234_50)
         await bank.fault("refund", fault, seconds=0)
         first = await kbank.refund(account, refund)
         assert isinstance(first, Accepted if fault.startswith("timeout_after") else Unknown)
@@ -403,16 +349,16 @@ async def test_card_whose_answer_is_lost_is_charged_once(bank, account, fault):
 
 
 async def test_refused_refund_of_a_card_moves_nothing(bank, kbank, account):
-    request = await _card(bank)
+    request = await card_request(bank)
     charge_id = (await kbank.charge(account, request)).provider_references[1]
     await bank.fault("refund", "decline")
-    refused = await kbank.refund(account, _refund(bank, request, charge_id, 1234_50))
+    refused = await kbank.refund(account, refund_request(bank, request, charge_id, 1234_50))
     assert (type(refused), refused.failure_code) == (Declined, "refund_refused")
-    waiting = await _card(bank, "QKWAITS", number=SECURED_CARD)
+    waiting = await card_request(bank, "QKWAITS", number=SECURED_CARD)
     waiting_id = (await kbank.charge(account, waiting)).provider_references[1]
-    refused = await kbank.refund(account, _refund(bank, waiting, waiting_id, 1234_50))
+    refused = await kbank.refund(account, refund_request(bank, waiting, waiting_id, 1234_50))
     assert (type(refused), refused.provider_code) == (Declined, "not_voidable")
-    nobody = await kbank.refund(account, _refund(bank, request, "chrg_test_none", 1234_50))
+    nobody = await kbank.refund(account, refund_request(bank, request, "chrg_test_none", 1234_50))
     assert nobody == NotAttempted(reason="KGP knows no such charge")
     assert await bank.movements() == [("payment", 1234_50)]
     assert Decimal((await bank.kgp("GET", f"/card/v2/charge/{charge_id}")).json()["amount"]) == Decimal("1234.5")
