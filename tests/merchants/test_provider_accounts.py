@@ -63,8 +63,9 @@ async def test_the_sandbox_is_told_when_it_answers_and_not_twice(opened, vault):
 
     addresses = {"sandbox_url": SANDBOX_URL, "public_url": PUBLIC_URL}
     sandbox = MemorySandbox()
-    assert await register_pending(opened, vault, sandbox, **addresses) == 2
-    assert [provider for _, provider, _, _ in sandbox.told] == ["omise", "bank"]
+    others = [provider for provider in provider_accounts.TEST_PROVIDERS if provider != "scb"]
+    assert await register_pending(opened, vault, sandbox, **addresses) == len(others)
+    assert sorted(provider for _, provider, _, _ in sandbox.told) == sorted(others)
     assert await register_pending(opened, vault, sandbox, **addresses) == 0
 
 
