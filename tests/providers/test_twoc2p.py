@@ -58,7 +58,7 @@ async def run(replies: dict[str, Reply], operation: str, *arguments):
     async def handler(request: Request) -> Reply:
         return replies.get(request.path.rpartition("/")[2], (404, b""))
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=5) as http:
         return await getattr(TwoC2p(http), operation)(account_at(stub.url), *arguments), stub
 
 
@@ -389,7 +389,7 @@ async def test_statement_is_asked_for_by_a_signed_token():
 
 
 async def test_nobody_there_is_not_attempted():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=5) as http:
         adapter, account = TwoC2p(http), account_at("http://127.0.0.1:1")
         assert isinstance(await adapter.charge(account, CHARGE), NotAttempted)
         assert isinstance(await adapter.inquire(account, INVOICE, NOON), Unknown)
