@@ -1,7 +1,7 @@
 """2C2P's notifications, and the seals under everything: published vectors, forgeries, words that nobody knows."""
 
 import base64
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
@@ -12,9 +12,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from msgspec.structs import replace
 
 from gateway.providers import twoc2p_jose as jose
-from gateway.providers.base import Callback, CallbackRejected, CallbackReply, FactKind, FactSource, ParsedCallback
+from gateway.providers.base import (
+    Callback,
+    CallbackRejected,
+    CallbackReply,
+    FactKind,
+    FactSource,
+    Method,
+    ParsedCallback,
+)
 from gateway.providers.http import ProviderHttp
 from gateway.providers.twoc2p import SANDBOX_PUBLIC_KEY, TwoC2p
+from gateway.providers.twoc2p_client import MAINTENANCE_HOSTS
 from gateway.providers.twoc2p_maintenance import Keys
 from gateway.sandbox import twoc2p_jose as sandbox_jose
 from gateway.sandbox import twoc2p_keys
@@ -247,3 +256,20 @@ def test_no_credential_is_in_the_account_s_words():
     account = replace(account_at("http://127.0.0.1:1"))
     assert KEY not in repr(account)
     assert "PRIVATE" not in repr(account)
+
+
+def test_capabilities_are_those_of_the_document():
+    table = {item.method: item for item in TwoC2p.capabilities}
+    assert {method: item.rank for method, item in table.items()} == {
+        Method.PROMPTPAY: 25,
+        Method.CARD: 15,
+        Method.TRUEMONEY: 20,
+        Method.SHOPEEPAY: 20,
+        Method.RABBIT_LINEPAY: 20,
+    }
+    assert {item.refunds for item in table.values()} == {"partial"}
+    assert not any(item.capture_later for item in table.values())
+    assert table[Method.TRUEMONEY].void_until is not None
+    assert table[Method.TRUEMONEY].void_until.isoformat() == "23:59:00"
+    assert MAINTENANCE_HOSTS["https://pgw.2c2p.com"] == "https://t.2c2p.com"
+    assert timedelta(seconds=table[Method.CARD].expiry_seconds or 0) == timedelta(minutes=20)

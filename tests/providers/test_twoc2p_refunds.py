@@ -62,7 +62,7 @@ class FakeMaintenance:
 
 async def run(replies: dict[str, Reply], request: RefundRequest, operation: str = "refund") -> tuple[Any, Any]:
     fake = FakeMaintenance(replies)
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=5) as http:
         return await getattr(TwoC2p(http), operation)(account_at(f"{stub.url}/2c2p"), request), fake
 
 
@@ -315,7 +315,7 @@ async def test_payment_is_asked_about_where_the_request_does_not_say_it_all():
 
 
 async def test_wrong_keys_are_not_attempted():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=5) as http:
         account = account_at("http://127.0.0.1:1/2c2p")
         for name in ("merchant_private_key", "provider_public_key"):
             other = replace(account, credentials={**account.credentials, name: "no key"})
