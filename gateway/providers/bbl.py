@@ -12,6 +12,7 @@ QR product carry no signature and prove nothing; datafeeds of iPay are signed, a
 import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -87,12 +88,11 @@ class Bbl:
 
     @staticmethod
     def invented_credentials() -> dict[str, str]:
-        """Fresh credentials for a test account."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+        """Fresh credentials for a test account; only the key is shared by those of one process."""
         return {
             "consumer_key": invented(LOWER, 32),
             "consumer_secret": invented(LOWER, 16),
-            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            "private_key": _invented_key(),
             "biller_id": "099" + invented(DIGITS, 12),
             "merchant_name": "QUICKKUB",
             "merchant_id": invented(DIGITS, 8),
@@ -202,6 +202,13 @@ class Bbl:
         if method is Method.CARD:
             return self._ipay if _has_ipay(account) else NotAttempted(reason=NO_CARDS)
         return self._qr if _has_qr(account) else NotAttempted(reason=NO_QR)
+
+
+@cache
+def _invented_key() -> str:
+    """One key for all test accounts of the process: a new one takes a fifth of a second, while everybody waits."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _notified(account: ProviderAccount, body: bytes) -> ParsedCallback:
