@@ -56,8 +56,7 @@ REDIRECT_EXPIRY_SECONDS: Final = 15 * 60
 AMOUNT_MINOR_MIN: Final = 1_00
 AMOUNT_MINOR_MAX: Final = 500_000_00
 """ASSUMED, both: no limits are published; the contract decides."""
-CARD_RANK: Final = 30
-WALLET_RANK: Final = 30
+RANK: Final = 30
 MOBILE_BANKING_RANK: Final = 20
 
 CHARGE_REFUSALS: Final = {**gbprimepay_wire.FAILURE_CODES, gbprimepay_wire.INVALID_DATA: "invalid_request"}
@@ -94,15 +93,13 @@ class Gbprimepay:
 
     name = gbprimepay_wire.NAME
     capabilities: Sequence[Capabilities] = (
-        _capabilities(
-            Method.CARD, refunds=gbprimepay_refunds.rule_of(Method.CARD), rank=CARD_RANK, expiry_seconds=None
-        ),
-        _capabilities(Method.PROMPTPAY, refunds=RefundRule.NONE, rank=CARD_RANK, expiry_seconds=QR_EXPIRY_SECONDS),
+        _capabilities(Method.CARD, refunds=gbprimepay_refunds.rule_of(Method.CARD), rank=RANK, expiry_seconds=None),
+        _capabilities(Method.PROMPTPAY, refunds=RefundRule.NONE, rank=RANK, expiry_seconds=QR_EXPIRY_SECONDS),
         *(
             _capabilities(
                 method,
                 refunds=gbprimepay_refunds.rule_of(method),
-                rank=MOBILE_BANKING_RANK if method is Method.MOBILE_BANKING else WALLET_RANK,
+                rank=MOBILE_BANKING_RANK if method is Method.MOBILE_BANKING else RANK,
                 expiry_seconds=REDIRECT_EXPIRY_SECONDS,
             )
             for method in gbprimepay_requests.REDIRECT_PATHS

@@ -129,7 +129,8 @@ async def _payment(
 
 def _paths(request: RefundRequest, method: Method | None, paid_minor: int) -> tuple[str, ...]:
     """The calls that may do it, the likelier one first."""
-    is_refundable = method in REFUNDABLE and REFUND_BY_API
+    # A method that neither the request nor GBPrimePay's letter tells (ShopeePay has none) is GBPrimePay's to refuse.
+    is_refundable = REFUND_BY_API and (method is None or method in REFUNDABLE)
     is_voidable = method in VOIDABLE and VOID_BY_API and request.amount_minor == paid_minor
     paths = (*((VOID,) if is_voidable else ()), *((REFUND,) if is_refundable else ()))
     return paths if _is_same_day(request.captured_at, request.created_at) else tuple(reversed(paths))

@@ -21,6 +21,7 @@ from tests.providers.gbprimepay_life import (
     KEY,
     account_of,
     begin,
+    callback_of,
     card_token,
     charges_of,
     facts_of,
@@ -30,6 +31,8 @@ from tests.providers.gbprimepay_life import (
 )
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.gbprimepay import GBP
+
+SECONDS = {"timeout_before": 1.2, "timeout_after": 1.2, "slow": 0.1}
 
 
 @pytest.fixture
@@ -53,13 +56,14 @@ async def hasty():
         ("server_error", Unknown, Unknown, 0),
         ("malformed", Unknown, Unknown, 1),
         ("decline", Declined, Declined, 1),
+        ("slow", Accepted, Accepted, 1),
     ],
 )
 async def test_charge_under_a_fault_and_again_under_the_same_key(
     sandbox: Sandbox, adapter: Gbprimepay, hasty: Gbprimepay, *, fault: str, card: type, qr: type, kept: int
 ):
     account = account_of(sandbox)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
+    detail = {"seconds": SECONDS[fault]} if fault in SECONDS else {}
     await sandbox.control.add_fault(**GBP, operation="charge", fault=fault, **detail)
     request = request_of(Method.CARD, card_token=await card_token(sandbox))
     outcome = await hasty.charge(account, request)
@@ -99,6 +103,7 @@ async def test_charge_under_a_fault_and_again_under_the_same_key(
         ("server_error", Unknown, 0),
         ("malformed", Unknown, 1),
         ("decline", Declined, 0),
+        ("slow", Accepted, 1),
     ],
 )
 async def test_refund_under_a_fault_and_again_under_the_same_key(
@@ -107,7 +112,7 @@ async def test_refund_under_a_fault_and_again_under_the_same_key(
     account, request = account_of(sandbox), request_of(Method.RABBIT_LINEPAY)
     await begin(adapter, sandbox, request)
     await sandbox.control.pay(**GBP, reference=KEY)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
+    detail = {"seconds": SECONDS[fault]} if fault in SECONDS else {}
     await sandbox.control.add_fault(**GBP, operation="refund", fault=fault, **detail)
     refund = refund_of(request)
     assert type(await hasty.refund(account, refund)) is outcome
@@ -148,7 +153,7 @@ async def test_inquiry_and_statement_under_a_fault_are_unknown_and_change_nothin
     await begin(adapter, sandbox, request)
     await sandbox.control.pay(**GBP, reference=KEY)
     before = await charges_of(sandbox)
-    detail = {"seconds": 1.2} if fault.startswith("timeout") else {}
+    detail = {"seconds": SECONDS[fault]} if fault in SECONDS else {}
     await sandbox.control.add_fault(**GBP, operation="inquiry", fault=fault, times=3, **detail)
     assert isinstance(await hasty.inquire(account, KEY, request.created_at), Unknown)
     # Nothing was asked of the payment yet: the refund may be tried again.
@@ -188,3 +193,27 @@ async def test_wrong_keys_are_not_attempted(sandbox: Sandbox, adapter: Gbprimepa
     assert isinstance(outcome, Declined)
     assert (outcome.failure_code, outcome.provider_code) == ("invalid_request", "02")
     assert await charges_of(sandbox) == []
+
+
+async def test_payers_and_callbacks_that_go_wrong_are_told_apart_by_the_inquiry(sandbox: Sandbox, adapter: Gbprimepay):
+    account, told = account_of(sandbox), 0
+    cases = [
+        ("pay", "pay_twice", Method.PROMPTPAY, [1234_50, 1234_50], 2),
+        ("pay", "pay_wrong_amount", Method.PROMPTPAY, [1233_50], 1),
+        ("callback", "callback_forged", Method.SHOPEEPAY, [1234_50], 2),
+        ("callback", "callback_duplicate", Method.TRUEMONEY, [1234_50], 2),
+        ("callback", "callback_lost", Method.MOBILE_BANKING, [1234_50], 0),
+    ]
+    for number, (operation, fault, method, amounts, callbacks) in enumerate(cases):
+        request = request_of(method, key=f"QK2026000000000000{number:02d}")
+        await begin(adapter, sandbox, request)
+        await sandbox.control.add_fault(**GBP, operation=operation, fault=fault)
+        await sandbox.control.pay(**GBP, reference=request.provider_key)
+        told += callbacks
+        heard = (await sandbox.gateway.wait_for(told))[told - callbacks :]
+        parsed = [adapter.parse_callback(account, callback_of(each)) for each in heard]
+        assert {each.inquire for each in parsed} <= {(request.provider_key,)}
+        assert len({each.event_id for each in parsed}) == (1 if fault == "callback_duplicate" else callbacks)
+        facts = await facts_of(adapter, sandbox, request.provider_key)
+        assert [(fact.kind, fact.amount_minor) for fact in facts] == [(FactKind.CAPTURED, each) for each in amounts]
+        assert len({fact.provider_transaction_id for fact in facts}) == len(amounts)

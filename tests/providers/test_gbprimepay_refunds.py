@@ -60,8 +60,14 @@ async def test_void_on_the_day_and_refund_afterwards():
     # A part is never voided, and a wallet that knows no void is refunded at once.
     part = replace(REFUND, amount_minor=100_00)
     partly = {STATUS: found_txn(TXN), "/v1/refund": (200, {**BACK, "amount": 100})}
-    for request in (part, replace(part, method=Method.TRUEMONEY)):
-        outcome, stub = await run(partly, "refund", request)
+    shopee = {**partly, STATUS: found_txn({**TXN, "paymentType": "?"})}
+    for replies, request in (
+        (partly, part),
+        (partly, replace(part, method=Method.TRUEMONEY)),
+        # A letter that nobody knows, of a method that the request does not say: theirs to refuse.
+        (shopee, replace(part, method=None)),
+    ):
+        outcome, stub = await run(replies, "refund", request)
         assert isinstance(outcome, Accepted)
         assert stub.paths() == [STATUS, "/v1/refund"]
 
@@ -139,7 +145,6 @@ async def test_refund_under_a_taken_reference_is_asked_about():
         (found_txn({**TXN, "referenceNo": "OTHER"}), REFUND, NotAttempted),
         ((500, b""), REFUND, NotAttempted),
         (found_txn({**TXN, "paymentType": "Q"}), replace(REFUND, method=None), Declined),
-        (found_txn({**TXN, "paymentType": "?"}), replace(REFUND, method=None), Declined),
         (found_txn(TXN), replace(REFUND, method=Method.PROMPTPAY), Declined),
     ],
 )
