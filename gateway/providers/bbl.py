@@ -12,12 +12,9 @@ QR product carry no signature and prove nothing; datafeeds of iPay are signed, a
 import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime
-from functools import cache
 from typing import Final
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.providers import bbl_ipay_wire, bbl_wire
 from gateway.providers.base import (
@@ -45,7 +42,7 @@ from gateway.providers.bbl_client import BblClient
 from gateway.providers.bbl_ipay import PAGE_SECONDS, BblIpay
 from gateway.providers.bbl_qr import EXPIRY_SECONDS, VOID_UNTIL, BblQr
 from gateway.providers.http import ProviderHttp
-from gateway.providers.invented import DIGITS, LOWER, UPPER, invented
+from gateway.providers.invented import DIGITS, LOWER, UPPER, invented, invented_rsa_key
 
 AMOUNT_MINOR_MAX: Final = 700_000_00
 """ASSUMED: the contract with the bank decides; Xendit publishes 700,000 baht for the same rail."""
@@ -92,7 +89,7 @@ class Bbl:
         return {
             "consumer_key": invented(LOWER, 32),
             "consumer_secret": invented(LOWER, 16),
-            "private_key": _invented_key(),
+            "private_key": invented_rsa_key(),
             "biller_id": "099" + invented(DIGITS, 12),
             "merchant_name": "QUICKKUB",
             "merchant_id": invented(DIGITS, 8),
@@ -202,13 +199,6 @@ class Bbl:
         if method is Method.CARD:
             return self._ipay if _has_ipay(account) else NotAttempted(reason=NO_CARDS)
         return self._qr if _has_qr(account) else NotAttempted(reason=NO_QR)
-
-
-@cache
-def _invented_key() -> str:
-    """One key for all test accounts of the process: a new one takes a fifth of a second, while everybody waits."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def _notified(account: ProviderAccount, body: bytes) -> ParsedCallback:

@@ -40,7 +40,7 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.http import ProviderHttp
-from gateway.providers.invented import DIGITS, LOWER, invented
+from gateway.providers.invented import DIGITS, LOWER, invented, invented_rsa_key
 from gateway.providers.truemoney_client import CHECKOUT_SECONDS, PAYMENTS, TrueMoneyClient, is_payment_id, life_of
 from gateway.providers.truemoney_signature import (
     SANDBOX_PUBLIC_KEY,
@@ -49,7 +49,6 @@ from gateway.providers.truemoney_signature import (
     KeyUnreadable,
     NotProved,
     check,
-    invented_private_key,
     open_keys,
     signed_headers,
 )
@@ -89,18 +88,19 @@ class TrueMoney:
             rank=10,
             refund_days_max=REFUND_DAYS_MAX,
             return_url=True,
+            token_optional=True,
         ),
     )
     callback_headers: Sequence[str] = (SIGNATURE_HEADER, TIMESTAMP_HEADER)
 
     @staticmethod
     def invented_credentials() -> dict[str, str]:
-        """Fresh credentials for a test account, with a key of its own."""
+        """Fresh credentials for a test account, ; the key is shared by those of one process."""
         return {
             "api_key": invented(LOWER, 32),
             "merchant_id": "0099" + invented(DIGITS, 17),
             "shop_id": "0099" + invented(DIGITS, 17),
-            "private_key": invented_private_key(),
+            "private_key": invented_rsa_key(),
             "provider_public_key": SANDBOX_PUBLIC_KEY,
         }
 

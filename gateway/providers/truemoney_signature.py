@@ -12,12 +12,9 @@ from typing import Final
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
     load_pem_private_key,
     load_pem_public_key,
 )
@@ -65,12 +62,6 @@ class Keys(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """No key reaches a log."""
         return "Keys(…)"
-
-
-def invented_private_key() -> str:
-    """A new key for the merchant of a test account, in PEM."""
-    key = generate_private_key(PUBLIC_EXPONENT, KEY_BITS)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 def open_keys(credentials: Mapping[str, str]) -> Keys:

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from datetime import date, datetime, time
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 from gateway.providers import twoc2p_callbacks as callbacks
 from gateway.providers import twoc2p_charges as charges
 from gateway.providers import twoc2p_wire as wire
@@ -39,7 +36,7 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.http import ProviderHttp
-from gateway.providers.invented import DIGITS, UPPER, invented
+from gateway.providers.invented import DIGITS, UPPER, invented, invented_rsa_key
 from gateway.providers.twoc2p_client import TwoC2pClient
 from gateway.providers.twoc2p_refunds import TwoC2pRefunds, Voidable
 from gateway.providers.twoc2p_wire import Done, IssuedToken, Misunderstood, Plain, Transaction
@@ -106,11 +103,10 @@ class TwoC2p:
     @staticmethod
     def invented_credentials() -> dict[str, str]:
         """Fresh credentials for a test account."""
-        key = rsa.generate_private_key(PUBLIC_EXPONENT, KEY_BITS)
         return {
             "merchant_id": "QK" + invented(DIGITS, 13),
             "secret_key": invented(UPPER, 64),
-            "merchant_private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+            "merchant_private_key": invented_rsa_key(),
             "provider_public_key": SANDBOX_PUBLIC_KEY,
         }
 

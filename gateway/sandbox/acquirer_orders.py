@@ -42,9 +42,10 @@ async def pay_ordered(
         fingerprint=f"pay {charge['reference']}",
     )
     amount_minor = body.amount_minor or charge["amount_minor"]
-    if fault is not None and fault.kind is FaultKind.PAY_WRONG_AMOUNT:
+    # A fault bends what the rail lets a payer do; elsewhere it is used up and bends nothing.
+    if fault is not None and fault.kind is FaultKind.PAY_WRONG_AMOUNT and rail.other_amount:
         amount_minor = fault.paid_minor or _wrong(amount_minor)
-    count = body.transaction_count + (fault is not None and fault.kind is FaultKind.PAY_TWICE)
+    count = body.transaction_count + (fault is not None and fault.kind is FaultKind.PAY_TWICE and rail.again)
     if amount_minor != charge["amount_minor"] and not rail.other_amount:
         refuse_control(409, "not_payable", "this rail takes the amount of the charge only")
     paid = []
