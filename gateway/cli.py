@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "merchants": "gateway.commands.merchants:merchants",
     "operators": "gateway.commands.operators:operators",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
+    "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",
     "export": "gateway.commands.reports:export",

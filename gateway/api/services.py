@@ -11,6 +11,7 @@ from gateway.api.rate_limits import RateLimiter
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
+from gateway.payments.disputes import Disputes
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.refunds import Refunds
@@ -62,6 +63,11 @@ class Services(Protocol):
     @property
     def refunds(self) -> Refunds:
         """Refunds."""
+        ...
+
+    @property
+    def disputes(self) -> Disputes:
+        """Disputes."""
         ...
 
     @property

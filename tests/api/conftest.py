@@ -85,6 +85,7 @@ async def services(database, valkey_url):
         providers=house.providers,
         intents=house.intents,
         refunds=house.refunds,
+        disputes=house.disputes,
         idempotency=idempotency,
         ledger=house.ledger,
         house=house,
