@@ -16,6 +16,9 @@ from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
+from gateway.payments.dispute_acts import DisputeActs
+from gateway.payments.dispute_upkeep import DisputeUpkeep
+from gateway.payments.disputes import Disputes
 from gateway.payments.facts import FactApplier
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
@@ -56,6 +59,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     intents: Intents
     bulk_intents: BulkIntents
     refunds: Refunds
+    disputes: Disputes
+    dispute_acts: DisputeActs
+    dispute_upkeep: DisputeUpkeep
     idempotency: IdempotencyStore
     janitor: Janitor
     inbox: InboxProcessor
@@ -155,6 +161,9 @@ def _build(
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
+    dispute_upkeep = DisputeUpkeep(
+        database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
+    )
     inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
     inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
     stack.push_async_callback(inbox.close)
@@ -174,6 +183,9 @@ def _build(
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
         refunds=refunds,
+        disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
+        dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
+        dispute_upkeep=dispute_upkeep,
         idempotency=idempotency,
         janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),
         inbox=inbox,

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "operators": "gateway.commands.operators:operators",
     "providers": "gateway.commands.providers:providers",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
+    "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",
     "export": "gateway.commands.reports:export",

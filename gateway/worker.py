@@ -92,6 +92,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
     return (
         Loop("inbox", services.inbox.run_once, settings.inbox_poll_seconds),
         Loop("janitor", services.janitor.run_once, settings.janitor_poll_seconds),
+        Loop("disputes", services.dispute_upkeep.run_once, settings.janitor_poll_seconds),
         Loop("deliveries", services.deliverer.run_once, settings.delivery_poll_seconds),
         Loop("payouts", _unhurried(services.payout_sweeper.run_once), settings.payout_sweep_seconds),
         Loop("jobs", lambda: run_job(services), JOB_POLL_SECONDS),

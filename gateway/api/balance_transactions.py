@@ -40,12 +40,15 @@ _TYPES: Final[dict[EntryKind, str]] = {
     EntryKind.PAYER_MONEY_ACCEPTED: "payment",
     EntryKind.REFUND_RESERVED: "refund",
     EntryKind.REFUND_FAILED: "refund_failure",
+    EntryKind.DISPUTE_FUNDS_WITHDRAWN: "dispute",
+    EntryKind.DISPUTE_FUNDS_REINSTATED: "dispute_reversal",
+    EntryKind.DISPUTE_FEE_CHARGED: "dispute_fee",
     EntryKind.PAYOUT_REQUESTED: "payout",
     EntryKind.PAYOUT_REJECTED: "payout_failure",
     EntryKind.PAYOUT_RETURNED: "payout_return",
     EntryKind.OPERATOR_ENTRY: "adjustment",
 }
-_SOURCES: Final = ("refund", "payout", "payment_intent")
+_SOURCES: Final = ("refund", "dispute", "payout", "payment_intent")
 
 
 class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +57,7 @@ class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         amount: before fees, signed; fee: what we took from it, VAT included; net: amount − fee, the change itself.
         available_on: business date on which it becomes payable, or on which it did.
-        source: id of the payment, refund or payout that caused it.
+        source: id of the payment, refund, dispute or payout that caused it.
     """
 
     object: Literal["balance_transaction"] = "balance_transaction"

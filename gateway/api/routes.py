@@ -10,6 +10,7 @@ from gateway.api.authentication import SECURITY_SCHEMES, limit_address, provide_
 from gateway.api.balance import BALANCE
 from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
 from gateway.api.callbacks import CALLBACKS
+from gateway.api.disputes import DISPUTES
 from gateway.api.events import EVENTS
 from gateway.api.health import HEALTH
 from gateway.api.ledger_entries import LEDGER_ENTRIES
@@ -36,6 +37,7 @@ _WITH_KEY: Final = Router(
         PAYMENT_INTENTS,
         PAYMENT_METHODS,
         REFUNDS,
+        DISPUTES,
         BALANCE,
         BALANCE_TRANSACTIONS,
         EVENTS,

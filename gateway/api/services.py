@@ -12,6 +12,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
 from gateway.payments.bulk import BulkIntents
+from gateway.payments.disputes import Disputes
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.refunds import Refunds
@@ -68,6 +69,11 @@ class Services(Protocol):
     @property
     def refunds(self) -> Refunds:
         """Refunds."""
+        ...
+
+    @property
+    def disputes(self) -> Disputes:
+        """Disputes."""
         ...
 
     @property

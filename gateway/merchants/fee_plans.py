@@ -17,6 +17,7 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rate_ppm: share of the amount, parts per million, before VAT; fixed_minor: added to each payment.
         settlement_days: n of T+n, in business days.
+        dispute_fee_minor: what a dispute costs in which the provider takes the money, before VAT; never given back.
         version: which of the merchant's plans for this method it is, from 1; 0 until stored.
     """
 
@@ -24,14 +25,15 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     rate_ppm: int
     fixed_minor: int = 0
     settlement_days: int = 1
+    dispute_fee_minor: int = 0
     version: int = 0
 
 
 DEFAULT_PLANS: Final = (
-    FeePlan(method=Method.CARD, rate_ppm=36_500),
+    FeePlan(method=Method.CARD, rate_ppm=36_500, dispute_fee_minor=500_00),
     FeePlan(method=Method.PROMPTPAY, rate_ppm=16_500),
 )
-"""The list price: card 3.65 %, PromptPay 1.65 %, available the next business day."""
+"""The list price: card 3.65 % and 500 baht a dispute, PromptPay 1.65 %, available the next business day."""
 
 
 async def set_plan(connection: AsyncConnection, account_id: str, plan: FeePlan) -> FeePlan:
@@ -53,7 +55,7 @@ async def plan_for(connection: AsyncConnection, account_id: str, method: Method)
     """The plan in force, or None where the merchant may not take this method."""
     c = fee_plans.c
     statement = (
-        select(c.method, c.rate_ppm, c.fixed_minor, c.settlement_days, c.version)
+        select(c.method, c.rate_ppm, c.fixed_minor, c.settlement_days, c.dispute_fee_minor, c.version)
         .where(c.account_id == account_id, c.method == method)
         .order_by(c.version.desc())
         .limit(1)

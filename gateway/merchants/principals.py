@@ -15,6 +15,8 @@ class Scope(StrEnum):
     PAYMENTS_WRITE = "payments:write"
     REFUNDS_READ = "refunds:read"
     REFUNDS_WRITE = "refunds:write"
+    DISPUTES_READ = "disputes:read"
+    DISPUTES_WRITE = "disputes:write"
     BALANCE_READ = "balance:read"
     EVENTS_READ = "events:read"
     WEBHOOKS_READ = "webhooks:read"

@@ -123,6 +123,7 @@ fee_plans = Table(
     Column("rate_ppm", Integer, nullable=False),
     Column("fixed_minor", BigInteger, nullable=False),
     Column("settlement_days", Integer, nullable=False),
+    Column("dispute_fee_minor", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 

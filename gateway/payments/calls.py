@@ -1,4 +1,4 @@
-"""Calls to providers on behalf of attempts and refunds, outside any transaction, and what their answers mean.
+"""Calls to providers on behalf of attempts, refunds and disputes, outside any transaction, and what their answers mean.
 
 Every answer goes to the applier as one finding, under the subject that asked. An adapter that breaks is an unknown
 outcome, because the request may have left.
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gateway.foundation.logs import get_logger
 from gateway.payments.deciding import Finding
+from gateway.payments.dispute_records import DisputeRow
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow, Subject
 from gateway.payments.requests import provider_key_of
 from gateway.payments.states import AttemptStatus, RefundStatus
@@ -33,6 +34,7 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.circuits import CircuitKey, Circuits
+from gateway.providers.disputes import DisputeAnswer, HandlesDisputes
 
 Answer = TypeVar("Answer")
 CHARGE: Final = "charge"
@@ -138,9 +140,36 @@ class Calls:
         )
         return Unknown(reason=answer.reason) if isinstance(answer, NotAttempted) else answer
 
+    def takes_answers(self, provider: str) -> bool:
+        """Whether the provider takes answers to disputes over its API; else a person sends them."""
+        return isinstance(self.providers.get(provider), HandlesDisputes)
+
+    async def answer_dispute(self, dispute: DisputeRow, answer: DisputeAnswer) -> Outcome:
+        """Hand in the merchant's evidence; a provider without an API was not reached."""
+        return await self._ask(
+            dispute, "answer_dispute", lambda provider, account: _handler(provider).answer_dispute(account, answer)
+        )
+
+    async def accept_dispute(self, dispute: DisputeRow) -> Outcome:
+        """Tell the provider that the merchant gives in."""
+        return await self._ask(
+            dispute,
+            "accept_dispute",
+            lambda provider, account: _handler(provider).accept_dispute(account, dispute.provider_dispute_id),
+        )
+
+    async def inquire_dispute(self, dispute: DisputeRow) -> Inquiry | Unknown:
+        """Ask how a dispute stands."""
+        answer = await self._ask(
+            dispute,
+            "inquire_dispute",
+            lambda provider, account: _handler(provider).inquire_dispute(account, dispute.provider_dispute_id),
+        )
+        return Unknown(reason=answer.reason) if isinstance(answer, NotAttempted) else answer
+
     async def _ask(
         self,
-        row: AttemptRow | RefundRow,
+        row: AttemptRow | RefundRow | DisputeRow,
         operation: str,
         call: Callable[[Provider, ProviderAccount], Awaitable[Answer]],
     ) -> Answer | NotAttempted | Unknown:
@@ -153,6 +182,11 @@ class Calls:
             # Adapters promise not to raise. One that does may have sent its request first, so nobody knows.
             _log.exception("provider adapter broke", extra={"provider": row.provider, "operation": operation})
             return Unknown(reason=type(error).__name__)
+
+
+def _handler(provider: Provider) -> HandlesDisputes:
+    assert isinstance(provider, HandlesDisputes), "only who takes answers is asked"
+    return provider
 
 
 def subject_of(row: AttemptRow | RefundRow) -> Subject:

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
+from gateway.payments.dispute_case import Act, DisputeCase, DisputeChanges
 from gateway.payments.entries import (
     available_on,
     capture_key,
@@ -22,6 +23,7 @@ from gateway.payments.entries import (
 from gateway.payments.errors import FactContradicts
 from gateway.payments.folding import (
     CHARGE_FACTS,
+    DISPUTE_FACTS,
     AttemptTerms,
     Booking,
     Folded,
@@ -58,6 +60,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         references: further names under which the provider may speak of the subject.
         provider_reference: the provider's own id of the charge, for later calls.
         goes_on: whoever asked is not done with the subject and keeps its lease.
+        act: the operator who states it, of a dispute.
     """
 
     provider: str
@@ -70,6 +73,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     failure_code: str | None = None
     provider_code: str | None = None
     goes_on: bool = False
+    act: Act | None = None
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +88,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     intents: list[IntentRow]
     attempts: list[AttemptRow]
     refunds: list[RefundRow]
+    disputes: DisputeChanges
     facts: list[FactRow]
     entries: list[JournalEntry]
     events: list[NewEvent]
@@ -113,8 +118,11 @@ class Case:
         attempts: Sequence[AttemptRow],
         refunds: Sequence[RefundRow],
         facts: Sequence[FactRow],
+        disputes: DisputeCase | None = None,
     ) -> None:
         self._before = intent
+        self._disputes = disputes or DisputeCase()
+        self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
         self._attempts_before = {attempt.attempt_id: attempt for attempt in attempts}
         self._refunds_before = {refund.refund_id: refund for refund in refunds}
         self._attempts = dict(self._attempts_before)
@@ -129,6 +137,8 @@ class Case:
             FactContradicts: a fact does not fit what it speaks of.
         """
         fresh = [row for fact in finding.facts if (row := self._checked(fact, subject, now)) is not None]
+        if finding.act is not None:
+            self._disputes.act(finding.act, fresh)
         fresh = list({_key(row): row for row in fresh}.values())
         self._facts |= {_key(row): row for row in fresh}
         self._new += fresh
@@ -149,7 +159,7 @@ class Case:
         ]
         self._attempts = {attempt.attempt_id: attempt for attempt in settled_attempts}
         self._refunds = {refund_id: self._settled_refund(refund) for refund_id, refund in self._refunds.items()}
-        intent = self._settled_intent(folded)
+        intent = self._settled_intent(folded, now)
         changed_attempts = [row for row in settled_attempts if row != self._attempts_before[row.attempt_id]]
         changed_refunds = [row for row in self._refunds.values() if row != self._refunds_before[row.refund_id]]
         return Changes(
@@ -157,10 +167,14 @@ class Case:
             intents=[intent] if intent != self._before else [],
             attempts=changed_attempts,
             refunds=changed_refunds,
+            disputes=self._dispute_changes,
             facts=self._new,
-            entries=[entry for fact in self._new for entry in self._entries(fact, intent, now)],
+            entries=[
+                *(entry for fact in self._new for entry in self._entries(fact, intent, now)),
+                *self._dispute_changes.entries,
+            ],
             events=list(self._events(intent, now)),
-            moves=list(self._moves(intent, changed_attempts, changed_refunds)),
+            moves=[*self._moves(intent, changed_attempts, changed_refunds), *self._dispute_changes.moves],
             ended_attempts=[
                 row.attempt_id for row in settled_attempts if row.due_at is not None and row.status not in OPEN_ATTEMPTS
             ],
@@ -185,6 +199,9 @@ class Case:
                     f"{known.currency} and is now of {fact.amount_minor} {fact.currency}"
                 )
             return None
+        if fact.kind in DISPUTE_FACTS:
+            is_captured = any(other.kind is FactKind.CAPTURED for other in self._facts.values())
+            return self._disputes.add(fact, self._before, subject.attempt_id or "", is_captured=is_captured, now=now)
         if (fact.kind in CHARGE_FACTS) != (subject.attempt_id is not None):
             raise FactContradicts(f"{fact.kind} cannot be said of {subject.attempt_id or subject.refund_id}")
         if subject.refund_id is not None:
@@ -265,7 +282,7 @@ class Case:
         status = fold_refund(refund.outcome, (fact.kind for fact in facts))
         return _with_version(msgspec.structs.replace(refund, status=status), self._refunds_before[refund.refund_id])
 
-    def _settled_intent(self, folded: Folded) -> IntentRow:
+    def _settled_intent(self, folded: Folded, now: datetime) -> IntentRow:
         intent = self._before
         paying = next((fact for fact in self._new if fact.captured_minor), None)
         if paying is not None:
@@ -274,6 +291,8 @@ class Case:
                 capture_key=capture_key(paying),
                 available_on=available_on(paying, self._attempts[paying.attempt_id or ""]),
             )
+        if any(fact.dispute_id is not None for fact in self._new):
+            self._dispute_changes = self._disputes.settle(intent, now)
         refunded, pending = intent.refunded_minor, intent.refund_pending_minor
         for refund in self._refunds.values():
             done_before, open_before = refund_amounts(self._refunds_before[refund.refund_id])
@@ -287,6 +306,7 @@ class Case:
             held_minor=folded.held_minor,
             refunded_minor=refunded,
             refund_pending_minor=pending,
+            disputed_minor=self._dispute_changes.disputed_minor,
         )
         # The merchant also sees the latest attempt and next action through the intent, so its changes count.
         seen_before = intent_view(self._before, self._attempts_before[self._latest(self._before).attempt_id])
@@ -316,6 +336,8 @@ class Case:
         types += [f"payment_intent.{qualifier}" for qualifier in sorted(intent.qualifiers - self._before.qualifiers)]
         if intent.refunded_minor > self._before.refunded_minor:
             types.append("charge.refunded")
+        if intent.disputed_minor > self._before.disputed_minor:
+            types.append("charge.disputed")
         view = encoded(intent_view(intent, self._latest(intent)))
         for kind in types:
             yield event_of(intent, kind, view, now)
@@ -323,6 +345,8 @@ class Case:
             before = self._refunds_before[refund.refund_id].status
             if refund.status is not before and refund.status in {RefundStatus.SUCCEEDED, RefundStatus.FAILED}:
                 yield event_of(intent, f"refund.{refund.status}", encoded(refund_view(refund)), now)
+        for kind, view in self._dispute_changes.events:
+            yield event_of(intent, kind, view, now)
 
     def _moves(self, intent: IntentRow, attempts: Sequence[AttemptRow], refunds: Sequence[RefundRow]) -> Iterable[Move]:
         because = {

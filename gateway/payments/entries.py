@@ -39,7 +39,7 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
     """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer."""
     effective_on = business_date_of(fact.occurred_at)
     references = _references(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
-    metadata = _metadata(attempt=attempt.attempt_id, fact=fact.fact_id)
+    metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
     if fact.captured_minor:
         yield payment_captured(
             key=capture_key(fact),
@@ -83,7 +83,7 @@ def reserve_entry(refund: RefundRow) -> JournalEntry:
         currency=refund.currency,
         pending_until=refund.reserve_pending_until,
         effective_on=refund.reserve_effective_on,
-        metadata=_metadata(refund=refund.refund_id, intent=refund.intent_id),
+        metadata=metadata_of(refund=refund.refund_id, intent=refund.intent_id),
         caller=refund.account_id,
     )
 
@@ -102,7 +102,7 @@ def entry_of_refund_success(fact: FactRow, refund: RefundRow) -> JournalEntry:
             ExternalReference(REFUND_SCHEME, refund.refund_id),
             ExternalReference(INTENT_SCHEME, refund.intent_id),
         ),
-        metadata=_metadata(refund=refund.refund_id, fact=fact.fact_id),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
         caller=CALLER,
     )
 
@@ -117,7 +117,7 @@ def entry_of_refund_failure(fact: FactRow, refund: RefundRow, intent: IntentRow,
         currency=refund.currency,
         pending_until=pending_until(intent, today),
         effective_on=business_date_of(fact.occurred_at),
-        metadata=_metadata(refund=refund.refund_id, fact=fact.fact_id),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
         caller=CALLER,
     )
 
@@ -133,5 +133,6 @@ def _references(fact: FactRow, *others: ExternalReference) -> tuple[ExternalRefe
     return (*(ExternalReference(fact.provider, name) for name in names), *others)
 
 
-def _metadata(**fields: str) -> bytes:
+def metadata_of(**fields: str) -> bytes:
+    """What an entry says of its cause: ids of ours, nothing of anybody's person."""
     return msgspec.json.encode(fields, order="sorted")

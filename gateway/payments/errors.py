@@ -95,6 +95,13 @@ class UnknownReference(FactError):
     retryable = True
 
 
+class PaymentNotCaptured(FactError):
+    """A dispute of a payment that nobody told us was made; the news of it may still be on its way."""
+
+    code = "payment_not_captured"
+    retryable = True
+
+
 class FactContradicts(FactError):
     """The fact does not fit what it speaks of: other amount, other kind of object. A person must look."""
 

@@ -29,13 +29,18 @@ from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database, driver
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
+from gateway.merchants.fee_plans import plan_for
+from gateway.merchants.operators import record_act
 from gateway.payments import schedule
 from gateway.payments.deciding import Case, Changes, Finding
+from gateway.payments.dispute_case import DisputeCase
+from gateway.payments.dispute_records import disputes_of
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
-from gateway.payments.folding import CHARGE_FACTS
+from gateway.payments.folding import CHARGE_FACTS, DISPUTE_FACTS
 from gateway.payments.records import (
     AttemptRow,
     FactRow,
+    IntentRow,
     RefundRow,
     Subject,
     add_moves,
@@ -48,7 +53,7 @@ from gateway.payments.records import (
     replace_rows,
     subjects_of,
 )
-from gateway.payments.tables import attempts, fact_quarantine, facts, intents, refunds
+from gateway.payments.tables import attempts, disputes, fact_quarantine, facts, intents, refunds
 from gateway.providers.base import Fact
 from gateway.webhooks.events import NewEvent
 from ledger.coalescing import Coalescer
@@ -181,7 +186,8 @@ class FactApplier:
     async def _apply_all(self, book_id: int, findings: Sequence[Finding]) -> list[Applied | FactError]:
         async with self._database.transaction() as connection:
             subjects = await _subjects(connection, book_id, findings)
-            cases = await _locked_cases(connection, book_id, [subject for subject in subjects if subject is not None])
+            known = [subject for subject in subjects if subject is not None]
+            cases = await _locked_cases(connection, book_id, known, disputed=_disputed(findings, subjects))
             now = (await self._clock_of(connection, book_id)).now()
             results = [_add(cases, finding, subject, now) for finding, subject in zip(findings, subjects, strict=True)]
             changes = [case.settle(now) for _, case in sorted(cases.items())]
@@ -199,6 +205,10 @@ class FactApplier:
         await replace_rows(connection, intents, [row for change in changes for row in change.intents])
         await replace_rows(connection, attempts, [row for change in changes for row in change.attempts])
         await replace_rows(connection, refunds, [row for change in changes for row in change.refunds])
+        await add_rows(connection, disputes, [row for change in changes for row in change.disputes.new])
+        await replace_rows(connection, disputes, [row for change in changes for row in change.disputes.changed])
+        for act, dispute_id in [done for change in changes for done in change.disputes.acts]:
+            await record_act(connection, actor=act.actor, act=act.act, subject=dispute_id, reason=act.reason)
         await add_moves(connection, book_id, [move for change in changes for move in change.moves], now)
         events = [event for change in changes for event in change.events]
         if events:
@@ -265,8 +275,22 @@ async def _subjects(connection: AsyncConnection, book_id: int, findings: Sequenc
     ]
 
 
-async def _locked_cases(connection: AsyncConnection, book_id: int, subjects: Sequence[Subject]) -> dict[str, Case]:
-    """The intents of the subjects, locked, with all that belongs to them; read after the lock, not before."""
+def _disputed(findings: Sequence[Finding], subjects: Sequence[Subject | None]) -> set[str]:
+    """The intents of whose disputes there is news."""
+    return {
+        subject.intent_id
+        for finding, subject in zip(findings, subjects, strict=True)
+        if subject is not None and any(fact.kind in DISPUTE_FACTS for fact in finding.facts)
+    }
+
+
+async def _locked_cases(
+    connection: AsyncConnection, book_id: int, subjects: Sequence[Subject], *, disputed: set[str]
+) -> dict[str, Case]:
+    """The intents of the subjects, locked, with all that belongs to them; read after the lock, not before.
+
+    Disputes are read of those in `disputed` only: payments are many and disputes few.
+    """
     wanted = {subject.intent_id for subject in subjects}
     if not wanted:
         return {}
@@ -276,10 +300,31 @@ async def _locked_cases(connection: AsyncConnection, book_id: int, subjects: Seq
     refund_ids = {subject.refund_id for subject in subjects if subject.refund_id is not None}
     all_refunds = await refunds_by_id(connection, book_id, refund_ids) if refund_ids else []
     its_attempts, its_refunds, its_facts = _by_intent(all_attempts), _by_intent(all_refunds), _by_intent(all_facts)
+    its_disputes = {
+        row.intent_id: await _disputes_of(connection, row, its_facts[row.intent_id])
+        for row in rows
+        if row.intent_id in disputed
+    }
     return {
-        row.intent_id: Case(row, its_attempts[row.intent_id], its_refunds[row.intent_id], its_facts[row.intent_id])
+        row.intent_id: Case(
+            row,
+            its_attempts[row.intent_id],
+            its_refunds[row.intent_id],
+            its_facts[row.intent_id],
+            its_disputes.get(row.intent_id),
+        )
         for row in rows
     }
+
+
+async def _disputes_of(connection: AsyncConnection, intent: IntentRow, known: Sequence[FactRow]) -> DisputeCase:
+    """The disputes of a locked intent, and what the merchant's plan in force asks for one."""
+    plan = None if intent.method is None else await plan_for(connection, intent.account_id, intent.method)
+    return DisputeCase(
+        await disputes_of(connection, intent.book_id, [intent.intent_id]),
+        known,
+        fee_minor=0 if plan is None else plan.dispute_fee_minor,
+    )
 
 
 def _by_intent(rows: Iterable[Owned]) -> dict[str, list[Owned]]:
@@ -329,7 +374,7 @@ async def _note_calls(
 
 
 def _is_about(fact: Fact, subject: Subject) -> bool:
-    return (fact.kind in CHARGE_FACTS) == (subject.attempt_id is not None)
+    return fact.kind not in DISPUTE_FACTS and (fact.kind in CHARGE_FACTS) == (subject.attempt_id is not None)
 
 
 def _is_passing(error: DBAPIError) -> bool:

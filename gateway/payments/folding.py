@@ -44,7 +44,18 @@ _STATUS_WHILE_UNPAID: Final[Mapping[AttemptStatus, IntentStatus]] = {
 _ENDS_WITHOUT_MONEY: Final = frozenset({AttemptStatus.DECLINED, AttemptStatus.EXPIRED, AttemptStatus.VOIDED})
 
 CHARGE_FACTS: Final = frozenset({*_STATUS_OF_FACT, FactKind.CAPTURED})
-"""What can be said of an attempt; everything else is about a refund."""
+"""What can be said of an attempt."""
+
+DISPUTE_FACTS: Final = frozenset(
+    {
+        FactKind.DISPUTE_OPENED,
+        FactKind.DISPUTE_UNDER_REVIEW,
+        FactKind.DISPUTE_FUNDS_WITHDRAWN,
+        FactKind.DISPUTE_WON,
+        FactKind.DISPUTE_LOST,
+    }
+)
+"""What can be said of a dispute; what is neither here nor in `CHARGE_FACTS` is about a refund."""
 
 
 class Booking(msgspec.Struct, frozen=True):

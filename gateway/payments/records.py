@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
 from gateway.payments.tables import attempts, facts, intents, provider_references, refunds
 from gateway.providers.base import FactKind, FactSource, Method, NextAction
+from gateway.providers.dispute_terms import DisputeStage
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -31,6 +32,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         capture_key: ledger key of the capture entry, on which refunds draw; None until captured.
         available_on: business date on which the captured money becomes available.
         latest_attempt_id: None until it is confirmed.
+        disputed_minor: what payers' banks question of it and was not decided for the merchant.
         capture_later: the attempt only authorises; capture_requested_minor: what the merchant then asked to take.
     """
 
@@ -60,10 +62,19 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None
     created_at: datetime
     expires_at: datetime | None
+    disputed_minor: int = 0
 
     @property
     def refundable_minor(self) -> int:
-        """What may still be refunded: the figure that a page shows; the ledger's cap decides."""
+        """What may still be refunded: the figure that a page shows; the ledger's cap decides.
+
+        Of a payment that is disputed in part or after a refund, what is neither refunded nor questioned.
+        """
+        return max(0, self.unrefunded_minor - self.disputed_minor)
+
+    @property
+    def unrefunded_minor(self) -> int:
+        """What was captured and not refunded, disputed or not."""
         return self.captured_minor - self.refunded_minor - self.refund_pending_minor
 
 
@@ -125,6 +136,8 @@ class FactRow(msgspec.Struct, frozen=True, kw_only=True):
     source: FactSource
     occurred_at: datetime
     recorded_at: datetime
+    dispute_id: str | None = None
+    dispute_stage: DisputeStage | None = None
 
 
 class RefundRow(msgspec.Struct, frozen=True, kw_only=True):

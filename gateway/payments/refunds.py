@@ -89,8 +89,8 @@ class Refunds:
         Raises:
             InvalidRequest: metadata beyond its limits.
             NotFound: no payment of this account has that id.
-            Refused: `payment_not_refundable`, `refund_not_supported`, or the ledger's refusal (`exceeds_original`,
-                `below_floor`): the refund, if one was made, is `failed` and nothing moved.
+            Refused: `payment_not_refundable`, `payment_disputed`, `refund_not_supported`, or the ledger's refusal
+                (`exceeds_original`, `below_floor`): the refund, if one was made, is `failed` and nothing moved.
             LedgerBusy, OutcomeUnknown: the reserve may not be posted yet; the refund goes on by itself.
         """
         refund = None if refund_id is None else await self._find(principal, refund_id)
@@ -181,9 +181,9 @@ class Refunds:
         async with self._database.transaction() as connection:
             c = intents.c
             mine = (c.book_id == principal.book_id, c.account_id == principal.account_id)
-            found = await rows_of(
-                connection, select(intents).where(*mine, c.intent_id == request.payment_intent), IntentRow
-            )
+            # Locked, so that a refund asked for after a dispute is known cannot have read the payment before it.
+            wanted = select(intents).where(*mine, c.intent_id == request.payment_intent).with_for_update()
+            found = await rows_of(connection, wanted, IntentRow)
             if not found:
                 raise NotFound(f"no payment intent {request.payment_intent}")
             intent = found[0]
@@ -212,6 +212,11 @@ class Refunds:
             raise Refused("payment_not_refundable", f"the payment is {intent.status}", param="payment_intent")
         receipt, paid = payment
         amount_minor = intent.refundable_minor if request.amount is None else request.amount
+        asked_minor = amount_minor if request.amount or amount_minor else intent.unrefunded_minor
+        if intent.disputed_minor and intent.refundable_minor < asked_minor <= intent.unrefunded_minor:
+            raise Refused(
+                "payment_disputed", f"{intent.disputed_minor} of the payment is disputed", param="payment_intent"
+            )
         if not 0 < amount_minor <= intent.refundable_minor:
             raise Refused(Refusal.EXCEEDS_ORIGINAL.code, f"{intent.refundable_minor} is left to refund", param="amount")
         now = principal.clock.now()

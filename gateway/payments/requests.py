@@ -1,6 +1,7 @@
 """What merchants may ask for, as it comes over the wire, and the rules that its fields share."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -16,6 +17,9 @@ METADATA_KEY_LENGTH_MAX: Final = 40
 METADATA_VALUE_LENGTH_MAX: Final = 500
 _WEB_ADDRESS: Final = r"^https?://[!-~]+$(?!\n)"
 """Visible ASCII to the very end: a bare `$` lets a last newline through."""
+EVIDENCE_FIELDS_MAX: Final = 20
+EVIDENCE_TEXT_LENGTH_MAX: Final = 5_000
+_FIELD_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PROVIDER_KEY_LENGTH: Final = 20
 _BASE_36: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -101,6 +105,40 @@ class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     amount: Amount | None = None
     reason: ShortText = ""
     metadata: dict[str, str] = {}
+
+
+class SubmitEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Answer a dispute.
+
+    Attributes:
+        text: what you have to say, by the name of the field, such as `product_description`.
+        files: references to documents, by their name; the documents themselves stay with you.
+    """
+
+    text: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+
+def check_evidence(evidence: SubmitEvidence) -> None:
+    """Refuse evidence beyond its limits: 1 to 20 fields in all, their names and lengths.
+
+    Raises:
+        InvalidRequest: `parameter_missing` or `parameter_invalid`.
+    """
+    count = len(evidence.text) + len(evidence.files)
+    if not count:
+        raise InvalidRequest("parameter_missing", "evidence has at least one field", param="text")
+    if count > EVIDENCE_FIELDS_MAX:
+        raise InvalidRequest("parameter_invalid", f"at most {EVIDENCE_FIELDS_MAX} fields", param="text")
+    for param, fields, length_max in (
+        ("text", evidence.text, EVIDENCE_TEXT_LENGTH_MAX),
+        ("files", evidence.files, METADATA_VALUE_LENGTH_MAX),
+    ):
+        for name, value in fields.items():
+            if not _FIELD_NAME.fullmatch(name):
+                raise InvalidRequest("parameter_invalid", "names are 1 to 40 of a–z, 0–9 and _", param=param)
+            if not 1 <= len(value) <= length_max:
+                raise InvalidRequest("parameter_invalid", f"values have 1 to {length_max} characters", param=param)
 
 
 def check_metadata(metadata: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The states of intents, attempts and refunds, and which moves between them are legal.
+"""The states of intents, attempts, refunds and disputes, and which moves between them are legal.
 
 The same moves stand in `gateway.legal_moves`; the writer joins every move against that table and a test compares
 the two, so neither can drift.
@@ -64,6 +64,33 @@ class RefundStatus(StrEnum):
     CONFLICTED = "conflicted"
 
 
+class DisputeStatus(StrEnum):
+    """Where a dispute stands.
+
+    Attributes:
+        WARNING: a question before any claim; NEEDS_RESPONSE: a claim that waits for evidence.
+        ACCEPTED: the merchant gave in; EXPIRED: nobody answered in time.
+        CONFLICTED: the provider said both won and lost; a person must look.
+    """
+
+    WARNING = "warning"
+    NEEDS_RESPONSE = "needs_response"
+    UNDER_REVIEW = "under_review"
+    WON = "won"
+    LOST = "lost"
+    ACCEPTED = "accepted"
+    EXPIRED = "expired"
+    CONFLICTED = "conflicted"
+
+
+ANSWERABLE_DISPUTES: Final = frozenset({DisputeStatus.WARNING, DisputeStatus.NEEDS_RESPONSE})
+"""Disputes that wait for the merchant: evidence may be sent, or the claim accepted."""
+
+ENDED_DISPUTES: Final = frozenset(
+    {DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.ACCEPTED, DisputeStatus.EXPIRED, DisputeStatus.CONFLICTED}
+)
+"""Disputes in which nothing is to be done, until a later stage opens them again."""
+
 OPEN_ATTEMPTS: Final = frozenset(
     {AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN, AttemptStatus.PENDING, AttemptStatus.AUTHORIZED}
 )
@@ -77,7 +104,7 @@ RESERVED_REFUNDS: Final = frozenset(
 ENDED_REFUNDS: Final = frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CONFLICTED})
 """Refunds that nobody needs to ask about again."""
 
-_I, _R = IntentStatus, RefundStatus
+_I, _R, _D = IntentStatus, RefundStatus, DisputeStatus
 
 _ANY_END: Final = frozenset({_I.REQUIRES_PAYMENT_METHOD, _I.SUCCEEDED, _I.CANCELED, _I.EXPIRED, _I.CONFLICTED})
 
@@ -115,11 +142,32 @@ REFUND_MOVES: Final[dict[RefundStatus, frozenset[RefundStatus]]] = {
 """Every status a refund may go to."""
 
 
+_REOPENED: Final = frozenset({_D.NEEDS_RESPONSE, _D.UNDER_REVIEW})
+
+DISPUTE_MOVES: Final[dict[DisputeStatus, frozenset[DisputeStatus]]] = {
+    _D.WARNING: _REOPENED | ENDED_DISPUTES,
+    _D.NEEDS_RESPONSE: frozenset({_D.UNDER_REVIEW}) | ENDED_DISPUTES,
+    _D.UNDER_REVIEW: frozenset({_D.NEEDS_RESPONSE, _D.WON, _D.LOST, _D.CONFLICTED}),
+    # Out of an end leads the next stage, whichever of its facts comes first, and the provider's decision.
+    _D.WON: _REOPENED | {_D.LOST, _D.CONFLICTED},
+    _D.LOST: _REOPENED | {_D.WON, _D.CONFLICTED},
+    _D.ACCEPTED: _REOPENED | {_D.WON, _D.LOST, _D.CONFLICTED},
+    _D.EXPIRED: _REOPENED | {_D.WON, _D.LOST, _D.CONFLICTED},
+    _D.CONFLICTED: frozenset(),
+}
+"""Every status a dispute may go to."""
+
+
 def legal_moves() -> frozenset[tuple[str, str, str]]:
     """All legal moves as (object, from, to): the content of `gateway.legal_moves`."""
     return frozenset(
         (subject, before.value, after.value)
-        for subject, moves in (("intent", INTENT_MOVES), ("attempt", ATTEMPT_MOVES), ("refund", REFUND_MOVES))
+        for subject, moves in (
+            ("intent", INTENT_MOVES),
+            ("attempt", ATTEMPT_MOVES),
+            ("refund", REFUND_MOVES),
+            ("dispute", DISPUTE_MOVES),
+        )
         for before, afters in moves.items()
         for after in afters
     )

@@ -51,6 +51,7 @@ intents = Table(
     Column("cancel_requested_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True)),
+    Column("disputed_minor", BigInteger, nullable=False),
 )
 
 attempts = Table(
@@ -104,6 +105,8 @@ facts = Table(
     Column("source", Text, nullable=False),
     Column("occurred_at", DateTime(timezone=True), nullable=False),
     Column("recorded_at", DateTime(timezone=True), nullable=False),
+    Column("dispute_id", Text),
+    Column("dispute_stage", Text),
 )
 
 refunds = Table(
@@ -138,6 +141,51 @@ refunds = Table(
     Column("asks", Integer, nullable=False),
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
+)
+
+disputes = Table(
+    "disputes",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("dispute_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("attempt_id", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("provider_dispute_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("reason_code", Text, nullable=False),
+    Column("provider_reason", Text),
+    Column("evidence_due_at", DateTime(timezone=True)),
+    Column("evidence_submitted_at", DateTime(timezone=True)),
+    Column("reminded_at", DateTime(timezone=True)),
+    Column("held_minor", BigInteger, nullable=False),
+    Column("withdrawn_minor", BigInteger, nullable=False),
+    Column("owed_answer", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("closed_at", DateTime(timezone=True)),
+    Column("asks", Integer, nullable=False),
+    Column("due_at", DateTime(timezone=True)),
+    Column("leased_until", DateTime(timezone=True)),
+)
+
+dispute_evidence = Table(
+    "dispute_evidence",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("evidence_id", Text, primary_key=True),
+    Column("dispute_id", Text, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("sealed_evidence", LargeBinary, nullable=False),
+    Column("fields", Integer, nullable=False),
+    Column("submitted_by", Text, nullable=False),
+    Column("submitted_at", DateTime(timezone=True), nullable=False),
 )
 
 provider_references = Table(

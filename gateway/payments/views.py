@@ -1,13 +1,15 @@
-"""Payments and refunds as merchants see them: in answers and in events, from the same function."""
+"""Payments, refunds and disputes as merchants see them: in answers and in events, from the same function."""
 
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
 
+from gateway.payments.dispute_records import DisputeRow
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow
-from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
+from gateway.payments.states import AttemptStatus, DisputeStatus, IntentStatus, Qualifier, RefundStatus
 from gateway.providers.base import Method, NextAction
+from gateway.providers.dispute_terms import DisputeStage
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         amount_received: all money that came; `amount_captured`: the part that is the merchant's, `amount_held`:
             the part held for the payer (too little, too much, paid twice or late).
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
+        amount_disputed: what payers' banks question or decided against you; it cannot be refunded.
         amount_capturable: what a capture may still take of an authorised payment.
         latest_attempt: None until the payment is confirmed.
         version: grows with every change; order events of one payment by it.
@@ -61,6 +64,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     amount_held: int
     amount_refunded: int
     amount_refundable: int
+    amount_disputed: int
     next_action: NextAction | None
     last_error: LastError | None
     merchant_reference: str | None
@@ -96,6 +100,36 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class Dispute(msgspec.Struct, frozen=True, kw_only=True):
+    """A payer's bank questions a payment.
+
+    Attributes:
+        stage: how far it has gone; a later stage opens it anew. status: `warning` and `needs_response` wait for you.
+        amount_withdrawn: what the provider took of your money and did not give back; until then it is held.
+        reason_code: why, in our words; provider_reason: in the provider's.
+        evidence_due_at: until when you may answer.
+        version: grows with every change; order events of one dispute by it.
+    """
+
+    object: Literal["dispute"] = "dispute"
+    id: str
+    livemode: bool
+    payment_intent: str
+    amount: int
+    currency: str
+    stage: DisputeStage
+    status: DisputeStatus
+    amount_withdrawn: int
+    reason_code: str
+    provider_reason: str | None
+    provider_reference: str
+    evidence_due_at: datetime | None
+    evidence_submitted_at: datetime | None
+    created_at: datetime
+    closed_at: datetime | None
+    version: int
+
+
 NOT_ATTEMPTED_CODE: Final = "provider_not_attempted"
 _WIRE_STATUS: Final = {
     RefundStatus.SUCCEEDED: "succeeded",
@@ -122,6 +156,7 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         amount_held=intent.held_minor,
         amount_refunded=intent.refunded_minor,
         amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
+        amount_disputed=intent.disputed_minor,
         next_action=attempt.next_action if attempt is not None and intent.status in _SHOWS_ACTION else None,
         last_error=None if attempt is None else _last_error(attempt),
         merchant_reference=intent.merchant_reference,
@@ -166,6 +201,28 @@ def refund_view(refund: RefundRow) -> Refund:
         metadata=refund.metadata,
         created_at=refund.created_at,
         version=refund.version,
+    )
+
+
+def dispute_view(dispute: DisputeRow) -> Dispute:
+    """The dispute; never its evidence, which may tell of the payer."""
+    return Dispute(
+        id=dispute.dispute_id,
+        livemode=dispute.livemode,
+        payment_intent=dispute.intent_id,
+        amount=dispute.amount_minor,
+        currency=dispute.currency.lower(),
+        stage=dispute.stage,
+        status=dispute.status,
+        amount_withdrawn=dispute.withdrawn_minor,
+        reason_code=dispute.reason_code,
+        provider_reason=dispute.provider_reason,
+        provider_reference=dispute.provider_dispute_id,
+        evidence_due_at=dispute.evidence_due_at,
+        evidence_submitted_at=dispute.evidence_submitted_at,
+        created_at=dispute.created_at,
+        closed_at=dispute.closed_at,
+        version=dispute.version,
     )
 
 

@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from gateway.providers.dispute_terms import DisputeTerms
+
 NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What `msgspec` raises for bytes from outside that are not the JSON that was meant: wrong, not UTF-8, too deep."""
 
@@ -27,7 +29,7 @@ class Method(StrEnum):
 
 
 class FactKind(StrEnum):
-    """What a provider may say of a charge or a refund. Facts commute: they are folded by rank, never by arrival."""
+    """What a provider may say of charge, refund or dispute. Facts commute: folded by rank, never by arrival."""
 
     PENDING = "pending"
     AUTHORIZED = "authorized"
@@ -38,6 +40,11 @@ class FactKind(StrEnum):
     REFUND_PENDING = "refund_pending"
     REFUND_SUCCEEDED = "refund_succeeded"
     REFUND_FAILED = "refund_failed"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_UNDER_REVIEW = "dispute_under_review"
+    DISPUTE_FUNDS_WITHDRAWN = "dispute_funds_withdrawn"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
 
 
 class FactSource(StrEnum):
@@ -47,6 +54,7 @@ class FactSource(StrEnum):
     CALLBACK = "callback"
     INQUIRY = "inquiry"
     STATEMENT = "statement"
+    OPERATOR = "operator"
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +72,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
         provider_fee_minor: the provider's fee and the VAT on it, where the message tells.
         occurred_at: the provider's time of it.
         failure_code: our word for a decline; `provider_code`: theirs.
+        dispute: of which dispute of the charge it speaks; with the kinds `dispute_…` and no other.
     """
 
     provider: str
@@ -78,6 +87,7 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
     provider_fee_vat_minor: int | None = None
     failure_code: str | None = None
     provider_code: str | None = None
+    dispute: DisputeTerms | None = None
 
 
 class NextAction(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,7 @@ async def services(database, valkey_url):
         intents=house.intents,
         bulk_intents=house.bulk_intents,
         refunds=house.refunds,
+        disputes=house.disputes,
         idempotency=idempotency,
         ledger=house.ledger,
         house=house,

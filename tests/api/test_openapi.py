@@ -5,6 +5,8 @@ import pytest
 from gateway.api.openapi_page import _METHODS
 
 NEEDS_A_KEY = {
+    ("/v1/disputes/{dispute_id}/accept", "post"),
+    ("/v1/disputes/{dispute_id}/evidence", "post"),
     ("/v1/payment_intents", "post"),
     ("/v1/payment_intents/{intent_id}/cancel", "post"),
     ("/v1/payment_intents/bulk", "post"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.chart_of_accounts import AccountKind as K
 from ledger.journal import AUTHORISING, AccountRef, EntryKind, JournalEntry
-from ledger.posting_rules import payments, payouts, refunds, settlement
+from ledger.posting_rules import disputes, payments, payouts, refunds, settlement
 from ledger.posting_rules.fees_and_tax import Fee, VatRateUnknown, fee_on, vat_rate_on
 
 KEY, OTHER = UUID(int=1), UUID(int=2)
@@ -100,6 +100,31 @@ def test_refund_takes_from_where_the_money_is_and_gives_it_back_when_it_fails(
     done = refunds.refund_succeeded(provider="omise", merchant="acct_1", amount_minor=amount, references=(), **COMMON)
     assert net(done) == rows(refunds_payable=amount, provider_receivable=-amount)
     assert done.draw is None, "the reserve drew already"
+
+
+@given(amount=AMOUNTS, held=st.integers(0, 10**12), pending_until=PENDING_UNTIL)
+def test_dispute_takes_from_where_the_money_is_and_gives_it_back_when_won(
+    amount: int, held: int, pending_until: date | None
+) -> None:
+    where, held = "merchant_available" if pending_until is None else "merchant_pending", min(held, amount)
+    common = {"merchant": "acct_1", "amount_minor": amount, "pending_until": pending_until}
+    outside = {"provider": "omise", "references": ()}
+    assert net(disputes.dispute_held(**common, **COMMON)) == rows(**{where: amount, "dispute_hold": -amount})
+    assert net(disputes.dispute_released(**common, **COMMON)) == rows(**{where: -amount, "dispute_hold": amount})
+    taken = disputes.dispute_funds_withdrawn(**common, **outside, held_minor=held, **COMMON)
+    assert net(taken) == rows(**{where: amount - held, "dispute_hold": held, "provider_receivable": -amount})
+    given_back = disputes.dispute_funds_reinstated(**common, **outside, **COMMON)
+    assert net(given_back) == rows(**{where: -amount, "provider_receivable": amount})
+    assert {taken.kind, given_back.kind}.isdisjoint(AUTHORISING), "what the provider did cannot be refused"
+
+
+@given(fee=FEES)
+def test_dispute_fee_is_taken_with_its_vat(fee: Fee) -> None:
+    entry = disputes.dispute_fee_charged(merchant="acct_1", fee=fee, **COMMON)
+    expected = rows(merchant_available=fee.total_minor, output_vat=-fee.vat_minor)
+    if fee.amount_minor:
+        expected[K.FEE_INCOME, "dispute"] = -fee.amount_minor
+    assert net(entry) == expected
 
 
 @given(amount=st.integers(-(10**12), 10**12).filter(bool))

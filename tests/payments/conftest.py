@@ -16,6 +16,9 @@ from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
+from gateway.payments.dispute_acts import DisputeActs
+from gateway.payments.dispute_upkeep import DisputeUpkeep
+from gateway.payments.disputes import Disputes
 from gateway.payments.facts import FactApplier
 from gateway.payments.intents import Intents
 from gateway.payments.janitor import Janitor
@@ -62,6 +65,19 @@ class House:
         self.refunds = Refunds(
             database, self.ledger, self.applier, self.calls, self.schedule, record_events=events.record
         )
+        self.dispute_upkeep = DisputeUpkeep(
+            database,
+            VAULT,
+            self.applier,
+            self.calls,
+            schedule=self.schedule,
+            clock_of=clock_of,
+            record_events=events.record,
+        )
+        self.disputes = Disputes(
+            database, VAULT, self.calls, self.schedule, self.dispute_upkeep, record_events=events.record
+        )
+        self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
         self.janitor = Janitor(
             database, self.applier, self.calls, self.refunds, self.captures, schedule=self.schedule, clock_of=clock_of
         )

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from gateway.payments.states import AttemptStatus, IntentStatus, RefundStatus, legal_moves
+from gateway.payments.states import AttemptStatus, DisputeStatus, IntentStatus, RefundStatus, legal_moves
 
 
 async def test_legal_moves_of_the_database_are_those_of_the_code(database):
@@ -15,7 +15,12 @@ async def test_legal_moves_of_the_database_are_those_of_the_code(database):
 
 
 def test_every_move_is_between_states_that_exist():
-    states = {"intent": set(IntentStatus), "attempt": set(AttemptStatus), "refund": set(RefundStatus)}
+    states = {
+        "intent": set(IntentStatus),
+        "attempt": set(AttemptStatus),
+        "refund": set(RefundStatus),
+        "dispute": set(DisputeStatus),
+    }
     for subject, before, after in legal_moves():
         assert {before, after} <= states[subject]
         assert before != after
