@@ -29,7 +29,7 @@ from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database, driver
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
-from gateway.payments import schedule
+from gateway.payments import limits, schedule
 from gateway.payments.deciding import Case, Changes, Finding
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
 from gateway.payments.folding import CHARGE_FACTS
@@ -203,6 +203,7 @@ class FactApplier:
         events = [event for change in changes for event in change.events]
         if events:
             await self._record_events(connection, events)
+        await limits.count(connection, book_id, [use for change in changes for use in change.uses])
 
     async def _post(self, connection: AsyncConnection, book_id: int, entries: Sequence[JournalEntry]) -> None:
         """Post; the connection takes nothing but COMMIT after this.
