@@ -1,14 +1,14 @@
 """`/v1/payment_intents`: payments, from the request for money to what became of it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.openapi import ResponseSpec
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 
-from gateway.api.authentication import known_id, requires
+from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
@@ -57,11 +57,16 @@ async def create_payment_intent(
 
 @get("/", guards=[requires(Scope.PAYMENTS_READ)], summary="Your payments", responses=PROBLEM_RESPONSES)
 async def list_payment_intents(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], page: NamedDependency[PageRequest]
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    page: NamedDependency[PageRequest],
+    customer: Annotated[str | None, QueryParameter(description="Only payments of this customer.")] = None,
 ) -> ListReply[Intent]:
     """Newest first."""
     check_cursors(page, "pi")
-    found = await services_of(request).intents.list(merchant, **page.cursor())
+    if customer is not None and not is_id(customer, "cus"):
+        raise Problem("parameter_invalid", "customer is not the id of a customer.", param="customer")
+    found = await services_of(request).intents.list(merchant, customer=customer, **page.cursor())
     return list_reply(request, found.data, has_more=found.has_more)
 
 

@@ -113,7 +113,11 @@ async def mark(connection: AsyncConnection, account_id: str, attempt: AttemptRow
 
 async def in_force(connection: AsyncConnection, book_id: int, account_id: str) -> list[VelocityRule]:
     """The account's rules."""
-    return [rule for rule in await _newest(connection, book_id, account_id) if rule.count_max is not None]
+    return [
+        VelocityRule(**{name: getattr(row, name) for name in VelocityRule.__struct_fields__})
+        for row in await _newest(connection, book_id, account_id)
+        if row.count_max is not None
+    ]
 
 
 async def set_rule(
