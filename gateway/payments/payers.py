@@ -46,7 +46,7 @@ def canonical(kind: PayerKind, value: str) -> str:
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
-        raise InvalidRequest("parameter_invalid", "not an IP address", param="ip") from None
+        raise InvalidRequest("parameter_invalid", "not an IP address", param="value") from None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
 
@@ -78,7 +78,7 @@ async def marks_of(connection: AsyncConnection, vault: Vault, intent: IntentRow,
     try:
         marks = {kind: lookup_of(vault, kind, value) for kind, value in given.items()}
     except InvalidRequest as error:
-        raise InvalidRequest(error.code, error.detail, param=f"payer.{error.param}") from None
+        raise InvalidRequest(error.code, error.detail, param="payer.ip") from None
     if intent.customer_id is not None:
         marks[PayerKind.CUSTOMER] = lookup_of(vault, PayerKind.CUSTOMER, intent.customer_id)
         email = await customers.email_lookup_of(connection, book_id=intent.book_id, customer_id=intent.customer_id)
