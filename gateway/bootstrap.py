@@ -12,6 +12,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
+from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
@@ -157,7 +158,8 @@ def _build(
     )
     idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
     stack.push_async_callback(idempotency.close)
-    attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for)
+    admission = Admission(vault, record_events=events.record)
+    attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from gateway.api.authentication import known_id, requires
+from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.bulk_payment_intents import create_payment_intents
 from gateway.api.idempotency import MoneyOperation, run_once
@@ -83,12 +83,15 @@ async def provide_wanted(
     created_before: FromQuery[datetime | None] = None,
     provider_reference: FromQuery[str | None] = None,
     metadata: Annotated[str | None, QueryParameter(description="key=value that it has.")] = None,
+    customer: FromQuery[str | None] = None,
 ) -> Wanted:
     """The conditions of a search.
 
     Raises:
         Problem: `parameter_invalid`.
     """
+    if customer is not None and not is_id(customer, "cus"):
+        raise Problem("parameter_invalid", "customer is not the id of a customer.", param="customer")
     pair = None
     if metadata is not None:
         key, sign, value = metadata.partition("=")
@@ -107,6 +110,7 @@ async def provide_wanted(
         created_before=created_before,
         provider_reference=provider_reference,
         metadata=pair,
+        customer_id=customer,
     )
 
 

@@ -5,7 +5,7 @@ Clients decide by `code` and `retryable`, people read `detail`. Provider outcome
 """
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from litestar import Response
@@ -15,7 +15,9 @@ from gateway.payments.errors import (
     IdempotencyInProgress,
     IdempotencyKeyReused,
     InvalidRequest,
+    LimitExceeded,
     NotFound,
+    PayerBlocked,
     PaymentError,
     Refused,
 )
@@ -38,6 +40,7 @@ class ProblemReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         type: the address of the page about this code; doc_url: the same, under the name other gateways use.
         instance: the path that was asked for.
         retryable: whether the same request may succeed later, unchanged.
+        limit, limit_left: which limit stands against it, and how much of it is left.
         first_request_id: of the request that used this idempotency key first, where that is the matter.
     """
 
@@ -54,6 +57,8 @@ class ProblemReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     decline_code: str | None = None
     payment_intent: str | None = None
     refund: str | None = None
+    limit: str | None = None
+    limit_left: int | None = None
     first_request_id: str | None = None
     errors: tuple[FieldError, ...] = ()
 
@@ -108,6 +113,11 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "capture_refused": Kind(_S.PAYMENT_REQUIRED, "The provider did not take the authorised money"),
     "authorization_expired": Kind(_S.CONFLICT, "The authorisation is over"),
     "merchant_reference_used": Kind(_S.CONFLICT, "Another payment has this merchant_reference"),
+    "limit_exceeded": Kind(_S.UNPROCESSABLE_ENTITY, "A limit of your account stands against it"),
+    "velocity_exceeded": Kind(_S.UNPROCESSABLE_ENTITY, "The payer has tried too often"),
+    "payer_blocked": Kind(_S.UNPROCESSABLE_ENTITY, "The payer is on a blocklist"),
+    "blocklist_full": Kind(_S.UNPROCESSABLE_ENTITY, "The blocklist has as many entries as it may"),
+    "customer_unknown": Kind(_S.BAD_REQUEST, "You have no such customer"),
     "payment_not_refundable": Kind(_S.CONFLICT, "The payment has no money to give back"),
     "payment_disputed": Kind(_S.CONFLICT, "What the payer's bank questions cannot be refunded"),
     "dispute_not_open": Kind(_S.CONFLICT, "The dispute waits for no answer"),
@@ -188,6 +198,8 @@ class Problem(Exception):
         decline_code: str | None = None,
         payment_intent: str | None = None,
         refund: str | None = None,
+        limit: str | None = None,
+        limit_left: int | None = None,
         first_request_id: str | None = None,
     ) -> None:
         """`detail` is for people; by default the title says it all."""
@@ -201,6 +213,8 @@ class Problem(Exception):
         self.decline_code = decline_code
         self.payment_intent = payment_intent
         self.refund = refund
+        self.limit = limit
+        self.limit_left = limit_left
         self.first_request_id = first_request_id
         if retry_after_seconds is not None:
             self.headers["Retry-After"] = str(retry_after_seconds)
@@ -216,11 +230,21 @@ def of_payment_error(error: PaymentError) -> Problem:
         case InvalidRequest() | Refused() | NotFound():
             otherwise = "parameter_invalid" if isinstance(error, InvalidRequest) else "refused"
             code = error.code if error.code in PROBLEMS else otherwise
-            return Problem(code, error.detail, param=error.param, refund=_refund_of(error))
+            return Problem(code, error.detail, param=error.param, refund=_refund_of(error), **_more_of(error))
         case _ if error.retryable:
             return Problem("temporarily_unavailable", retry_after_seconds=RETRY_SOON_SECONDS)
         case _:
             return Problem("internal_error")
+
+
+def _more_of(error: PaymentError) -> dict[str, Any]:
+    match error:
+        case LimitExceeded():
+            return {"limit": error.limit, "limit_left": error.left}
+        case PayerBlocked():
+            return {"payment_intent": error.intent_id}
+        case _:
+            return {}
 
 
 def _refund_of(error: PaymentError) -> str | None:
@@ -255,6 +279,8 @@ def reply_body(problem: Problem, *, instance: str, request_id: str, public_url: 
         decline_code=problem.decline_code,
         payment_intent=problem.payment_intent,
         refund=problem.refund,
+        limit=problem.limit,
+        limit_left=problem.limit_left,
         first_request_id=problem.first_request_id,
         errors=problem.errors,
     )

@@ -9,11 +9,14 @@ from litestar.types import ControllerRouterHandler
 from gateway.api.authentication import SECURITY_SCHEMES, limit_address, provide_merchant, provide_operator
 from gateway.api.balance import BALANCE
 from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
+from gateway.api.blocklist import BLOCKLIST
 from gateway.api.callbacks import CALLBACKS
+from gateway.api.customers import CUSTOMERS
 from gateway.api.disputes import DISPUTES
 from gateway.api.events import EVENTS
 from gateway.api.health import HEALTH
 from gateway.api.ledger_entries import LEDGER_ENTRIES
+from gateway.api.limits import LIMITS
 from gateway.api.metrics import metrics
 from gateway.api.pagination import provide_page
 from gateway.api.payment_intents import PAYMENT_INTENTS
@@ -38,6 +41,9 @@ _WITH_KEY: Final = Router(
         PAYMENT_METHODS,
         REFUNDS,
         DISPUTES,
+        CUSTOMERS,
+        LIMITS,
+        BLOCKLIST,
         BALANCE,
         BALANCE_TRANSACTIONS,
         EVENTS,

@@ -1,4 +1,4 @@
-"""Tables of the merchants' room, for building statements; migration 0002 is what makes them."""
+"""Tables of the merchants' room, for building statements; migrations 0002 and 0011 are what makes them."""
 
 from sqlalchemy import (
     ARRAY,
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData(schema="gateway")
 
@@ -142,4 +143,31 @@ provider_accounts = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("registered_at", DateTime(timezone=True)),
     UniqueConstraint("book_id", "provider"),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("customer_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("sealed_details", LargeBinary),
+    Column("email_lookup", LargeBinary),
+    Column("metadata", JSONB, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("deleted_at", DateTime(timezone=True)),
+)
+
+customer_moves = Table(
+    "customer_moves",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("customer_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("move", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("moved_at", DateTime(timezone=True), nullable=False),
 )

@@ -17,9 +17,10 @@ from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
+from gateway.payments.admission import Admission
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.deciding import Finding
-from gateway.payments.errors import InvalidRequest, NotFound, Refused
+from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier
 from gateway.payments.opening import confirmed, new_attempt
 from gateway.payments.records import (
@@ -64,16 +65,25 @@ class Attempts:
 
     Args:
         plan_of: the merchant's terms, kept with the attempt as they are when it is made.
+        admission: whether an attempt may be made at all.
     """
 
     def __init__(
-        self, database: Database, applier: FactApplier, calls: Calls, schedule: Schedule, *, plan_of: PlanOf
+        self,
+        database: Database,
+        applier: FactApplier,
+        calls: Calls,
+        schedule: Schedule,
+        *,
+        plan_of: PlanOf,
+        admission: Admission,
     ) -> None:
         self._database = database
         self._applier = applier
         self._calls = calls
         self._schedule = schedule
         self._plan_of = plan_of
+        self._admission = admission
 
     async def choices(self, principal: MerchantPrincipal, due: Sum, how: ConfirmIntent) -> list[Route]:
         """The providers that can carry it and that the book has an account with, first choice first.
@@ -110,6 +120,7 @@ class Attempts:
 
         Raises:
             InvalidRequest: the account may not take this method.
+            Refused: the payer is blocked, or a velocity rule or limit stands against it.
         """
         plan = await self._plan_of(connection, principal.account_id, how.payment_method)
         if plan is None:
@@ -121,6 +132,7 @@ class Attempts:
         await register_references(
             connection, intent.book_id, [(attempt.provider, attempt.provider_key, subject_of(attempt))]
         )
+        await self._admission.admit(connection, intent, attempt, how.payer)
         return Begun(intent=confirmed(intent, attempt), attempt=attempt, others=choices[1:])
 
     async def confirm(
@@ -130,9 +142,18 @@ class Attempts:
 
         Raises:
             NotFound: no payment of this account has that id.
-            Refused: `payment_processing` or `not_confirmable`.
+            Refused: `payment_processing` or `not_confirmable`, or see `add`.
             InvalidRequest: nobody can carry it.
         """
+        try:
+            return await self._confirm(principal, intent_id, how, attempt_id)
+        except PayerBlocked as blocked:
+            await self._admission.keep(self._database, principal, blocked)
+            raise
+
+    async def _confirm(
+        self, principal: MerchantPrincipal, intent_id: str, how: ConfirmIntent, attempt_id: str
+    ) -> Begun:
         async with self._database.transaction() as connection:
             rows = await lock_intents(connection, principal.book_id, [intent_id])
             if not rows or rows[0].account_id != principal.account_id:
@@ -159,7 +180,11 @@ class Attempts:
             await self._charge(principal, begun.intent, begun.attempt, how)
             if how.provider is not None or how.card_token is not None or not begun.others:
                 return
-            following = await self._next(principal, begun, how)
+            try:
+                following = await self._next(principal, begun, how)
+            except Refused:
+                # Its room was taken meanwhile. The payment waits, and says that its provider was not reached.
+                return
             if following is None:
                 return
             begun = following
@@ -167,7 +192,11 @@ class Attempts:
     async def resume(
         self, principal: MerchantPrincipal, intent: IntentRow, attempt: AttemptRow, how: ConfirmIntent
     ) -> None:
-        """Take up what an earlier run of the same request began; the provider is asked before it is told again."""
+        """Take up what an earlier run of the same request began; the provider is asked before it is told again.
+
+        Raises:
+            LimitExceeded: it was never sent, and its room was taken meanwhile.
+        """
         now = principal.clock.now()
         is_in_time = attempt.expires_at is None or now < attempt.expires_at
         was_not_sent = attempt.status is AttemptStatus.NOT_ATTEMPTED
@@ -178,6 +207,10 @@ class Attempts:
         is_unheard_of = isinstance(answer, Inquiry) and not answer.found
         is_settled = was_not_sent or self._schedule.may_send_again(attempt.created_at, now)
         if is_unheard_of and is_settled and is_in_time:
+            if was_not_sent:
+                async with self._database.transaction() as connection:
+                    await lock_intents(connection, intent.book_id, [intent.intent_id])
+                    await self._admission.admit_again(connection, intent, attempt.attempt_id)
             await self._charge(principal, intent, attempt, how)
             return
         finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)

@@ -33,6 +33,7 @@ from gateway.payments.folding import (
     fold_refund,
     higher,
 )
+from gateway.payments.limits import Use, counts, use_of
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
 from gateway.payments.states import (
     ENDED_REFUNDS,
@@ -81,6 +82,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         provider: who carries the intent now.
+        uses: how the account's usage of its limits changes.
         ended_attempts, ended_refunds: ids of those that are still due and need not be asked about again.
     """
 
@@ -93,6 +95,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[JournalEntry]
     events: list[NewEvent]
     moves: list[Move]
+    uses: list[Use]
     ended_attempts: list[str]
     ended_refunds: list[str]
 
@@ -175,6 +178,7 @@ class Case:
             ],
             events=list(self._events(intent, now)),
             moves=[*self._moves(intent, changed_attempts, changed_refunds), *self._dispute_changes.moves],
+            uses=[use for row in changed_attempts if (use := self._use(row)) is not None],
             ended_attempts=[
                 row.attempt_id for row in settled_attempts if row.due_at is not None and row.status not in OPEN_ATTEMPTS
             ],
@@ -270,7 +274,12 @@ class Case:
             attempt = msgspec.structs.replace(
                 attempt, failure_code=declined.failure_code, provider_code=declined.provider_code
             )
-        return _with_version(msgspec.structs.replace(attempt, status=status), self._attempts_before[attempt.attempt_id])
+        attempt = msgspec.structs.replace(attempt, status=status, counted=counts(status))
+        return _with_version(attempt, self._attempts_before[attempt.attempt_id])
+
+    def _use(self, attempt: AttemptRow) -> Use | None:
+        counted_before = self._attempts_before[attempt.attempt_id].counted
+        return use_of(self._before.account_id, attempt, counted_before=counted_before)
 
     def _settled_refund(self, refund: RefundRow) -> RefundRow:
         facts = self._facts_of(refund.refund_id)

@@ -49,6 +49,33 @@ class Refused(PaymentError):
         self.subject_id = subject_id
 
 
+class LimitExceeded(Refused):
+    """A payment breaks a limit of its account; nothing began.
+
+    Attributes:
+        limit: which one, as `GET /v1/limits` names it.
+        left: how much of it is left, in minor units or payments; None where the amount is too small.
+    """
+
+    def __init__(self, limit: str, detail: str, *, left: int | None) -> None:
+        super().__init__("limit_exceeded", detail, param="amount")
+        self.limit = limit
+        self.left = left
+
+
+class PayerBlocked(Refused):
+    """The payer is on a blocklist; nobody was asked. The payment keeps the reason.
+
+    Attributes:
+        reason: as the merchant may read it.
+    """
+
+    def __init__(self, intent_id: str, reason: str) -> None:
+        super().__init__("payer_blocked", reason, param="payer", subject_id=intent_id)
+        self.intent_id = intent_id
+        self.reason = reason
+
+
 class IdempotencyKeyMissing(InvalidRequest):
     """A request that moves money needs the header Idempotency-Key, so that a retry cannot move it twice."""
 

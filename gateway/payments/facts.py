@@ -31,7 +31,7 @@ from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.operators import record_act
-from gateway.payments import schedule
+from gateway.payments import limits, schedule
 from gateway.payments.deciding import Case, Changes, Finding
 from gateway.payments.dispute_case import DisputeCase
 from gateway.payments.dispute_records import disputes_of
@@ -213,6 +213,7 @@ class FactApplier:
         events = [event for change in changes for event in change.events]
         if events:
             await self._record_events(connection, events)
+        await limits.count(connection, book_id, [use for change in changes for use in change.uses])
 
     async def _post(self, connection: AsyncConnection, book_id: int, entries: Sequence[JournalEntry]) -> None:
         """Post; the connection takes nothing but COMMIT after this.

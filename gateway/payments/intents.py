@@ -15,12 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
+from gateway.merchants import customers
 from gateway.merchants.principals import MerchantPrincipal
+from gateway.payments.admission import blocked_event, refused
 from gateway.payments.attempts import Attempts, Begun
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding, event_of
-from gateway.payments.errors import InvalidRequest, NotFound, Refused
+from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
 from gateway.payments.opening import new_intent
@@ -86,16 +88,24 @@ class Intents:
 
         Raises:
             InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
+            Refused: `limit_exceeded`, `velocity_exceeded`, nothing began; `payer_blocked`: the payment is kept, says
+                why, and can be confirmed by another payer.
         """
         how = request.confirmation()
         intent_id = intent_id or new_id("pi", livemode=principal.livemode)
         known = await self._find(principal, intent_id)
         if known is None:
-            begun = await self._commit(principal, request, how, intent_id)
+            try:
+                begun = await self._commit(principal, request, how, intent_id)
+            except PayerBlocked as blocked:
+                await self._commit(principal, request, None, intent_id, blocked=blocked)
+                raise
             if begun is not None and how is not None:
                 await self._attempts.send(principal, begun, how)
         elif known[1] is not None and how is not None:
             await self._attempts.resume(principal, known[0], known[1], how)
+        elif how is not None and known[0].refused_reason is not None:
+            raise PayerBlocked(intent_id, known[0].refused_reason)
         return await self.get(principal, intent_id)
 
     async def confirm(
@@ -108,7 +118,7 @@ class Intents:
 
         Raises:
             NotFound: no payment of this account has that id.
-            Refused: `payment_processing`, `not_confirmable`.
+            Refused: `payment_processing`, `not_confirmable`, `payer_blocked`, `velocity_exceeded`, `limit_exceeded`.
             InvalidRequest: nobody can carry it; nothing began.
         """
         async with self._database.read() as connection:
@@ -207,15 +217,25 @@ class Intents:
         return await self.get(principal, intent_id)
 
     async def _commit(
-        self, principal: MerchantPrincipal, request: CreateIntent, how: ConfirmIntent | None, intent_id: str
+        self,
+        principal: MerchantPrincipal,
+        request: CreateIntent,
+        how: ConfirmIntent | None,
+        intent_id: str,
+        *,
+        blocked: PayerBlocked | None = None,
     ) -> Begun | None:
-        """Validate, and commit intent, attempt, provider key and event."""
+        """Validate, and commit intent, attempt, provider key and event; `blocked`: why there is no attempt."""
         intent = new_intent(principal, request, intent_id=intent_id)
+        if blocked is not None:
+            intent = refused(intent, blocked)
         due = Sum(amount_minor=intent.amount_minor, currency=intent.currency, capture_later=intent.capture_later)
         choices = [] if how is None else await self._attempts.choices(principal, due, how)
         begun = None
         try:
             async with self._database.transaction() as connection:
+                if request.customer and not await customers.exists(connection, principal, request.customer):
+                    raise InvalidRequest("customer_unknown", "you have no such customer", param="customer")
                 if how is not None:
                     begun = await self._attempts.add(
                         connection,
@@ -229,9 +249,10 @@ class Intents:
                     intent = begun.intent
                 await add_rows(connection, intents, [intent])
                 view = encoded(intent_view(intent, None if begun is None else begun.attempt))
-                await self._record_events(
-                    connection, [event_of(intent, "payment_intent.created", view, intent.created_at)]
-                )
+                events = [event_of(intent, "payment_intent.created", view, intent.created_at)]
+                if blocked is not None:
+                    events.append(blocked_event(intent, None, principal))
+                await self._record_events(connection, events)
         except IntegrityError as error:
             if "payment_intents_merchant_reference" in str(error.orig):
                 raise InvalidRequest(

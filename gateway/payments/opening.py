@@ -50,6 +50,9 @@ def new_intent(principal: MerchantPrincipal, request: CreateIntent, *, intent_id
         cancel_requested_at=None,
         created_at=principal.clock.now(),
         expires_at=None,
+        customer_id=request.customer,
+        refused_code=None,
+        refused_reason=None,
     )
 
 
@@ -92,6 +95,7 @@ def new_attempt(
         asks=0,
         due_at=schedule.first_due_at(now),
         leased_until=schedule.lease_end(),
+        counted=True,
     )
 
 
@@ -103,4 +107,6 @@ def confirmed(intent: IntentRow, attempt: AttemptRow) -> IntentRow:
         method=attempt.method,
         latest_attempt_id=attempt.attempt_id,
         expires_at=attempt.expires_at,
+        refused_code=None,
+        refused_reason=None,
     )

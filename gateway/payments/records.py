@@ -34,6 +34,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         latest_attempt_id: None until it is confirmed.
         disputed_minor: what payers' banks question of it and was not decided for the merchant.
         capture_later: the attempt only authorises; capture_requested_minor: what the merchant then asked to take.
+        refused_code, refused_reason: why the last confirmation was refused before anybody was asked.
     """
 
     book_id: int
@@ -62,6 +63,9 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None
     created_at: datetime
     expires_at: datetime | None
+    customer_id: str | None = None
+    refused_code: str | None = None
+    refused_reason: str | None = None
     disputed_minor: int = 0
 
     @property
@@ -86,6 +90,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
         fee_rate_ppm, fee_fixed_minor, settlement_days: the merchant's terms when the attempt was made.
         due_at: business time at which the janitor asks next; asks: how often it has.
         leased_until: real time until which somebody is on it.
+        counted: whether its amount is in the account's usage, see `limits.py`.
     """
 
     book_id: int
@@ -111,6 +116,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     asks: int
     due_at: datetime | None
     leased_until: datetime | None
+    counted: bool
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,26 @@ Amount = Annotated[int, msgspec.Meta(gt=0, le=AMOUNT_MINOR_MAX, description="Who
 ShortText = Annotated[str, msgspec.Meta(max_length=255)]
 WebAddress = Annotated[str, msgspec.Meta(max_length=2000, pattern=_WEB_ADDRESS)]
 LifeSeconds = Annotated[int, msgspec.Meta(ge=1, le=LIFE_SECONDS_MAX)]
+FilledText = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 ReferenceText = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+
+
+class Payer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who pays, as far as the merchant can tell; nothing of it is stored but as a keyed hash.
+
+    Attributes:
+        ip: the payer's address, not the merchant's.
+        card_fingerprint: the provider's or the merchant's own name for a card; never its number.
+        account_hash: the merchant's own hash of the payer's bank account or wallet.
+    """
+
+    ip: FilledText | None = None
+    card_fingerprint: FilledText | None = None
+    account_hash: FilledText | None = None
+
+    def __repr__(self) -> str:
+        """Nothing of the payer reaches a log."""
+        return "Payer(…)"
 
 
 class ConfirmIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +59,7 @@ class ConfirmIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             was not reached.
         expires_in_seconds: how long the payer has, where the method lets a payer pay later; by default the
             method's own life.
+        payer: for velocity rules and blocklists.
     """
 
     payment_method: Method
@@ -48,6 +68,7 @@ class ConfirmIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     provider: str | None = None
     return_url: WebAddress | None = None
     expires_in_seconds: LifeSeconds | None = None
+    payer: Payer | None = None
 
 
 class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +78,9 @@ class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         currency: lower case, `thb`.
         capture_method: `manual`: the payment is only authorised; `POST …/capture` takes the money.
         merchant_reference: the merchant's own name for the payment, unique in its account if given.
-        payment_method, card_token, bank, provider, return_url, expires_in_seconds: as in `ConfirmIntent`; the method
-            may be missing where it is not confirmed yet.
+        customer: one of the account's customers, to find its payments by.
+        payment_method, card_token, bank, provider, return_url, expires_in_seconds, payer: as in `ConfirmIntent`; the
+            method may be missing where it is not confirmed yet.
     """
 
     amount: Amount
@@ -71,6 +93,8 @@ class CreateIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     provider: str | None = None
     return_url: WebAddress | None = None
     expires_in_seconds: LifeSeconds | None = None
+    payer: Payer | None = None
+    customer: ReferenceText | None = None
     merchant_reference: ReferenceText | None = None
     description: ShortText = ""
     metadata: dict[str, str] = {}

@@ -30,6 +30,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     provider_reference: str | None = None
     metadata: tuple[str, str] | None = None
+    customer_id: str | None = None
 
 
 def conditions(principal: MerchantPrincipal, wanted: Wanted | None) -> Iterable[ColumnElement[bool]]:
@@ -42,6 +43,7 @@ def conditions(principal: MerchantPrincipal, wanted: Wanted | None) -> Iterable[
         (c.method, wanted.method),
         (c.merchant_reference, wanted.merchant_reference),
         (c.amount_minor, wanted.amount_minor),
+        (c.customer_id, wanted.customer_id),
     ):
         if value is not None:
             yield column == value

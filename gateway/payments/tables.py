@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migration 0003 is what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 and 0011 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -52,6 +52,9 @@ intents = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("expires_at", DateTime(timezone=True)),
     Column("disputed_minor", BigInteger, nullable=False),
+    Column("customer_id", Text),
+    Column("refused_code", Text),
+    Column("refused_reason", Text),
 )
 
 attempts = Table(
@@ -80,6 +83,7 @@ attempts = Table(
     Column("asks", Integer, nullable=False),
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
+    Column("counted", Boolean, nullable=False),
 )
 
 facts = Table(
@@ -252,4 +256,95 @@ idempotency_requests = Table(
     Column("response_status", Integer),
     Column("sealed_response", LargeBinary),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+payment_limits = Table(
+    "payment_limits",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("method", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("payment_min_minor", BigInteger),
+    Column("payment_max_minor", BigInteger),
+    Column("day_max_minor", BigInteger),
+    Column("month_max_minor", BigInteger),
+    Column("day_payments_max", Integer),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+limit_usage = Table(
+    "limit_usage",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("method", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("starts_on", Date, primary_key=True),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("payments", Integer, nullable=False),
+)
+
+velocity_rules = Table(
+    "velocity_rules",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("payer_kind", Text, primary_key=True),
+    Column("counting", Text, primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("count_max", Integer),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+payer_marks = Table(
+    "payer_marks",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("attempt_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("lookup", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+blocked_payers = Table(
+    "blocked_payers",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("block_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("lookup", LargeBinary, nullable=False),
+    Column("last_characters", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("ended_by", Text),
+)
+
+house_blocks = Table(
+    "house_blocks",
+    metadata,
+    Column("block_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("lookup", LargeBinary, nullable=False),
+    Column("last_characters", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("ended_by", Text),
 )

@@ -19,11 +19,13 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
         code: our stable word; `provider_not_attempted` where the provider certainly was not reached.
         provider_code: the provider's own word.
         retryable: whether a new payment may well succeed unchanged.
+        reason: why the payer is blocked, where the code is `payer_blocked`.
     """
 
     code: str
     provider_code: str | None
     retryable: bool
+    reason: str | None = None
 
 
 class LatestAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     amount_disputed: int
     next_action: NextAction | None
     last_error: LastError | None
+    customer: str | None
     merchant_reference: str | None
     description: str
     metadata: dict[str, str]
@@ -158,7 +161,8 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
         amount_disputed=intent.disputed_minor,
         next_action=attempt.next_action if attempt is not None and intent.status in _SHOWS_ACTION else None,
-        last_error=None if attempt is None else _last_error(attempt),
+        last_error=_last_error(intent, attempt),
+        customer=intent.customer_id,
         merchant_reference=intent.merchant_reference,
         description=intent.description,
         metadata=intent.metadata,
@@ -231,7 +235,11 @@ def encoded(view: Any) -> bytes:
     return msgspec.json.encode(view)
 
 
-def _last_error(attempt: AttemptRow) -> LastError | None:
+def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | None:
+    if intent.refused_code is not None and intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+        return LastError(code=intent.refused_code, provider_code=None, retryable=False, reason=intent.refused_reason)
+    if attempt is None:
+        return None
     match attempt.status:
         case AttemptStatus.NOT_ATTEMPTED:
             return LastError(code=NOT_ATTEMPTED_CODE, provider_code=attempt.provider_code, retryable=True)

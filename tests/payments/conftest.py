@@ -12,6 +12,7 @@ from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import advance, clock_of
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
+from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
@@ -55,7 +56,10 @@ class House:
         self.calls = Calls(self.providers, self._account_of)
         self.schedule = Schedule(first_delay_seconds=10, lease_seconds=lease_seconds)
         self.applier = self.new_applier()
-        self.attempts = Attempts(database, self.applier, self.calls, self.schedule, plan_of=plan_for)
+        self.admission = Admission(VAULT, record_events=events.record)
+        self.attempts = Attempts(
+            database, self.applier, self.calls, self.schedule, plan_of=plan_for, admission=self.admission
+        )
         self.captures = Captures(database, self.applier, self.calls, self.schedule)
         self.intents = Intents(
             database, self.applier, self.calls, self.attempts, self.captures, record_events=events.record
