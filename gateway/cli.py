@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "limits": "gateway.commands.limits:limits",
     "operators": "gateway.commands.operators:operators",
     "providers": "gateway.commands.providers:providers",
+    "webhooks": "gateway.commands.webhooks:webhooks",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
     "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",

@@ -19,6 +19,7 @@ from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import WORKER_LOOP_FAILURES
 from gateway.foundation.settings import Settings
+from gateway.payments import velocity
 from gateway.scheduler import Scheduler
 
 PAUSE_AFTER_FAILURE_SECONDS: Final = 1.0
@@ -109,6 +110,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             CHECKPOINTS_POLL_SECONDS,
         ),
         Loop("old_keys", services.idempotency.forget_old, OLD_KEYS_POLL_SECONDS),
+        Loop("old_marks", lambda: velocity.forget_old(services.database), OLD_KEYS_POLL_SECONDS),
     )
 
 

@@ -19,6 +19,7 @@ WRITTEN_WITH_A_POSTING = (
     "gateway.payment_intents",
     "gateway.payment_attempts",
     "gateway.facts",
+    "gateway.limit_usage",
     "gateway.refunds",
     "gateway.payouts",
     "gateway.events",

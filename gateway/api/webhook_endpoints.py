@@ -12,6 +12,7 @@ from gateway.api.bodies import StrictBody
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
+from gateway.api.webhook_deliveries import list_deliveries, replay_events, resend_event, send_sample
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.webhooks import endpoints
 from gateway.webhooks.addresses import URL_LENGTH_MAX
@@ -189,6 +190,17 @@ def _known(endpoint: Endpoint | None) -> Endpoint:
 
 WEBHOOK_ENDPOINTS = Router(
     "/webhook_endpoints",
-    route_handlers=[create_endpoint, list_endpoints, get_endpoint, update_endpoint, delete_endpoint, rotate_secret],
+    route_handlers=[
+        create_endpoint,
+        list_endpoints,
+        get_endpoint,
+        update_endpoint,
+        delete_endpoint,
+        rotate_secret,
+        list_deliveries,
+        resend_event,
+        replay_events,
+        send_sample,
+    ],
     tags=["webhooks"],
 )

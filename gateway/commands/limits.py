@@ -21,7 +21,7 @@ from gateway.providers.base import Method
 from ledger.money import AMOUNT_MINOR_MAX
 
 _MINOR: Final = click.IntRange(0, AMOUNT_MINOR_MAX)
-_SECONDS: Final = click.IntRange(1, 366 * 24 * 60 * 60)
+_SECONDS: Final = click.IntRange(1, int(velocity.WINDOW_MAX.total_seconds()))
 _COUNT: Final = click.IntRange(0, 1_000_000)
 _KINDS: Final = click.Choice([kind.value for kind in PayerKind])
 

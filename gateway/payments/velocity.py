@@ -1,20 +1,22 @@
 """Velocity rules: how many payments, or how many declined attempts, one payer may make within so many seconds.
 
 A payer's attempts are told by the marks that are written beside them. Whoever counts a payer holds that payer's lock
-until its own mark is committed, so racing attempts of one payer are counted one after the other.
+until its own mark is committed, so racing attempts of one payer are counted one after the other. Marks are kept no
+longer than the longest window that a rule may have.
 """
 
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, delete, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
+from gateway.foundation.database import Database
 from gateway.merchants.operators import record_act
 from gateway.payments.errors import InvalidRequest, Refused
 from gateway.payments.payers import Marks, PayerKind
@@ -22,9 +24,15 @@ from gateway.payments.records import AttemptRow, add_rows, rows_of
 from gateway.payments.states import AttemptStatus
 from gateway.payments.tables import attempts, payer_marks, velocity_rules
 
+WINDOW_MAX: Final = timedelta(days=90)
+FORGOTTEN_AT_ONCE: Final = 500
+
 
 class Counting(StrEnum):
-    """What a rule counts: payments that were tried, or attempts that were declined."""
+    """What a rule counts: payments that were tried, or attempts that were declined.
+
+    An attempt whose provider has not answered yet counts as declined, else many at once would get past the rule.
+    """
 
     PAYMENTS = "payments"
     DECLINES = "declines"
@@ -60,6 +68,8 @@ class _NewRule(_RuleRow, frozen=True, kw_only=True):
     reason: str
     created_at: datetime
 
+
+_DECLINED_OR_ASKED: Final = [AttemptStatus.DECLINED, AttemptStatus.SUBMITTED]
 
 _NEWEST = text("""
     SELECT DISTINCT ON (payer_kind, counting, window_seconds)
@@ -126,10 +136,12 @@ async def set_rule(
     """Put a rule in force instead of the one of the same kind and window, or withdraw it; returns its version.
 
     Raises:
-        InvalidRequest: no window, or fewer than none.
+        InvalidRequest: no window or one beyond 90 days, or fewer than none.
     """
-    if rule.window_seconds < 1 or (rule.count_max is not None and rule.count_max < 0):
-        raise InvalidRequest("parameter_invalid", "windows are of a second or more, counts of none or more")
+    if not timedelta(0) < timedelta(seconds=rule.window_seconds) <= WINDOW_MAX:
+        raise InvalidRequest("parameter_invalid", f"windows are of 1 second to {WINDOW_MAX.days} days")
+    if rule.count_max is not None and rule.count_max < 0:
+        raise InvalidRequest("parameter_invalid", "counts are of none or more")
     newest: Sequence[_RuleRow] = await _newest(connection, book_id, account_id)
     version = 1 + max((known.version for known in newest if _is_same(known, rule)), default=0)
     row = _NewRule(
@@ -145,6 +157,23 @@ async def set_rule(
     subject = f"{account_id}/{book_id}/{rule.payer_kind}/{rule.counting}/{rule.window_seconds}/{version}"
     await record_act(connection, actor=actor, act="velocity_rule.set", subject=subject, reason=reason)
     return version
+
+
+async def forget_old(database: Database) -> int:
+    """Delete some marks that no rule can ask for any more; returns how many, 0 when none is left.
+
+    In small batches, so that no lock and no dead rows pile up. Any number may do it at once.
+    """
+    c = payer_marks.c
+    key = tuple_(c.book_id, c.attempt_id, c.kind)
+    old = (
+        select(c.book_id, c.attempt_id, c.kind)
+        .where(c.created_at < real_now() - WINDOW_MAX)
+        .order_by(c.created_at)
+        .limit(FORGOTTEN_AT_ONCE)
+    )
+    async with database.transaction() as connection:
+        return (await connection.execute(delete(payer_marks).where(key.in_(old)))).rowcount
 
 
 async def _newest(connection: AsyncConnection, book_id: int, account_id: str) -> list[_RuleRow]:
@@ -173,7 +202,7 @@ def _counted(rule: VelocityRule, account_id: str, attempt: AttemptRow, lookup: b
         return select(func.count(c.intent_id.distinct())).where(*mine, c.intent_id != attempt.intent_id)
     a = attempts.c
     joined = payer_marks.join(attempts, (a.book_id == c.book_id) & (a.attempt_id == c.attempt_id))
-    return select(func.count()).select_from(joined).where(*mine, a.status == AttemptStatus.DECLINED)
+    return select(func.count()).select_from(joined).where(*mine, a.status.in_(_DECLINED_OR_ASKED))
 
 
 def _lock_number(book_id: int, account_id: str, kind: PayerKind, lookup: bytes) -> int:

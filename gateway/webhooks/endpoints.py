@@ -68,6 +68,7 @@ EVENT_TYPES: Final = frozenset(
         "settlement.mismatch",
         "report.ready",
         "webhook_endpoint.disabled",
+        "webhook_endpoint.sample",
     }
 )
 """What an endpoint may ask for, beside families (`refund.*`) and everything (`*`)."""

@@ -9,14 +9,14 @@ provider; facts go to the applier, which is the only one that moves anything. Ea
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 import msgspec
+from sqlalchemy import select, update
 from sqlalchemy import text as sql
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
@@ -121,6 +121,39 @@ async def store(connection: AsyncConnection, vault: Vault, account: ProviderAcco
     if row.arrivals > 1:
         INBOX_DUPLICATES.labels(provider=account.provider).inc()
     return Stored(id=row.inbox_id, duplicate=row.arrivals > 1)
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A callback as staff see it; its body stays sealed."""
+
+    inbox_id: str
+    provider: str
+    received_at: datetime
+    attempts: int
+    arrivals: int
+    reason: str | None
+
+
+async def waiting(connection: AsyncConnection, *, state: str, provider: str | None, limit: int) -> list[Waiting]:
+    """Callbacks in a state, newest first."""
+    c = webhook_inbox.c
+    statement = select(*(c[name] for name in Waiting.__struct_fields__)).where(c.state == state)
+    if provider is not None:
+        statement = statement.where(c.provider == provider)
+    rows = await connection.execute(statement.order_by(c.inbox_id.desc()).limit(limit))
+    return [Waiting(**row) for row in rows.mappings()]
+
+
+async def look_again(connection: AsyncConnection, inbox_ids: Sequence[str]) -> list[str]:
+    """Let callbacks that were put aside or ignored be looked at once more, now; the ids of those that will be."""
+    c = webhook_inbox.c
+    found = await connection.execute(
+        update(webhook_inbox)
+        .where(c.inbox_id.in_(inbox_ids), c.state.in_([_State.QUARANTINED.value, _State.IGNORED.value]))
+        .values(state=_State.PENDING.value, reason=None, processed_at=None, attempts=0, next_attempt_at=real_now())
+        .returning(c.inbox_id)
+    )
+    return list(found.scalars())
 
 
 class InboxProcessor:

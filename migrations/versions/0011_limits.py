@@ -64,7 +64,7 @@ def _velocity() -> None:
             account_id text NOT NULL,
             payer_kind text NOT NULL CHECK (payer_kind IN {PAYER_KINDS}),
             counting text NOT NULL CHECK (counting IN ('payments', 'declines')),
-            window_seconds integer NOT NULL CHECK (window_seconds > 0),
+            window_seconds integer NOT NULL CHECK (window_seconds BETWEEN 1 AND 7776000),
             version integer NOT NULL CHECK (version > 0),
             count_max integer CHECK (count_max >= 0),
             actor text NOT NULL,
@@ -86,7 +86,10 @@ def _velocity() -> None:
         )
         """,
         "CREATE INDEX payer_marks_lookup ON gateway.payer_marks (book_id, account_id, kind, lookup, created_at)",
-        "GRANT SELECT, INSERT ON gateway.velocity_rules, gateway.payer_marks TO @app@",
+        "CREATE INDEX payer_marks_age ON gateway.payer_marks (created_at)",
+        "GRANT SELECT, INSERT ON gateway.velocity_rules TO @app@",
+        # DELETE: what stands for a person is kept no longer than the longest window.
+        "GRANT SELECT, INSERT, DELETE ON gateway.payer_marks TO @app@",
     )
 
 

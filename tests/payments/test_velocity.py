@@ -11,7 +11,7 @@ from gateway.payments.errors import InvalidRequest, Refused
 from gateway.payments.payers import PayerKind
 from gateway.payments.requests import ConfirmIntent, CreateIntent, Payer
 from gateway.payments.states import IntentStatus
-from gateway.payments.velocity import Counting, VelocityRule, set_rule
+from gateway.payments.velocity import Counting, VelocityRule, forget_old, set_rule
 from gateway.providers.base import Method
 from tests.payments.conftest import VAULT
 
@@ -170,11 +170,37 @@ async def test_nothing_of_a_payer_is_stored_or_logged_in_clear(house, merchant, 
         assert planted.encode().hex() not in told
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(0, 1), (91 * 86_400, 1), (60, -1)])
+async def test_rules_that_make_no_sense_are_refused(house, merchant, seconds, most):
+    with pytest.raises(InvalidRequest):
+        await rule(house, merchant, PayerKind.IP, Counting.PAYMENTS, most=most, seconds=seconds)
+
+
 async def test_marks_are_never_rewritten(house, merchant):
     await house.intents.create(merchant, QR_ASKED)
-    for statement in ("UPDATE gateway.payer_marks SET lookup = ''", "DELETE FROM gateway.payer_marks"):
-        with pytest.raises(Exception, match="permission denied"):
-            await house.run(statement)
+    with pytest.raises(Exception, match="permission denied"):
+        await house.run("UPDATE gateway.payer_marks SET lookup = ''")
+
+
+async def test_marks_that_no_rule_can_ask_for_are_forgotten(house, merchant):
+    await house.intents.create(merchant, QR_ASKED)
+    assert await forget_old(house.database) == 0
+    await house.run(
+        "INSERT INTO gateway.payer_marks SELECT book_id, 'att_old', kind, account_id, intent_id, lookup,"
+        " created_at - interval '91 days' FROM gateway.payer_marks"
+    )
+    assert [await forget_old(house.database) for _ in range(2)] == [3, 0]
+    assert len(await house.rows("SELECT FROM gateway.payer_marks")) == 3
+
+
+async def test_declines_that_race_get_past_no_rule(house, merchant):
+    await rule(house, merchant, PayerKind.CARD_FINGERPRINT, Counting.DECLINES, most=3)
+    house.omise.charge_script.extend(["declined"] * 12)
+    done = await asyncio.gather(
+        *(house.intents.create(merchant, CARD_ASKED) for _ in range(12)), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Refused) for answer in done) == 9
+    assert house.omise.count("charge") == 3
 
 
 async def test_time_of_the_window_is_the_books(house, merchant):

@@ -14,7 +14,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.merchants.data_keys import new_data_key
 from gateway.merchants.tables import data_keys, provider_accounts
-from gateway.webhooks import deliveries, endpoints, events, inbox
+from gateway.webhooks import deliveries, endpoints, events, inbox, replays
 from gateway.webhooks.events import NewEvent, record
 from gateway.webhooks.tables import metadata
 from tests.conftest import ClonedDatabase, cloned_database
@@ -93,7 +93,7 @@ async def house(clone: ClonedDatabase, monkeypatch: pytest.MonkeyPatch) -> Async
     await _empty(clone.owner_dsn)
     opened = await Database.open(clone.app_dsn, pool_size=8)
     clock, vault = Clock(), Vault(secrets.token_bytes(32))
-    for module in (deliveries, endpoints, events, inbox):
+    for module in (deliveries, endpoints, events, inbox, replays):
         monkeypatch.setattr(module, "real_now", clock)
     async with opened.transaction() as connection:
         await new_data_key(connection, vault, ACCOUNT)
