@@ -16,7 +16,9 @@ def spelled_out(path: str) -> list[str]:
     return ["".join(choice) for choice in product(*pieces)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/api.md", "ledger/README.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/api.md", "docs/providers.md", "ledger/README.md", "benchmarks/README.md"]
+)
 def test_every_file_that_a_page_names_exists(page: str) -> None:
     named = NAMED.findall((ROOT / page).read_text("utf-8"))
     missing = [path for each in named for path in spelled_out(each) if not (ROOT / path).exists()]

@@ -89,6 +89,44 @@ async def create(
     )
 
 
+async def connect(
+    connection: AsyncConnection,
+    vault: Vault,
+    *,
+    book_id: int,
+    provider: str,
+    base_url: str,
+    public_url: str,
+    credentials: dict[str, str],
+) -> ProviderAccount:
+    """Give the live book its account with a provider, or the one that it has new credentials or another address.
+
+    The callback address stays what it was: the provider was told of it.
+    """
+    c = provider_accounts.c
+    known = await for_book(connection, vault, book_id, provider)
+    if known is None:
+        return await create(
+            connection,
+            vault,
+            book_id=book_id,
+            provider=provider,
+            livemode=True,
+            base_url=base_url,
+            public_url=public_url,
+            credentials=credentials,
+        )
+    sealed = vault.seal_house(msgspec.json.encode(credentials), context=_credentials_of(known.account_id))
+    await connection.execute(
+        update(provider_accounts)
+        .where(c.provider_account_id == known.account_id)
+        .values(base_url=base_url, public_url=public_url, sealed_credentials=sealed)
+    )
+    renewed = await for_book(connection, vault, book_id, provider)
+    assert renewed is not None
+    return renewed
+
+
 async def create_test_accounts(
     connection: AsyncConnection, vault: Vault, *, book_id: int, sandbox_url: str, public_url: str
 ) -> list[ProviderAccount]:

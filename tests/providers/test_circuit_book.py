@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from gateway.cli import group
 from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.merchants import provider_accounts
 from gateway.providers.circuit_book import StoredCircuits, close_by_hand, open_circuits
 from gateway.providers.circuits import CALLS_MIN, CircuitKey, Circuits
 
@@ -94,3 +96,35 @@ async def test_command_shows_closes_and_keeps_who_and_why(opened, database, endp
     code, text = await command("list")
     assert code == 0
     assert "promptpay" in text
+
+
+async def test_command_connects_the_live_book_and_keeps_its_secrets(opened, database, endpoints, monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", database.app_dsn)
+    monkeypatch.setenv("REDIS_URL", endpoints.redis_url)
+    monkeypatch.setenv("MASTER_KEY", bytes(range(32)).hex())
+
+    async def connect(credentials, *, base_url="https://api.omise.co"):
+        file = tmp_path / "omise.json"
+        file.write_text(credentials)
+        words = ["providers", "connect", "omise", "--base-url", base_url, "--credentials", file, "--reason", "contract"]
+        done = await asyncio.to_thread(CliRunner().invoke, group, [str(word) for word in words])
+        return done.exit_code, done.output
+
+    whole = '{"public_key": "pkey_1", "secret_key": "skey_of_the_test", "webhook_secret": "c2VjcmV0"}'
+    code, first = await connect(whole)
+    assert (code, "/v1/callbacks/omise/" in first, "skey" in first) == (0, True, False)
+    code, second = await connect(whole.replace("skey_of_the_test", "skey_2"))
+    assert (code, second) == (0, first), "the provider goes on calling the same address"
+    vault = Vault(bytes(range(32)))
+    async with opened.read() as connection:
+        account = await provider_accounts.for_book(connection, vault, 1, "omise")
+    assert (account.credentials["secret_key"], account.livemode) == ("skey_2", True)
+    code, text = await connect('{"secret_key": "skey_3"}')
+    assert (code, "without public_key, webhook_secret" in text) == (0, True)
+    for wrong, address in (("[]", "https://x"), ("{", "https://x"), (whole, "http://x")):
+        assert (await connect(wrong, base_url=address))[0] == 2
+    async with opened.ledger_pool.acquire() as connection:
+        acts = await connection.fetch("SELECT act, subject FROM gateway.operator_acts")
+        stored = await connection.fetchval("SELECT string_agg(p::text, '') FROM gateway.provider_accounts AS p")
+    assert [tuple(act) for act in acts] == [("provider.connected", account.account_id)] * 3
+    assert "skey" not in stored
