@@ -163,9 +163,7 @@ def _build(
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
-    dispute_upkeep = DisputeUpkeep(
-        database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
-    )
+    disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
     inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
     inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
     stack.push_async_callback(inbox.close)
@@ -185,7 +183,7 @@ def _build(
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
         refunds=refunds,
-        disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
+        disputes=disputes,
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,
         idempotency=idempotency,
@@ -204,3 +202,12 @@ def _build(
             confirmations=Confirmations(database, ledger),
         ),
     )
+
+
+def _disputes(
+    database: Database, vault: Vault, applier: FactApplier, calls: Calls, schedule: Schedule
+) -> tuple[Disputes, DisputeUpkeep]:
+    upkeep = DisputeUpkeep(
+        database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
+    )
+    return Disputes(database, vault, calls, schedule, upkeep, record_events=events.record), upkeep

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.foundation.clock import business_date_of
-from gateway.foundation.ids import new_id
 from gateway.payments.dispute_case import Act, DisputeCase, DisputeChanges
 from gateway.payments.entries import (
     available_on,
@@ -21,6 +20,7 @@ from gateway.payments.entries import (
     entry_of_refund_success,
 )
 from gateway.payments.errors import FactContradicts
+from gateway.payments.fact_rows import fact_row
 from gateway.payments.folding import (
     CHARGE_FACTS,
     DISPUTE_FACTS,
@@ -212,27 +212,12 @@ class Case:
             self._check_refund_fact(fact, self._refunds_before[subject.refund_id])
         elif self._attempts_before[subject.attempt_id or ""].provider != fact.provider:
             raise FactContradicts(f"{fact.provider} does not carry {subject.attempt_id}")
-        return FactRow(
-            book_id=self._before.book_id,
-            provider=fact.provider,
-            kind=fact.kind,
-            provider_transaction_id=fact.provider_transaction_id,
-            fact_id=new_id("fact", livemode=self._before.livemode),
-            intent_id=self._before.intent_id,
+        return fact_row(
+            fact,
+            self._before,
             attempt_id=subject.attempt_id,
             refund_id=subject.refund_id,
-            provider_reference=fact.provider_reference,
-            amount_minor=fact.amount_minor,
-            currency=fact.currency,
-            captured_minor=0,
-            held_minor=0,
-            provider_fee_minor=fact.provider_fee_minor,
-            provider_fee_vat_minor=fact.provider_fee_vat_minor,
-            failure_code=fact.failure_code,
-            provider_code=fact.provider_code,
-            source=fact.source,
-            occurred_at=fact.occurred_at,
-            recorded_at=now,
+            now=now,
         )
 
     def _check_refund_fact(self, fact: Fact, refund: RefundRow) -> None:

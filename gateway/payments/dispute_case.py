@@ -23,6 +23,7 @@ from gateway.payments.dispute_entries import (
 from gateway.payments.dispute_records import DisputeRow
 from gateway.payments.entries import pending_until
 from gateway.payments.errors import FactContradicts, PaymentNotCaptured
+from gateway.payments.fact_rows import fact_row
 from gateway.payments.records import FactRow, IntentRow, Move
 from gateway.payments.states import ENDED_DISPUTES, DisputeStatus
 from gateway.payments.views import dispute_view, encoded
@@ -125,7 +126,7 @@ class DisputeCase:
             raise FactContradicts(f"{known.dispute_id} is of {known.amount_minor}, the fact of {fact.amount_minor}")
         row = _with_terms(known or _new_row(fact, terms, intent, attempt_id, now), terms)
         self._rows[row.dispute_id] = row
-        told = _fact_row(fact, terms, row, now)
+        told = fact_row(fact, intent, dispute_id=row.dispute_id, dispute_stage=terms.stage, now=now)
         self._facts.append(told)
         return told
 
@@ -340,31 +341,4 @@ def _new_row(fact: Fact, terms: DisputeTerms, intent: IntentRow, attempt_id: str
         asks=0,
         due_at=now,
         leased_until=None,
-    )
-
-
-def _fact_row(fact: Fact, terms: DisputeTerms, row: DisputeRow, now: datetime) -> FactRow:
-    return FactRow(
-        book_id=row.book_id,
-        provider=fact.provider,
-        kind=fact.kind,
-        provider_transaction_id=fact.provider_transaction_id,
-        fact_id=new_id("fact", livemode=row.livemode),
-        intent_id=row.intent_id,
-        attempt_id=None,
-        refund_id=None,
-        provider_reference=fact.provider_reference,
-        amount_minor=fact.amount_minor,
-        currency=fact.currency,
-        captured_minor=0,
-        held_minor=0,
-        provider_fee_minor=fact.provider_fee_minor,
-        provider_fee_vat_minor=fact.provider_fee_vat_minor,
-        failure_code=fact.failure_code,
-        provider_code=fact.provider_code,
-        source=fact.source,
-        occurred_at=fact.occurred_at,
-        recorded_at=now,
-        dispute_id=row.dispute_id,
-        dispute_stage=terms.stage,
     )

@@ -1,4 +1,4 @@
-"""Omise: cards by their single-use token, PromptPay by source, refunds of cards.
+"""Omise: cards by their single-use token, PromptPay by source, refunds and disputes of cards.
 
 Credentials: `public_key`, `secret_key`, `webhook_secret` (base64). Our provider key travels in the metadata of every
 charge and refund, so what a time-out left behind is found by search, and facts name that key. Callbacks are signed;
@@ -40,9 +40,11 @@ from gateway.providers.base import (
     StatementFile,
     Unknown,
 )
+from gateway.providers.disputes import DisputeAnswer
 from gateway.providers.http import Answer, ProviderHttp
 from gateway.providers.invented import LOWER, invented
 from gateway.providers.omise_client import PAGE_LENGTH, OmiseClient, is_charge_id, read, reason_of
+from gateway.providers.omise_disputes import OmiseDisputes, is_dispute_id
 from gateway.providers.omise_wire import Charge, Misunderstood
 
 PROMPTPAY_EXPIRY_SECONDS: Final = 60 * 60
@@ -114,6 +116,7 @@ class Omise:
 
     def __init__(self, http: ProviderHttp) -> None:
         self._client = OmiseClient(http)
+        self._disputes = OmiseDisputes(self._client)
 
     async def charge(self, account: ProviderAccount, request: ChargeRequest) -> Outcome:
         """Charge a card at once, or make a PromptPay source for a payer to scan."""
@@ -137,7 +140,12 @@ class Omise:
         created_at: datetime,  # noqa: ARG002 - Omise does not keep its charges by day
         expires_at: datetime | None = None,  # noqa: ARG002 - likewise
     ) -> Inquiry | Unknown:
-        """A charge and its refunds, by charge id or by provider key; by key there may be several."""
+        """A charge and its refunds, by charge id or by provider key; by key there may be several.
+
+        By the id of a dispute, the dispute and its charge.
+        """
+        if is_dispute_id(reference):
+            return await self._disputes.inquire(account, reference)
         ids = await self._client.charge_ids(account, reference)
         if not isinstance(ids, tuple):
             return Unknown(reason=ids.reason)
@@ -237,8 +245,20 @@ class Omise:
             return Unknown(reason=str(error))
         return Inquiry(found=bool(facts), facts=facts)
 
+    async def inquire_dispute(self, account: ProviderAccount, reference: str) -> Inquiry | Unknown:
+        """A dispute and its charge, by the dispute's id."""
+        return await self._disputes.inquire(account, reference)
+
+    async def answer_dispute(self, account: ProviderAccount, answer: DisputeAnswer) -> Outcome:
+        """Hand in evidence; a repeated answer replaces the first."""
+        return await self._disputes.answer(account, answer)
+
+    async def accept_dispute(self, account: ProviderAccount, reference: str) -> Outcome:
+        """Give in."""
+        return await self._disputes.accept(account, reference)
+
     def parse_callback(self, account: ProviderAccount, callback: Callback) -> ParsedCallback:
-        """Check the signature and name the charge that is to be fetched. Events of other objects mean nothing to us.
+        """Check the signature and name the charge or dispute to be fetched. Other events mean nothing to us.
 
         Raises:
             CallbackRejected: forged, stale, unreadable or of the other mode.
@@ -250,11 +270,15 @@ class Omise:
             if event.livemode != account.livemode:
                 raise CallbackRejected("malformed", "the event is of the other mode")
             family = event.key.partition(".")[0]
-            if family not in {"charge", "refund"}:
+            if family not in {"charge", "refund", "dispute"}:
                 return ParsedCallback(event_id=event.id, ignored=True)
             subject = msgspec.json.decode(event.data, type=omise_wire.Subject)
         except NOT_JSON as error:
             raise CallbackRejected("malformed", str(error)) from None
+        if family == "dispute":
+            if not is_dispute_id(subject.id):
+                raise CallbackRejected("malformed", f"{event.key} names no dispute")
+            return ParsedCallback(event_id=event.id, inquire=(subject.id,))
         charge_id = subject.id if family == "charge" else subject.charge
         if charge_id is None or not is_charge_id(charge_id):
             raise CallbackRejected("malformed", f"{event.key} names no charge")

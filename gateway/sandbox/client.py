@@ -4,7 +4,7 @@ Every body below is JSON; the bearer key is `SANDBOX_CONTROL_KEY`. A refusal is 
 """
 
 from types import TracebackType
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import httpx
 import msgspec
@@ -44,7 +44,7 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     Attributes:
         operation: one of `faults.FAULTS_OF_OPERATION`: `token`, `charge`, `inquiry`, `cancel`, `capture`, `refund`,
-            `statement`, `transfer`, `payment_file`, `payout` (one order in a file), `pay`, `callback`.
+            `dispute`, `statement`, `transfer`, `payment_file`, `payout` (one order in a file), `pay`, `callback`.
         fault: one of `faults.FaultKind` that can befall the operation.
         amount_minor: only operations over this amount.
         code: the provider's failure code of a decline.
@@ -87,6 +87,21 @@ class ForgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     world: str
     provider: str
     reference: str
+
+
+class DisputeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /_control/dispute`: a payer's bank questions a payment, or decides.
+
+    Attributes:
+        reference: the provider's charge id or our own reference to it.
+        outcome: `opened`; of the latest dispute of the charge `won` or `lost`.
+    """
+
+    world: str
+    provider: str
+    reference: str
+    outcome: Literal["opened", "won", "lost"] = "opened"
+    reason_code: str = "goods_or_services_not_provided"
 
 
 class PaidTransaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,6 +191,11 @@ class SandboxControl:
     async def forge(self, *, world: str, provider: str, reference: str) -> None:
         """Send a forged callback about an unpaid QR or charge."""
         await self._post("/forge", {"world": world, "provider": provider, "reference": reference})
+
+    async def dispute(self, *, world: str, provider: str, reference: str, **details: Any) -> str:
+        """Dispute a payment or decide its dispute; `details`: `DisputeBody`. Returns the provider's id of it."""
+        body = {"world": world, "provider": provider, "reference": reference, **details}
+        return str((await self._post("/dispute", body))["id"])
 
     async def books(self, world: str) -> dict[str, Any]:
         """What the sandbox itself believes (`books.books`)."""

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from gateway.sandbox import callbacks, faults
 from gateway.sandbox.books import books
-from gateway.sandbox.client import AccountBody, ClockBody, FaultBody, ForgeBody, PayBody
+from gateway.sandbox.client import AccountBody, ClockBody, DisputeBody, FaultBody, ForgeBody, PayBody
 from gateway.sandbox.faults import FAULTS_OF_OPERATION, Fault, FaultKind
 from gateway.sandbox.provider import SandboxProvider
 from gateway.sandbox.service import InjectedSandbox, Sandbox
@@ -147,6 +147,18 @@ class Control(Controller):
             paid = await provider.pay(world, body)
         sandbox.callbacks.wake()
         return json_answer({"transactions": paid}).response()
+
+    @post("/dispute", status_code=200)
+    async def dispute(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
+        """Let a payer's bank question a payment, or decide."""
+        body = await _read(request, DisputeBody)
+        provider = _provider(sandbox, body.provider)
+        if provider.dispute is None:
+            refuse_control(400, "invalid_body", f"{body.provider} tells of disputes by letter")
+        async with sandbox.worlds.open(body.world) as world:
+            identifier = await provider.dispute(world, body)
+        sandbox.callbacks.wake()
+        return json_answer({"id": identifier}).response()
 
     @post("/forge", status_code=200)
     async def forge(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:

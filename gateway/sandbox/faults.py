@@ -50,6 +50,7 @@ FAULTS_OF_OPERATION: Final[dict[str, frozenset[FaultKind]]] = {
     "cancel": _REQUEST_FAULTS | {FaultKind.DECLINE},
     "capture": _REQUEST_FAULTS | {FaultKind.DECLINE},
     "refund": _REQUEST_FAULTS | {FaultKind.DECLINE, FaultKind.REFUND_FAILS_LATER},
+    "dispute": _REQUEST_FAULTS,
     "statement": _REQUEST_FAULTS,
     "transfer": _REQUEST_FAULTS,
     "payment_file": _REQUEST_FAULTS,

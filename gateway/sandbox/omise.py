@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime, time
 from typing import Any, Final
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get, patch, post
 from litestar.params import FromPath
 
 from gateway.foundation.clock import BANGKOK, real_now
-from gateway.sandbox import emvco, omise_balance, omise_cards, omise_charges, omise_lists, omise_refunds
+from gateway.sandbox import emvco, omise_balance, omise_cards, omise_charges, omise_disputes, omise_lists, omise_refunds
 from gateway.sandbox.faults import Fault, FaultKind
 from gateway.sandbox.omise_charge_object import read_charge
 from gateway.sandbox.omise_objects import refund_object, refuse, source_object, transfer_object
@@ -211,6 +211,60 @@ class OmiseCharges(Controller):
         return Response(emvco.picture(qr_data, "svg"), media_type="image/svg+xml")
 
 
+class OmiseDisputes(Controller):
+    """Disputes; what decides them stands outside the protocol."""
+
+    path = "/omise"
+
+    @post("/charges/{charge_id:str}/disputes", status_code=200)
+    async def create(self, request: AnyRequest, sandbox: InjectedSandbox, charge_id: FromPath[str]) -> Response[bytes]:
+        """What test mode adds: dispute a charge."""
+
+        async def act(world: World, fields: dict[str, Any], _: Fault | None) -> Any:
+            reason_code = str(fields.get("reason_code") or "general")
+            return await omise_disputes.open_dispute(world, charge_id, reason_code=reason_code)
+
+        return await _answer(request, sandbox, "dispute", act)
+
+    @get(["/disputes", "/disputes/open", "/disputes/pending", "/disputes/closed"])
+    async def list_(self, request: AnyRequest, sandbox: InjectedSandbox) -> Response[bytes]:
+        """All disputes, or those of one kind."""
+
+        async def act(world: World, _: dict[str, Any], __: Fault | None) -> Any:
+            return await omise_disputes.listed(world, request.url.path.partition("/disputes")[2].strip("/"))
+
+        return await _answer(request, sandbox, "inquiry", act)
+
+    @get("/disputes/{dispute_id:str}")
+    async def retrieve(
+        self, request: AnyRequest, sandbox: InjectedSandbox, dispute_id: FromPath[str]
+    ) -> Response[bytes]:
+        """One dispute."""
+
+        async def act(world: World, _: dict[str, Any], __: Fault | None) -> Any:
+            return omise_disputes.dispute_object(await omise_disputes.find_dispute(world, dispute_id))
+
+        return await _answer(request, sandbox, "inquiry", act)
+
+    @patch("/disputes/{dispute_id:str}", status_code=200)
+    async def answer(self, request: AnyRequest, sandbox: InjectedSandbox, dispute_id: FromPath[str]) -> Response[bytes]:
+        """The merchant's message."""
+
+        async def act(world: World, fields: dict[str, Any], _: Fault | None) -> Any:
+            return await omise_disputes.answer_dispute(world, dispute_id, fields)
+
+        return await _answer(request, sandbox, "dispute", act)
+
+    @patch("/disputes/{dispute_id:str}/accept", status_code=200)
+    async def accept(self, request: AnyRequest, sandbox: InjectedSandbox, dispute_id: FromPath[str]) -> Response[bytes]:
+        """The merchant gives in."""
+
+        async def act(world: World, _: dict[str, Any], __: Fault | None) -> Any:
+            return await omise_disputes.close_dispute(world, dispute_id, "lost")
+
+        return await _answer(request, sandbox, "dispute", act)
+
+
 class OmiseAccount(Controller):
     """Sources, search, balance, transactions, transfers, events."""
 
@@ -349,9 +403,9 @@ PROVIDER: Final = SandboxProvider(
     identifiers=frozenset({"public_key", "secret_key"}),
     # A QR is paid once, in full and in time, so nothing can befall `pay`.
     operations=frozenset(
-        {"token", "charge", "inquiry", "cancel", "capture", "refund", "statement", "transfer", "callback"}
+        {"token", "charge", "inquiry", "cancel", "capture", "refund", "dispute", "statement", "transfer", "callback"}
     ),
-    handlers=(OmiseCharges, OmiseAccount, OmiseVault),
+    handlers=(OmiseCharges, OmiseDisputes, OmiseAccount, OmiseVault),
     server_error=_server_error,
     callbacks=CallbackRules(
         # It promises no repeat, and makes one.
@@ -361,6 +415,7 @@ PROVIDER: Final = SandboxProvider(
     ),
     pay=omise_charges.pay_ordered,
     forge=omise_charges.forge,
+    dispute=omise_disputes.order_dispute,
     charges=omise_charges.charges,
     start_day=_start_day,
     due=_due,

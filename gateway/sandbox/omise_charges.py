@@ -357,7 +357,7 @@ async def pay_ordered(world: World, body: PayBody) -> list[dict[str, Any]]:
     """
     if body.amount_minor is not None or body.transaction_count != 1 or body.silent:
         refuse_control(400, "invalid_body", "an Omise charge is paid once, in full, and Omise always sends the event")
-    charge = await pay_charge(world, (await _find_ordered(world, body.reference))["id"])
+    charge = await pay_charge(world, (await find_ordered(world, body.reference))["id"])
     return [{"transaction_id": charge["transaction_id"], "amount_minor": charge["captured_minor"]}]
 
 
@@ -367,11 +367,16 @@ async def forge(world: World, reference: str) -> bytes:
     Raises:
         Refusal: `unknown_reference`.
     """
-    charge = await _find_ordered(world, reference)
+    charge = await find_ordered(world, reference)
     return forged_charge_event(await read_charge(world, charge), world.now)
 
 
-async def _find_ordered(world: World, reference: str) -> Row:
+async def find_ordered(world: World, reference: str) -> Row:
+    """The charge that an order names: by its id, or by what its metadata says.
+
+    Raises:
+        Refusal: `unknown_reference`.
+    """
     row = await world.connection.fetchrow(
         "SELECT * FROM sandbox.charges WHERE world = $1 AND (id = $2"
         " OR EXISTS (SELECT FROM jsonb_each_text(metadata) WHERE value = $2)) ORDER BY created_at DESC LIMIT 1",

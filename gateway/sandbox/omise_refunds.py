@@ -32,6 +32,13 @@ async def refund_charge(
         refuse(400, "invalid_amount", "amount must be greater than 0")
     if amount_minor > charge["captured_minor"] - charge["refunded_minor"]:
         refuse(400, "failed_refund", "amount is larger than what is left of the charge")
+    is_disputed = await world.connection.fetchval(
+        "SELECT EXISTS (SELECT FROM sandbox.disputes WHERE world = $1 AND charge_id = $2 AND status <> 'won')",
+        world.name,
+        identifier,
+    )
+    if is_disputed:
+        refuse(400, "failed_refund", "charge is disputed")
     earlier = await world.connection.fetchval(
         "SELECT count(*) FROM sandbox.refunds WHERE world = $1 AND charge_id = $2", world.name, identifier
     )

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 from litestar.types import ControllerRouterHandler
 
-from gateway.sandbox.client import PayBody
+from gateway.sandbox.client import DisputeBody, PayBody
 from gateway.sandbox.wire import Answer
 from gateway.sandbox.world import World, WorldSettings
 
@@ -57,6 +57,7 @@ class SandboxProvider(msgspec.Struct, frozen=True, kw_only=True):
         server_error: the 500 that it would give.
         pay: lets a payer pay, and returns the payments; forge: the body of a callback about a payment that never
             happened. Both raise `Refusal`.
+        dispute: lets a payer's bank question a payment or decide, and returns the dispute's id.
         charges: what it believes of every charge, in the shape of `books.py`.
         end_day, start_day: what happens at midnight, in that order, for the day that ends and the one that begins.
         due: what is due within the day (expiry, refunds that end later).
@@ -71,6 +72,7 @@ class SandboxProvider(msgspec.Struct, frozen=True, kw_only=True):
     callbacks: CallbackRules | None = None
     pay: Callable[[World, PayBody], Awaitable[list[dict[str, Any]]]] | None = None
     forge: Callable[[World, str], Awaitable[bytes]] | None = None
+    dispute: Callable[[World, DisputeBody], Awaitable[str]] | None = None
     charges: Callable[[World], Awaitable[list[dict[str, Any]]]] | None = None
     end_day: Callable[[World, date], Awaitable[None]] | None = None
     start_day: Callable[[World, date], Awaitable[None]] | None = None

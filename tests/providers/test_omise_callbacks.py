@@ -82,6 +82,11 @@ def test_refund_event_names_the_charge_of_the_refund():
     assert _parse(_event("refund.create", {"id": "rfnd_1", "charge": "chrg_test_1"})).inquire == ("chrg_test_1",)
 
 
+def test_dispute_event_names_the_dispute():
+    parsed = _parse(_event("dispute.close", {"id": "dspt_test_1", "charge": "chrg_test_1"}))
+    assert (parsed.inquire, parsed.ignored) == (("dspt_test_1",), False)
+
+
 @pytest.mark.parametrize("key", ["customer.create", "transfer.pay", "recipient.verify", "something.of.tomorrow"])
 def test_event_of_another_object_is_ignored(key: str):
     parsed = _parse(_event(key, {"id": "x"}))
@@ -97,6 +102,8 @@ def test_event_of_another_object_is_ignored(key: str):
         _event("charge.complete", {"id": "chrg_../../balance"}),
         _event("charge.complete", {"id": "trsf_1"}),
         _event("refund.create", {"id": "rfnd_1"}),
+        _event("dispute.create", {"id": "dspt_../../balance", "charge": "chrg_1"}),
+        _event("dispute.create", {"id": "chrg_1", "charge": "chrg_1"}),
         _event("charge.complete", {"id": "chrg_1"}, livemode=True),
     ],
 )
