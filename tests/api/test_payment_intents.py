@@ -203,7 +203,7 @@ async def test_bad_cursors_and_limits_are_refused(client, services, merchant):
         ({"limit": [5, 6]}, "parameter_invalid", "limit"),
         ({"limt": 5}, "parameter_unknown", "limt"),
         ({"starting_after": "nonsense"}, "cursor_invalid", "starting_after"),
-        ({"starting_after": "pi_test_\x00"}, "cursor_invalid", "starting_after"),
+        ({"starting_after": "pi_test_\x00"}, "parameter_invalid", "starting_after"),
         ({"starting_after": "evt_test_" + "0" * 26}, "cursor_invalid", "starting_after"),
         ({"ending_before": "pi_test_" + "0" * 26}, "cursor_invalid", "ending_before"),
         ({"starting_after": foreign}, "cursor_invalid", "starting_after"),
