@@ -17,6 +17,7 @@ from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
+from gateway.payments.claims import HeldMoney
 from gateway.payments.dispute_acts import DisputeActs
 from gateway.payments.dispute_upkeep import DisputeUpkeep
 from gateway.payments.disputes import Disputes
@@ -33,6 +34,7 @@ from gateway.providers.registry import Providers
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.daily import Daily
+from gateway.settlement.refund_claims import RefundClaims
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
 from gateway.webhooks.deliveries import Deliverer
@@ -60,6 +62,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     intents: Intents
     bulk_intents: BulkIntents
     refunds: Refunds
+    held_money: HeldMoney
+    refund_claims: RefundClaims
     disputes: Disputes
     dispute_acts: DisputeActs
     dispute_upkeep: DisputeUpkeep
@@ -162,7 +166,7 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
-    refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
+    refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     dispute_upkeep = DisputeUpkeep(
         database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
     )
@@ -185,6 +189,8 @@ def _build(
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
         refunds=refunds,
+        held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
+        refund_claims=settlement.claims.claims,
         disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,
@@ -201,6 +207,6 @@ def _build(
             providers=providers,
             applier=applier,
             settlement=settlement,
-            confirmations=Confirmations(database, ledger),
+            confirmations=Confirmations(database, ledger, settlement.claims),
         ),
     )
