@@ -25,6 +25,7 @@ from gateway.payments.facts import FactApplier
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.janitor import Janitor
+from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.providers.base import ProviderAccount
@@ -64,6 +65,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refunds: Refunds
     held_money: HeldMoney
     refund_claims: RefundClaims
+    payment_links: PaymentLinks
     disputes: Disputes
     dispute_acts: DisputeActs
     dispute_upkeep: DisputeUpkeep
@@ -191,6 +193,7 @@ def _build(
         refunds=refunds,
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
+        payment_links=PaymentLinks(database, vault, record_events=events.record),
         disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "operators": "gateway.commands.operators:operators",
     "providers": "gateway.commands.providers:providers",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
+    "claims": "gateway.commands.claims:claims",
     "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",

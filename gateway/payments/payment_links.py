@@ -264,7 +264,7 @@ class PaymentLinks:
         return _view(link, uses, tokens.token_of(self._vault, link.link_id))
 
 
-async def take(connection: AsyncConnection, intent: IntentRow, now: datetime) -> None:
+async def take(connection: AsyncConnection, intent: IntentRow) -> None:
     """Use up one payment of the intent's link, if it has one; the link stays locked until the transaction ends.
 
     Raises:
@@ -275,6 +275,7 @@ async def take(connection: AsyncConnection, intent: IntentRow, now: datetime) ->
     c = payment_links.c
     statement = select(payment_links).where(c.book_id == intent.book_id, c.link_id == intent.payment_link_id)
     [link] = await rows_of(connection, statement.with_for_update(), LinkRow)
+    now = (await clock_of(connection, link.book_id)).now()
     objection = _objection(link, await _uses(connection, link, beside=intent.intent_id), now)
     if objection is not None:
         raise objection
