@@ -17,6 +17,7 @@ from gateway.payments.attempts import Attempts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
+from gateway.payments.claims import HeldMoney
 from gateway.payments.dispute_acts import DisputeActs
 from gateway.payments.dispute_upkeep import DisputeUpkeep
 from gateway.payments.disputes import Disputes
@@ -24,6 +25,7 @@ from gateway.payments.facts import FactApplier
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.janitor import Janitor
+from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.providers.base import ProviderAccount
@@ -33,6 +35,7 @@ from gateway.providers.registry import Providers
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.daily import Daily
+from gateway.settlement.refund_claims import RefundClaims
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
 from gateway.webhooks.deliveries import Deliverer
@@ -60,6 +63,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     intents: Intents
     bulk_intents: BulkIntents
     refunds: Refunds
+    held_money: HeldMoney
+    refund_claims: RefundClaims
+    payment_links: PaymentLinks
     disputes: Disputes
     dispute_acts: DisputeActs
     dispute_upkeep: DisputeUpkeep
@@ -162,14 +168,10 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
-    refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
+    refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
-    inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
-    inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
-    stack.push_async_callback(inbox.close)
-    lane_lease = timedelta(seconds=LEASE_REQUESTS * settings.delivery_timeout_seconds)
-    deliverer = Deliverer(database, vault, sender, lease=lane_lease)
-    stack.push_async_callback(deliverer.close)
+    inbox = _inbox(stack, settings, database, vault, providers, applier)
+    deliverer = _deliverer(stack, settings, database, vault, sender)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(
         settings=settings,
@@ -183,6 +185,9 @@ def _build(
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
         refunds=refunds,
+        held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
+        refund_claims=settlement.claims.claims,
+        payment_links=PaymentLinks(database, vault, record_events=events.record),
         disputes=disputes,
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,
@@ -199,9 +204,32 @@ def _build(
             providers=providers,
             applier=applier,
             settlement=settlement,
-            confirmations=Confirmations(database, ledger),
+            confirmations=Confirmations(database, ledger, settlement.claims),
         ),
     )
+
+
+def _inbox(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    vault: Vault,
+    providers: Providers,
+    applier: FactApplier,
+) -> InboxProcessor:
+    lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
+    inbox = InboxProcessor(database, vault, providers, applier, lease=lease)
+    stack.push_async_callback(inbox.close)
+    return inbox
+
+
+def _deliverer(
+    stack: AsyncExitStack, settings: Settings, database: Database, vault: Vault, sender: Sender
+) -> Deliverer:
+    lease = timedelta(seconds=LEASE_REQUESTS * settings.delivery_timeout_seconds)
+    deliverer = Deliverer(database, vault, sender, lease=lease)
+    stack.push_async_callback(deliverer.close)
+    return deliverer
 
 
 def _disputes(

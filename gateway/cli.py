@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "providers": "gateway.commands.providers:providers",
     "webhooks": "gateway.commands.webhooks:webhooks",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
+    "claims": "gateway.commands.claims:claims",
     "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",

@@ -19,7 +19,15 @@ from reconciliation.sql import Connection, queries
 
 CHUNK_ENTRIES: Final = 2_000
 
-_BANK_KINDS: Final = frozenset({EntryKind.PAYOUT_RETURNED, EntryKind.PAYER_MONEY_RETURNED})
+_BANK_KINDS: Final = frozenset(
+    {
+        EntryKind.PAYOUT_RETURNED,
+        EntryKind.PAYER_MONEY_RETURNED,
+        EntryKind.PAYER_MONEY_CAME_BACK,
+        EntryKind.REFUND_PAID,
+        EntryKind.REFUND_CAME_BACK,
+    }
+)
 """Entries that a bank line caused outside of this package; they name it."""
 
 

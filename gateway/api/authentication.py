@@ -15,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import SecurityScheme
 
 from gateway.api.problems import Problem
-from gateway.api.rate_limits import ADDRESS_LIMIT
+from gateway.api.rate_limits import ADDRESS_LIMIT, PAYER_LIMIT
 from gateway.api.services import ApiRequest, rate_limiter_of, services_of
 from gateway.foundation.metrics import API_KEY_AUTH_FAILURES
 from gateway.merchants import api_keys
@@ -50,8 +50,17 @@ def requires(scope: Scope) -> Guard:
 
 async def limit_address(connection: _Connection, _: BaseRouteHandler) -> None:
     """A guard that draws from the caller's address, before anybody is looked up."""
-    host = connection.client.host if connection.client else "unknown"
-    await rate_limiter_of(connection).take("address", host, ADDRESS_LIMIT)
+    await rate_limiter_of(connection).take("address", address_of(connection), ADDRESS_LIMIT)
+
+
+def address_of(connection: _Connection) -> str:
+    """The caller's address."""
+    return connection.client.host if connection.client else "unknown"
+
+
+async def limit_payer(connection: _Connection, _: BaseRouteHandler) -> None:
+    """A guard for addresses that payers open with a token alone: few a second, so that nobody tries tokens out."""
+    await rate_limiter_of(connection).take("payer", address_of(connection), PAYER_LIMIT)
 
 
 async def known_id(connection: _Connection, _: BaseRouteHandler) -> None:

@@ -38,9 +38,11 @@ class MoneyOperation(Operation):
 
 
 async def run_once(
-    request: ApiRequest, merchant: MerchantPrincipal, data: msgspec.Struct | None, work: Work
+    request: ApiRequest, merchant: MerchantPrincipal, data: msgspec.Struct | None, work: Work, *, room: str = ""
 ) -> Response[bytes]:
     """The work's answer, or the stored one where this key has been used for this same request.
+
+    Keys of payers, who have no API key, live in a `room` of their own beside the merchant's.
 
     A no after work began is kept like a yes: both are answers. A no before it leaves the key free.
     """
@@ -66,7 +68,7 @@ async def run_once(
 
     reply = await services.idempotency.run_idempotent(
         merchant,
-        checked_key(request.headers.get("idempotency-key")),
+        room + checked_key(request.headers.get("idempotency-key")),
         fingerprint_of(request.method, request.scope["path_template"], request.path_params, data),
         operation,
         request_id=request_id,

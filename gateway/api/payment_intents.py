@@ -14,6 +14,7 @@ from gateway.api.bulk_payment_intents import create_payment_intents
 from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
+from gateway.api.refund_claims import list_refund_claims, return_held
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.idempotency import Claim
@@ -244,6 +245,8 @@ PAYMENT_INTENTS = Router(
         confirm_payment_intent,
         capture_payment_intent,
         cancel_payment_intent,
+        return_held,
+        list_refund_claims,
     ],
     dependencies={"wanted": Provide(provide_wanted)},
     tags=["payments"],

@@ -21,6 +21,8 @@ from gateway.merchants.principals import RateLimit
 
 ADDRESS_LIMIT: Final = RateLimit(per_second=300, burst=1500)
 """For one address, before anybody is authenticated. Above what one merchant's servers need, below a flood."""
+PAYER_LIMIT: Final = RateLimit(per_second=2, burst=30)
+"""For one address that shows payers' tokens: a person at a page, or a shop full of them behind one address."""
 
 _MILLI: Final = 1000
 _LOCAL_BUCKETS_MAX: Final = 10_000
@@ -56,7 +58,7 @@ class RateLimiter:
         self._silent_until: datetime | None = None
 
     async def take(self, kind: str, name: str, limit: RateLimit) -> None:
-        """Draw one token from the bucket of `name`; `kind` is `key` or `address`.
+        """Draw one token from the bucket of `name`; `kind` is `key`, `address` or `payer`.
 
         Raises:
             Problem: `rate_limited`, with Retry-After.

@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from gateway.api.authentication import SECURITY_SCHEMES, limit_address, provide_merchant, provide_operator
+from gateway.api.authentication import SECURITY_SCHEMES, limit_address, limit_payer, provide_merchant, provide_operator
 from gateway.api.balance import BALANCE
 from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
 from gateway.api.blocklist import BLOCKLIST
@@ -19,10 +19,13 @@ from gateway.api.ledger_entries import LEDGER_ENTRIES
 from gateway.api.limits import LIMITS
 from gateway.api.metrics import metrics
 from gateway.api.pagination import provide_page
+from gateway.api.pay import PAY
 from gateway.api.payment_intents import PAYMENT_INTENTS
+from gateway.api.payment_links import PAYMENT_LINKS
 from gateway.api.payment_methods import PAYMENT_METHODS
 from gateway.api.problem_pages import PROBLEM_PAGES
 from gateway.api.queries import known_query
+from gateway.api.refund_claims import REFUND_CLAIMS
 from gateway.api.refunds import REFUNDS
 from gateway.api.test_mode import TEST_MODE
 from gateway.api.webhook_endpoints import WEBHOOK_ENDPOINTS
@@ -39,6 +42,7 @@ _WITH_KEY: Final = Router(
     route_handlers=[
         PAYMENT_INTENTS,
         PAYMENT_METHODS,
+        PAYMENT_LINKS,
         REFUNDS,
         DISPUTES,
         CUSTOMERS,
@@ -53,4 +57,7 @@ _WITH_KEY: Final = Router(
     ],
 )
 
-ROUTES: Final[list[ControllerRouterHandler]] = [_WITH_KEY, CALLBACKS, HEALTH, PROBLEM_PAGES, metrics]
+_WITH_TOKEN: Final = Router("/v1", guards=[limit_payer, known_query], route_handlers=[REFUND_CLAIMS, PAY])
+"""What payers open, who have a token and no key."""
+
+ROUTES: Final[list[ControllerRouterHandler]] = [_WITH_KEY, _WITH_TOKEN, CALLBACKS, HEALTH, PROBLEM_PAGES, metrics]

@@ -12,12 +12,15 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
 from gateway.payments.bulk import BulkIntents
+from gateway.payments.claims import HeldMoney
 from gateway.payments.disputes import Disputes
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
+from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
 from gateway.providers.base import Provider
 from gateway.sandbox.client import SandboxControl
+from gateway.settlement.refund_claims import RefundClaims
 from ledger.posting import Ledger
 
 ApiRequest = Request[Any, Any, Any]
@@ -69,6 +72,21 @@ class Services(Protocol):
     @property
     def refunds(self) -> Refunds:
         """Refunds."""
+        ...
+
+    @property
+    def held_money(self) -> HeldMoney:
+        """Offers of money that is held for payers."""
+        ...
+
+    @property
+    def refund_claims(self) -> RefundClaims:
+        """Claims of payers."""
+        ...
+
+    @property
+    def payment_links(self) -> PaymentLinks:
+        """Payment links."""
         ...
 
     @property

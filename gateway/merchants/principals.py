@@ -15,6 +15,8 @@ class Scope(StrEnum):
     PAYMENTS_WRITE = "payments:write"
     REFUNDS_READ = "refunds:read"
     REFUNDS_WRITE = "refunds:write"
+    LINKS_READ = "links:read"
+    LINKS_WRITE = "links:write"
     DISPUTES_READ = "disputes:read"
     DISPUTES_WRITE = "disputes:write"
     CUSTOMERS_READ = "customers:read"

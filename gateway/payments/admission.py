@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.merchants.principals import MerchantPrincipal
-from gateway.payments import blocklists, limits, velocity
+from gateway.payments import blocklists, limits, payment_links, velocity
 from gateway.payments.deciding import event_of
 from gateway.payments.errors import PayerBlocked
 from gateway.payments.facts import RecordEvents
@@ -20,7 +20,7 @@ from gateway.webhooks.events import NewEvent
 
 
 class Admission:
-    """Asks blocklists, velocity rules and limits, in this order."""
+    """Asks the payment's link, blocklists, velocity rules and limits, in this order."""
 
     def __init__(self, vault: Vault, *, record_events: RecordEvents) -> None:
         self._vault = vault
@@ -33,10 +33,11 @@ class Admission:
 
         Raises:
             PayerBlocked: roll back and `keep` it.
-            Refused: `velocity_exceeded` or `limit_exceeded`; roll back.
+            Refused: the payment's link takes no more payments, `velocity_exceeded` or `limit_exceeded`; roll back.
             InvalidRequest: the payer's address is none.
         """
         marks = await marks_of(connection, self._vault, intent, payer)
+        await payment_links.take(connection, intent)
         if marks:
             await blocklists.check(connection, intent, marks, now=attempt.created_at)
             await velocity.check(connection, intent.account_id, attempt, marks)
@@ -50,9 +51,11 @@ class Admission:
 
         Raises:
             LimitExceeded: its room was taken meanwhile; roll back.
+            Refused: somebody else pays its link meanwhile; roll back.
         """
         attempt = (await attempts_by_id(connection, intent.book_id, [attempt_id]))[0]
         if not attempt.counted:
+            await payment_links.take(connection, intent)
             attempt = msgspec.structs.replace(attempt, counted=True)
             await replace_rows(connection, attempts, [attempt])
             await limits.take(connection, intent.account_id, attempt)

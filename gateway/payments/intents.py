@@ -76,7 +76,12 @@ class Intents:
         self._record_events = record_events
 
     async def create(
-        self, principal: MerchantPrincipal, request: CreateIntent, *, intent_id: str | None = None
+        self,
+        principal: MerchantPrincipal,
+        request: CreateIntent,
+        *,
+        intent_id: str | None = None,
+        payment_link_id: str | None = None,
     ) -> Intent:
         """Ask for a payment and, unless that is left for later, confirm it at its provider.
 
@@ -85,6 +90,7 @@ class Intents:
 
         Args:
             intent_id: `claim.id_for("pi")`, so that a retry takes up what an earlier run began.
+            payment_link_id: the link under which the payer pays.
 
         Raises:
             InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
@@ -96,9 +102,9 @@ class Intents:
         known = await self._find(principal, intent_id)
         if known is None:
             try:
-                begun = await self._commit(principal, request, how, intent_id)
+                begun = await self._commit(principal, request, how, intent_id, payment_link_id)
             except PayerBlocked as blocked:
-                await self._commit(principal, request, None, intent_id, blocked=blocked)
+                await self._commit(principal, request, None, intent_id, payment_link_id, blocked=blocked)
                 raise
             if begun is not None and how is not None:
                 await self._attempts.send(principal, begun, how)
@@ -222,11 +228,13 @@ class Intents:
         request: CreateIntent,
         how: ConfirmIntent | None,
         intent_id: str,
+        payment_link_id: str | None,
         *,
         blocked: PayerBlocked | None = None,
     ) -> Begun | None:
         """Validate, and commit intent, attempt, provider key and event; `blocked`: why there is no attempt."""
         intent = new_intent(principal, request, intent_id=intent_id)
+        intent = msgspec.structs.replace(intent, payment_link_id=payment_link_id)
         if blocked is not None:
             intent = refused(intent, blocked)
         due = Sum(amount_minor=intent.amount_minor, currency=intent.currency, capture_later=intent.capture_later)

@@ -35,6 +35,8 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         disputed_minor: what payers' banks question of it and was not decided for the merchant.
         capture_later: the attempt only authorises; capture_requested_minor: what the merchant then asked to take.
         refused_code, refused_reason: why the last confirmation was refused before anybody was asked.
+        returned_minor: what of the held money went back to the payer.
+        payment_link_id: the link under which the payer pays.
     """
 
     book_id: int
@@ -67,6 +69,8 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     refused_code: str | None = None
     refused_reason: str | None = None
     disputed_minor: int = 0
+    returned_minor: int = 0
+    payment_link_id: str | None = None
 
     @property
     def refundable_minor(self) -> int:
@@ -155,6 +159,7 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
         captured_minor, captured_at: what the payment took and when: providers void on the same day, refund later.
         reserve_pending_until, reserve_effective_on: decided when it was asked for, so that every retry of the
             reserve is the same entry.
+        claim_id: the claim by which the payer gets it; None where the provider gives it back.
     """
 
     book_id: int
@@ -186,6 +191,7 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
     asks: int
     due_at: datetime | None
     leased_until: datetime | None
+    claim_id: str | None = None
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,23 +4,26 @@
 2. The reserve is posted through the ledger's batcher, under a key from the row's id. It draws on the capture entry,
    whose cap – no balance, no row lock – makes it impossible that racing refunds exceed what was captured.
 3. Its answer is recorded: refused → `failed` and nothing moved; posted → `submitted`.
-4. The provider is called outside any transaction, and what it says goes to the applier.
+4. The provider is called outside any transaction, and what it says goes to the applier. Where the provider gives
+   nothing back, the payer claims it instead (`claims.py`).
 
 A crash between any two steps leaves a row that says how far it got; `Refunds.proceed` goes on from there, called by
 the merchant's retry or the janitor.
 """
 
+from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import or_, select, update
 
 from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants.principals import MerchantPrincipal
+from gateway.payments import tokens
 from gateway.payments.calls import Calls
-from gateway.payments.deciding import event_of, refund_amounts
+from gateway.payments.claims import CURRENCY, claim_of_refund
 from gateway.payments.entries import pending_until, reserve_entry
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
@@ -29,25 +32,23 @@ from gateway.payments.records import (
     AttemptRow,
     FactRow,
     IntentRow,
-    Move,
     RefundRow,
     Subject,
-    add_moves,
     add_rows,
     attempts_by_id,
     facts_of,
     lock_intents,
     refunds_by_id,
     register_references,
-    replace_rows,
     rows_of,
 )
+from gateway.payments.refund_changes import change_refund
 from gateway.payments.requests import CreateRefund, check_metadata, provider_key_of
 from gateway.payments.routing import capabilities_of, check_refund
 from gateway.payments.schedule import Schedule, finish
 from gateway.payments.states import IntentStatus, RefundStatus
-from gateway.payments.tables import intents, refunds
-from gateway.payments.views import Refund, encoded, refund_view
+from gateway.payments.tables import intents, refund_claims, refunds
+from gateway.payments.views import Refund, refund_view
 from ledger.journal import Posted
 from ledger.posting import Ledger
 from ledger.refusals import Refusal
@@ -59,6 +60,7 @@ class Refunds:
     Args:
         ledger: posts reserves; the applier posts everything that follows.
         schedule: when an open refund is asked about.
+        vault: makes the tokens of claims.
     """
 
     def __init__(
@@ -69,9 +71,11 @@ class Refunds:
         calls: Calls,
         schedule: Schedule,
         *,
+        vault: Vault,
         record_events: RecordEvents,
     ) -> None:
         self._database = database
+        self._vault = vault
         self._ledger = ledger
         self._applier = applier
         self._calls = calls
@@ -89,7 +93,8 @@ class Refunds:
         Raises:
             InvalidRequest: metadata beyond its limits.
             NotFound: no payment of this account has that id.
-            Refused: `payment_not_refundable`, `payment_disputed`, `refund_not_supported`, or the ledger's refusal
+            Refused: `payment_not_refundable`, `payment_disputed`, `refund_not_supported`, `refund_window_closed`,
+                `refund_claim_not_needed`, or the ledger's refusal
                 (`exceeds_original`, `below_floor`): the refund, if one was made, is `failed` and nothing moved.
             LedgerBusy, OutcomeUnknown: the reserve may not be posted yet; the refund goes on by itself.
         """
@@ -109,7 +114,8 @@ class Refunds:
                 param="amount",
                 subject_id=refund.refund_id,
             )
-        return refund_view(refund)
+        claim_token = None if refund.claim_id is None else tokens.token_of(self._vault, refund.claim_id)
+        return refund_view(refund, claim_token=claim_token)
 
     async def get(self, principal: MerchantPrincipal, refund_id: str) -> Refund:
         """The refund.
@@ -163,12 +169,13 @@ class Refunds:
         if refund.status is RefundStatus.REQUESTED:
             result = await self._ledger.post(refund.book_id, reserve_entry(refund))
             if isinstance(result, Posted):
-                sending = await self._move_on(refund, RefundStatus.SUBMITTED, clock)
+                onwards = RefundStatus.SUBMITTED if refund.claim_id is None else RefundStatus.REQUIRES_ACTION
+                sending = await self._move_on(refund, onwards, clock)
             else:
                 await self._move_on(refund, RefundStatus.FAILED, clock, failure_code=result.refusal.code)
         elif refund.status is RefundStatus.RESERVED:
             sending = await self._move_on(refund, RefundStatus.SUBMITTED, clock)
-        if sending is not None:
+        if sending is not None and sending.claim_id is None:
             await self.send(sending, clock)
 
     async def send(self, refund: RefundRow, clock: BookClock) -> None:
@@ -195,6 +202,8 @@ class Refunds:
                     payment = _Payment(receipt, paid)
             refund = self._new_row(principal, request, refund_id, intent, payment)
             await add_rows(connection, refunds, [refund])
+            if refund.claim_id is not None:
+                return refund
             subject = Subject(intent_id=intent.intent_id, refund_id=refund_id)
             await register_references(connection, principal.book_id, [(refund.provider, refund.provider_key, subject)])
         return refund
@@ -221,13 +230,7 @@ class Refunds:
             raise Refused(Refusal.EXCEEDS_ORIGINAL.code, f"{intent.refundable_minor} is left to refund", param="amount")
         now = principal.clock.now()
         today = principal.clock.today()
-        check_refund(
-            capabilities_of(self._calls.providers, paid.provider, paid.method, paid.currency),
-            captured_at=receipt.occurred_at,
-            whole=amount_minor == receipt.amount_minor,
-            now=now,
-            provider=paid.provider,
-        )
+        self._check_way(request, payment, is_whole=amount_minor == receipt.amount_minor, now=now)
         return RefundRow(
             book_id=principal.book_id,
             refund_id=refund_id,
@@ -258,7 +261,27 @@ class Refunds:
             asks=0,
             due_at=self._schedule.first_due_at(now),
             leased_until=self._schedule.lease_end(),
+            claim_id=None if request.via == "provider" else new_id("clm", livemode=principal.livemode),
         )
+
+    def _check_way(self, request: CreateRefund, payment: "_Payment", *, is_whole: bool, now: datetime) -> None:
+        """Refuse a provider's refund that it does not make, and a claim where it gives all of a payment back."""
+        receipt, paid = payment
+        is_claim = request.via == "claim"
+        try:
+            check_refund(
+                capabilities_of(self._calls.providers, paid.provider, paid.method, paid.currency),
+                captured_at=receipt.occurred_at,
+                whole=is_whole or is_claim,
+                now=now,
+                provider=paid.provider,
+            )
+        except Refused:
+            if is_claim and paid.currency == CURRENCY:
+                return
+            raise
+        if is_claim:
+            raise Refused("refund_claim_not_needed", f"{paid.provider} gives this money back", param="via")
 
     async def _move_on(
         self, refund: RefundRow, status: RefundStatus, clock: BookClock, *, failure_code: str | None = None
@@ -270,26 +293,20 @@ class Refunds:
             current = (await refunds_by_id(connection, refund.book_id, [refund.refund_id]))[0]
             if current.status is not refund.status:
                 return None
-            moved = msgspec.structs.replace(
+            moved, events = await change_refund(
+                connection,
+                intent,
                 current,
-                status=status,
-                outcome=current.outcome if failure_code else status,
-                version=current.version + 1,
+                status,
+                now,
+                actor=refund.account_id,
+                reason=failure_code or "reserve",
                 failure_code=failure_code,
             )
-            await replace_rows(connection, refunds, [moved])
-            await add_moves(connection, refund.book_id, [_move(current, moved)], now)
-            pending_minor = refund_amounts(moved)[1] - refund_amounts(current)[1]
-            if pending_minor:
-                intent = msgspec.structs.replace(
-                    intent,
-                    refund_pending_minor=intent.refund_pending_minor + pending_minor,
-                    version=intent.version + 1,
-                )
-                await replace_rows(connection, intents, [intent])
-                created = event_of(intent, "refund.created", encoded(refund_view(moved)), now)
-                await self._record_events(connection, [created])
-            if status is RefundStatus.FAILED:
+            await self._record_events(connection, events)
+            if status is RefundStatus.REQUIRES_ACTION:
+                await add_rows(connection, refund_claims, [claim_of_refund(self._vault, moved, now)])
+            if status in {RefundStatus.FAILED, RefundStatus.REQUIRES_ACTION}:
                 await finish(connection, refunds, refund.book_id, [], [refund.refund_id])
         return moved
 
@@ -320,15 +337,3 @@ class _Payment(NamedTuple):
 
     receipt: FactRow
     attempt: AttemptRow
-
-
-def _move(before: RefundRow, after: RefundRow) -> Move:
-    return Move(
-        subject_id=after.refund_id,
-        object="refund",
-        version=after.version,
-        from_status=before.status,
-        to_status=after.status,
-        actor=after.account_id,
-        reason=after.failure_code or "reserve",
-    )

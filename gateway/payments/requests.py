@@ -123,10 +123,16 @@ class CaptureIntent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class CreateRefund(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ask for money to be given back. `amount`: all that is left, unless given."""
+    """Ask for money to be given back.
+
+    Attributes:
+        amount: all that is left, unless given.
+        via: `claim` where the provider gives nothing back (any more): the payer names a bank account to have it on.
+    """
 
     payment_intent: str
     amount: Amount | None = None
+    via: Literal["provider", "claim"] = "provider"
     reason: ShortText = ""
     metadata: dict[str, str] = {}
 

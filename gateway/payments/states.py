@@ -1,4 +1,4 @@
-"""The states of intents, attempts, refunds and disputes, and which moves between them are legal.
+"""The states of intents, attempts, refunds, claims, links and disputes, and which moves between them are legal.
 
 The same moves stand in `gateway.legal_moves`; the writer joins every move against that table and a test compares
 the two, so neither can drift.
@@ -49,12 +49,14 @@ class RefundStatus(StrEnum):
 
     Attributes:
         REQUESTED: row committed, the ledger not asked yet or its answer not recorded.
+        REQUIRES_ACTION: the money is set aside and the payer has not claimed it yet.
         RESERVED: the money is set aside and the provider certainly was not reached.
         SUBMITTED: the provider is being called.
         CONFLICTED: the provider said both succeeded and failed; a person must look.
     """
 
     REQUESTED = "requested"
+    REQUIRES_ACTION = "requires_action"
     RESERVED = "reserved"
     SUBMITTED = "submitted"
     UNKNOWN = "unknown"
@@ -62,6 +64,34 @@ class RefundStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CONFLICTED = "conflicted"
+
+
+class ClaimState(StrEnum):
+    """How far the claim of a payer got: until it is claimed it is an offer, then a transfer to the payer's bank.
+
+    Attributes:
+        OPEN: the payer has not named a bank account yet; CLAIMED: has, and an operator must let the transfer go.
+        SUBMITTED to PAID: as of payouts; paid only by a line of the bank's statement.
+        REJECTED: by an operator or by the bank, before any debit.
+    """
+
+    OPEN = "open"
+    CLAIMED = "claimed"
+    APPROVED = "approved"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+    IN_TRANSIT = "in_transit"
+    PAID = "paid"
+    RETURNED = "returned"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+class LinkStatus(StrEnum):
+    """Whether a payment link takes payments."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
 
 
 class DisputeStatus(StrEnum):
@@ -97,14 +127,20 @@ OPEN_ATTEMPTS: Final = frozenset(
 """Attempts that may still bring money: an intent has at most one, and the janitor asks about it."""
 
 RESERVED_REFUNDS: Final = frozenset(
-    {RefundStatus.RESERVED, RefundStatus.SUBMITTED, RefundStatus.UNKNOWN, RefundStatus.PENDING}
+    {
+        RefundStatus.REQUIRES_ACTION,
+        RefundStatus.RESERVED,
+        RefundStatus.SUBMITTED,
+        RefundStatus.UNKNOWN,
+        RefundStatus.PENDING,
+    }
 )
 """Refunds whose money is set aside and whose end is open."""
 
 ENDED_REFUNDS: Final = frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED, RefundStatus.CONFLICTED})
 """Refunds that nobody needs to ask about again."""
 
-_I, _R, _D = IntentStatus, RefundStatus, DisputeStatus
+_I, _R, _C, _D = IntentStatus, RefundStatus, ClaimState, DisputeStatus
 
 _ANY_END: Final = frozenset({_I.REQUIRES_PAYMENT_METHOD, _I.SUCCEEDED, _I.CANCELED, _I.EXPIRED, _I.CONFLICTED})
 
@@ -130,16 +166,38 @@ ATTEMPT_MOVES: Final[dict[AttemptStatus, frozenset[AttemptStatus]]] = {
 """An attempt only rises in rank."""
 
 REFUND_MOVES: Final[dict[RefundStatus, frozenset[RefundStatus]]] = {
-    _R.REQUESTED: frozenset({_R.SUBMITTED, _R.FAILED}),
+    _R.REQUESTED: frozenset({_R.REQUIRES_ACTION, _R.SUBMITTED, _R.FAILED}),
+    _R.REQUIRES_ACTION: frozenset({_R.PENDING, _R.FAILED}),
     _R.RESERVED: frozenset({_R.SUBMITTED, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
     _R.SUBMITTED: frozenset({_R.RESERVED, _R.UNKNOWN, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
     _R.UNKNOWN: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
     _R.PENDING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.CONFLICTED}),
-    _R.SUCCEEDED: frozenset({_R.CONFLICTED}),
+    # To `failed` where the payer's bank sent a claimed refund back.
+    _R.SUCCEEDED: frozenset({_R.FAILED, _R.CONFLICTED}),
     _R.FAILED: frozenset({_R.CONFLICTED}),
     _R.CONFLICTED: frozenset(),
 }
 """Every status a refund may go to."""
+
+CLAIM_MOVES: Final[dict[ClaimState, frozenset[ClaimState]]] = {
+    _C.OPEN: frozenset({_C.CLAIMED, _C.EXPIRED, _C.REJECTED}),
+    _C.CLAIMED: frozenset({_C.APPROVED, _C.REJECTED}),
+    _C.APPROVED: frozenset({_C.SUBMITTED, _C.REJECTED}),
+    _C.SUBMITTED: frozenset({_C.IN_TRANSIT, _C.UNKNOWN, _C.PAID, _C.REJECTED}),
+    _C.UNKNOWN: frozenset({_C.IN_TRANSIT, _C.PAID, _C.REJECTED}),
+    _C.IN_TRANSIT: frozenset({_C.PAID, _C.REJECTED}),
+    _C.PAID: frozenset({_C.RETURNED}),
+    _C.RETURNED: frozenset(),
+    _C.EXPIRED: frozenset(),
+    _C.REJECTED: frozenset(),
+}
+"""Every state a claim may go to."""
+
+LINK_MOVES: Final[dict[LinkStatus, frozenset[LinkStatus]]] = {
+    LinkStatus.ACTIVE: frozenset({LinkStatus.INACTIVE}),
+    LinkStatus.INACTIVE: frozenset(),
+}
+"""A link is taken back once and for all."""
 
 
 _REOPENED: Final = frozenset({_D.NEEDS_RESPONSE, _D.UNDER_REVIEW})
@@ -166,6 +224,8 @@ def legal_moves() -> frozenset[tuple[str, str, str]]:
             ("intent", INTENT_MOVES),
             ("attempt", ATTEMPT_MOVES),
             ("refund", REFUND_MOVES),
+            ("claim", CLAIM_MOVES),
+            ("payment_link", LINK_MOVES),
             ("dispute", DISPUTE_MOVES),
         )
         for before, afters in moves.items()

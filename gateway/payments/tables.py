@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migrations 0003 and 0011 are what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 to 0012 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -55,6 +55,8 @@ intents = Table(
     Column("customer_id", Text),
     Column("refused_code", Text),
     Column("refused_reason", Text),
+    Column("returned_minor", BigInteger, nullable=False),
+    Column("payment_link_id", Text),
 )
 
 attempts = Table(
@@ -145,6 +147,62 @@ refunds = Table(
     Column("asks", Integer, nullable=False),
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
+    Column("claim_id", Text),
+)
+
+refund_claims = Table(
+    "refund_claims",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("claim_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("intent_id", Text, nullable=False),
+    Column("refund_id", Text),
+    Column("held_fact_id", Text),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("offered_by", Text, nullable=False),
+    Column("bank_code", Text),
+    Column("last_four", Text),
+    Column("sealed_destination", LargeBinary),
+    Column("end_to_end_id", Text, nullable=False),
+    Column("payout_file_id", Text),
+    Column("failure_code", Text),
+    Column("value_on", Date),
+    Column("bank_reference", Text),
+    Column("ended_on", Date),
+    Column("settled", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("claimed_at", DateTime(timezone=True)),
+    Column("submitted_at", DateTime(timezone=True)),
+)
+
+payment_links = Table(
+    "payment_links",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("link_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    Column("amount_minor", BigInteger),
+    Column("amount_minor_min", BigInteger),
+    Column("amount_minor_max", BigInteger),
+    Column("currency", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("methods", ARRAY(Text), nullable=False),
+    Column("uses_max", Integer),
+    Column("status", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("metadata", JSONB, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
 )
 
 disputes = Table(

@@ -44,6 +44,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         amount_received: all money that came; `amount_captured`: the part that is the merchant's, `amount_held`:
             the part held for the payer (too little, too much, paid twice or late).
+        amount_returned: what was held for the payer and went back.
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
         amount_disputed: what payers' banks question or decided against you; it cannot be refunded.
         amount_capturable: what a capture may still take of an authorised payment.
@@ -64,12 +65,14 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     amount_received: int
     amount_captured: int
     amount_held: int
+    amount_returned: int
     amount_refunded: int
     amount_refundable: int
     amount_disputed: int
     next_action: NextAction | None
     last_error: LastError | None
     customer: str | None
+    payment_link: str | None
     merchant_reference: str | None
     description: str
     metadata: dict[str, str]
@@ -87,7 +90,13 @@ class RefundError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
-    """A refund of a payment. Until it has succeeded or failed its money is set aside and it is `pending`."""
+    """A refund of a payment. Until it has succeeded or failed its money is set aside and it is `pending`.
+
+    Attributes:
+        status: `requires_action` while the payer has not claimed it.
+        claim: the claim by which the payer gets it; None where the provider gives it back.
+        claim_token: for the payer, in the answer that makes the refund and never again.
+    """
 
     object: Literal["refund"] = "refund"
     id: str
@@ -98,6 +107,8 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     reason: str
     last_error: RefundError | None
+    claim: str | None = None
+    claim_token: str | None = None
     metadata: dict[str, str]
     created_at: datetime
     version: int
@@ -135,6 +146,7 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
 
 NOT_ATTEMPTED_CODE: Final = "provider_not_attempted"
 _WIRE_STATUS: Final = {
+    RefundStatus.REQUIRES_ACTION: "requires_action",
     RefundStatus.SUCCEEDED: "succeeded",
     RefundStatus.FAILED: "failed",
     RefundStatus.CONFLICTED: "conflicted",
@@ -156,13 +168,15 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         amount_capturable=_capturable_minor(intent),
         amount_received=intent.captured_minor + intent.held_minor,
         amount_captured=intent.captured_minor,
-        amount_held=intent.held_minor,
+        amount_held=intent.held_minor - intent.returned_minor,
+        amount_returned=intent.returned_minor,
         amount_refunded=intent.refunded_minor,
         amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
         amount_disputed=intent.disputed_minor,
         next_action=attempt.next_action if attempt is not None and intent.status in _SHOWS_ACTION else None,
         last_error=_last_error(intent, attempt),
         customer=intent.customer_id,
+        payment_link=intent.payment_link_id,
         merchant_reference=intent.merchant_reference,
         description=intent.description,
         metadata=intent.metadata,
@@ -189,8 +203,8 @@ def _capturable_minor(intent: IntentRow) -> int:
     return intent.amount_minor if is_waiting else 0
 
 
-def refund_view(refund: RefundRow) -> Refund:
-    """The refund."""
+def refund_view(refund: RefundRow, *, claim_token: str | None = None) -> Refund:
+    """The refund; `claim_token` only in the answer that makes it."""
     return Refund(
         id=refund.refund_id,
         livemode=refund.livemode,
@@ -202,6 +216,8 @@ def refund_view(refund: RefundRow) -> Refund:
         last_error=None
         if refund.failure_code is None
         else RefundError(code=refund.failure_code, provider_code=refund.provider_code),
+        claim=refund.claim_id,
+        claim_token=claim_token,
         metadata=refund.metadata,
         created_at=refund.created_at,
         version=refund.version,

@@ -6,7 +6,7 @@ reconciliation's break to keep.
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from sqlalchemy import select
@@ -35,12 +35,21 @@ class Confirmation(StrEnum):
     """The payout is in a state that cannot lead there, or another line proved it already."""
 
 
-class Confirmations:
-    """Takes lines of the bank statement to payouts."""
+class OtherTransfers(Protocol):
+    """Transfers that are no payouts and go with the same files."""
 
-    def __init__(self, database: Database, ledger: Ledger) -> None:
+    async def confirm(self, book_id: int, seen: PayoutSeen) -> Confirmation:
+        """Book what one line proves of them."""
+        ...
+
+
+class Confirmations:
+    """Takes lines of the bank statement to payouts, and those that name none to the other transfers."""
+
+    def __init__(self, database: Database, ledger: Ledger, others: OtherTransfers | None = None) -> None:
         self._database = database
         self._ledger = ledger
+        self._others = others
 
     async def confirm(self, book_id: int, seen: PayoutSeen) -> Confirmation:
         """Book what one line proves. Safe to repeat.
@@ -53,7 +62,7 @@ class Confirmations:
         async with self._database.read() as connection:
             row = (await connection.execute(statement)).mappings().one_or_none()
         if row is None:
-            return Confirmation.NO_SUCH_PAYOUT
+            return Confirmation.NO_SUCH_PAYOUT if self._others is None else await self._others.confirm(book_id, seen)
         payout = of_row(row)
         to = PayoutState.RETURNED if seen.returned else PayoutState.PAID
         if (payout.amount_minor, payout.currency) != (seen.amount_minor, seen.currency):

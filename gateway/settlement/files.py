@@ -4,6 +4,7 @@ A file is kept sealed, with its hash, count and control sum; `submission.py` han
 """
 
 import hashlib
+from collections.abc import Sequence
 from datetime import date
 from enum import StrEnum
 from itertools import groupby
@@ -19,6 +20,8 @@ from gateway.foundation.ids import new_id
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
+from gateway.payments.claims import ClaimRow
+from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.payout_files import BankAccount, PayoutOrder, Transfer, pain_001
 from gateway.settlement.payouts import Payout, PayoutState, destination_context, end_to_end_id, of_row
 from gateway.settlement.tables import payout_files, payouts
@@ -44,12 +47,14 @@ class FileState(StrEnum):
 class PayoutFiles:
     """Builds the files of a book and opens them again."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
+    def __init__(self, database: Database, vault: Vault, claims: ClaimTransfers | None = None) -> None:
+        """`claims`: what goes to payers; None where files are only read."""
         self._database = database
         self._vault = vault
+        self._claims = claims
 
     async def build(self, book_id: int, execute_on: date) -> list[str]:
-        """Gather the approved payouts that are in no file yet into one file a currency.
+        """Gather the approved payouts that are in no file yet into one file a currency, and the claims into another.
 
         They wait where the book has no connection to a bank yet. Returns the ids of those that no file can ever
         hold, because their merchant's data was shredded: the caller gives the money back.
@@ -65,8 +70,18 @@ class PayoutFiles:
                 payout: await self._transfer(connection, payout) for payout in await _waiting(connection, book_id)
             }
             ready = [(payout, transfer) for payout, transfer in transfers.items() if transfer is not None]
-            for _, members in groupby(ready, key=lambda each: each[0].currency):
-                await self._write(connection, list(members), debtor=debtor, execute_on=execute_on)
+            for _, group in groupby(ready, key=lambda each: each[0].currency):
+                members = list(group)
+                file_id = await self._write(connection, members, debtor=debtor, execute_on=execute_on)
+                p = payouts.c
+                await connection.execute(
+                    update(payouts)
+                    .where(p.book_id == book_id, p.payout_id.in_([payout.payout_id for payout, _ in members]))
+                    .values(payout_file_id=file_id)
+                )
+            if self._claims is not None and (claimed := await self._claims.waiting(connection, book_id)):
+                file_id = await self._write(connection, claimed, debtor=debtor, execute_on=execute_on)
+                await self._claims.put_into(connection, [claim for claim, _ in claimed], file_id)
             return [payout.payout_id for payout, transfer in transfers.items() if transfer is None]
 
     async def content(self, book_id: int, payout_file_id: str) -> bytes:
@@ -86,11 +101,12 @@ class PayoutFiles:
     async def _write(
         self,
         connection: AsyncConnection,
-        members: list[tuple[Payout, Transfer]],
+        members: Sequence[tuple[Payout | ClaimRow, Transfer]],
         *,
         debtor: BankAccount,
         execute_on: date,
-    ) -> None:
+    ) -> str:
+        """Write a file of transfers in one currency; returns its id."""
         first, _ = members[0]
         file_id = new_id("pf", livemode=first.livemode)
         order = PayoutOrder(
@@ -117,12 +133,7 @@ class PayoutFiles:
                 built_at=order.created_at,
             )
         )
-        p = payouts.c
-        await connection.execute(
-            update(payouts)
-            .where(p.book_id == first.book_id, p.payout_id.in_([payout.payout_id for payout, _ in members]))
-            .values(payout_file_id=file_id)
-        )
+        return file_id
 
     async def _transfer(self, connection: AsyncConnection, payout: Payout) -> Transfer | None:
         """The payout as a file holds it, or None where its destination cannot be read by anybody any more."""

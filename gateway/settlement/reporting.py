@@ -83,9 +83,13 @@ async def payout_lines(connection: AsyncConnection, book_id: int) -> list[Payout
 
 
 async def file_totals(connection: AsyncConnection, vault: Vault, book_id: int) -> list[PayoutFileTotal]:
-    """Count and control sum of every payout file of a book, read out of the very bytes that went to the bank."""
-    f = payout_files.c
-    statement = select(f.payout_file_id, f.currency, f.sealed_content).where(f.book_id == book_id)
+    """Count and control sum of every payout file of a book, read out of the very bytes that went to the bank.
+
+    Files of transfers to payers are none of it.
+    """
+    f, p = payout_files.c, payouts.c
+    holds_payouts = select(p.payout_id).where(p.book_id == f.book_id, p.payout_file_id == f.payout_file_id).exists()
+    statement = select(f.payout_file_id, f.currency, f.sealed_content).where(f.book_id == book_id, holds_payouts)
     totals = []
     for file_id, currency, sealed in await connection.execute(statement.order_by(f.payout_file_id)):
         count, control_minor = pain_001.totals(vault.open_house(sealed, context=content_context(file_id)), currency)

@@ -18,7 +18,10 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
 from gateway.merchants.clocks import clock_of
+from gateway.payments.states import ClaimState
+from gateway.payments.tables import refund_claims
 from gateway.settlement import settlements
+from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.files import FileState, PayoutFiles
 from gateway.settlement.payouts import SYSTEM, Payouts, PayoutState
 from gateway.settlement.schedules import PAYOUT_FEE, execution_date
@@ -71,8 +74,11 @@ class SettlementRun:
         self._vault = vault
         self._calendar = calendar or thai_banks()
         self.payouts = Payouts(database, ledger)
-        self.files = PayoutFiles(database, vault)
-        self._submission = Submission(database=database, vault=vault, payouts=self.payouts, bank=bank)
+        self.claims = ClaimTransfers(database, ledger, vault)
+        self.files = PayoutFiles(database, vault, self.claims)
+        self._submission = Submission(
+            database=database, vault=vault, payouts=self.payouts, claims=self.claims, bank=bank
+        )
 
     async def run(self, book_id: int, business_date: date) -> SettlementResult:
         """Settle every merchant of the book through that date and hand the payouts to the bank. Safe to repeat.
@@ -194,10 +200,11 @@ class Sweeper:
 
     async def run_once(self) -> int:
         """Resume every such book; returns how many."""
-        s, p, f = settlements_table.c, payouts_table.c, files_table.c
+        s, p, f, claim = settlements_table.c, payouts_table.c, files_table.c, refund_claims.c
         stuck = union(
             select(s.book_id).where(s.state == "open"),
             select(p.book_id).where(p.state == PayoutState.APPROVED, p.payout_file_id.is_(None)),
+            select(claim.book_id).where(claim.state == ClaimState.APPROVED, claim.payout_file_id.is_(None)),
             select(f.book_id).where(
                 f.state.in_([FileState.BUILT, FileState.SENT]),
                 or_(f.lease_until.is_(None), f.lease_until < real_now()),

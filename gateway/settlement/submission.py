@@ -19,6 +19,7 @@ from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
+from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.files import BANK, FileState, content_context
 from gateway.settlement.payouts import MOVES, SYSTEM, Payouts, PayoutState, locked, move
 from gateway.settlement.tables import payout_files, payouts
@@ -57,11 +58,14 @@ async def measure_unanswered(connection: AsyncConnection) -> int:
 class Submission:
     """Hands the files of a book to the bank."""
 
-    def __init__(self, *, database: Database, vault: Vault, payouts: Payouts, bank: BankConnection) -> None:
-        """`payouts` gives the money back where the bank refuses a file."""
+    def __init__(
+        self, *, database: Database, vault: Vault, payouts: Payouts, claims: ClaimTransfers, bank: BankConnection
+    ) -> None:
+        """`payouts` and `claims` give the money back where the bank refuses a file."""
         self._database = database
         self._vault = vault
         self._payouts = payouts
+        self._claims = claims
         self._bank = bank
 
     async def submit_due(self, book_id: int) -> int:
@@ -119,6 +123,9 @@ class Submission:
                     await self._payouts.reject(
                         file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
                     )
+                await self._claims.reject_all(
+                    file.book_id, file.payout_file_id, reason="the bank refused the file", code=code
+                )
                 await self._answered(file, FileState.REJECTED, None, "the bank refused the file", None)
             case NotAttempted():
                 await self._unanswered(file, None)
@@ -154,7 +161,7 @@ class Submission:
     async def _move_all(
         self, connection: AsyncConnection, book_id: int, file_id: str, to: PayoutState, *, reason: str, at: datetime
     ) -> None:
-        """Move the payouts of a file that have not got further by another road (the statement may be first)."""
+        """Move what a file holds and has not got further by another road (the statement may be first)."""
         p = payouts.c
         statement = (
             select(p.payout_id)
@@ -166,6 +173,7 @@ class Submission:
             if payout.state in _states_before(to):
                 submitted = {"submitted_at": at} if to is PayoutState.SUBMITTED else {}
                 await move(connection, payout, to, actor=SYSTEM, reason=reason, **submitted)
+        await self._claims.move_all(connection, book_id, file_id, to, reason=reason, at=at)
 
 
 def _states_before(to: PayoutState) -> frozenset[PayoutState]:

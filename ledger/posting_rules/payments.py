@@ -152,6 +152,37 @@ def payer_money_returned(
     )
 
 
+def payer_money_came_back(
+    *,
+    key: UUID,
+    held_key: UUID,
+    intent: str,
+    bank: str,
+    amount_minor: int,
+    currency: str,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """The payer's bank sent returned money back: Dr bank, Cr payer_refundable; it is held and may be drawn on again."""
+    held = posting(
+        debit=account(AccountKind.BANK, currency, bank),
+        credit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
+        amount_minor=amount_minor,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.PAYER_MONEY_CAME_BACK,
+        effective_on=effective_on,
+        postings=tuple(held),
+        references=references,
+        draw=Draw(original_key=held_key, amount_minor=-amount_minor),
+        metadata=metadata,
+        caller=caller,
+    )
+
+
 def _fee(merchant: str, currency: str, fee: Fee, available_on: date) -> Iterable[Posting]:
     pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
     yield from posting(

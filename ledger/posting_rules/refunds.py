@@ -75,6 +75,64 @@ def refund_succeeded(
     )
 
 
+def refund_paid(
+    *,
+    key: UUID,
+    merchant: str,
+    bank: str,
+    amount_minor: int,
+    currency: str,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """The bank statement shows the transfer of a refund that no provider makes: Dr refunds_payable, Cr bank."""
+    paid = posting(
+        debit=account(AccountKind.REFUNDS_PAYABLE, currency, merchant),
+        credit=account(AccountKind.BANK, currency, bank),
+        amount_minor=amount_minor,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.REFUND_PAID,
+        effective_on=effective_on,
+        postings=tuple(paid),
+        references=references,
+        metadata=metadata,
+        caller=caller,
+    )
+
+
+def refund_came_back(
+    *,
+    key: UUID,
+    merchant: str,
+    bank: str,
+    amount_minor: int,
+    currency: str,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """The payer's bank sent the transfer back: Dr bank, Cr refunds_payable. Posted together with `refund_failed`."""
+    back = posting(
+        debit=account(AccountKind.BANK, currency, bank),
+        credit=account(AccountKind.REFUNDS_PAYABLE, currency, merchant),
+        amount_minor=amount_minor,
+    )
+    return JournalEntry(
+        key=key,
+        kind=EntryKind.REFUND_CAME_BACK,
+        effective_on=effective_on,
+        postings=tuple(back),
+        references=references,
+        metadata=metadata,
+        caller=caller,
+    )
+
+
 def refund_failed(
     *,
     key: UUID,

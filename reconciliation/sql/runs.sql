@@ -79,10 +79,11 @@ ORDER BY group_id
 
 -- name: payouts_seen
 -- Bank lines of this run that name a payout and fit it, or send one back; and earlier ones that are not booked yet.
+-- A name that no payout of ours was reserved under may be that of a transfer to a payer: whoever made it knows it.
 SELECT line.line_id, line.account, line.amount_minor, line.currency, line.value_on, name.value AS end_to_end_id,
     line.kind = 'payout_return' AS returned,
     CASE WHEN line.kind = 'payout_return' THEN paid.expected_id IS NOT NULL
-        ELSE expected.booked_sequence IS NOT NULL END AS booked
+        ELSE expected.booked_sequence IS NOT NULL OR expected.kind <> 'payout_requested' END AS booked
 FROM reconciliation.statement_lines AS line
 JOIN reconciliation.line_references AS name
     ON name.book_id = $1 AND name.line_id = line.line_id AND name.scheme = 'payout'
@@ -91,6 +92,11 @@ LEFT JOIN reconciliation.matches AS paid
 LEFT JOIN reconciliation.expected_lines AS expected
     ON expected.book_id = $1 AND expected.expected_id = paid.expected_id
 WHERE line.book_id = $1 AND line.side = 'bank' AND line.kind IN ('payout', 'payout_return') AND line.value_on <= $2
-    AND (paid.expected_id IS NOT NULL OR line.kind = 'payout_return')
-    AND (line.run_on = $2 OR expected.booked_sequence IS NULL)
+    AND (paid.expected_id IS NOT NULL OR line.kind = 'payout_return' OR NOT EXISTS (
+        SELECT FROM reconciliation.expected_references AS known
+        JOIN reconciliation.expected_lines AS reserved
+            ON reserved.book_id = $1 AND reserved.expected_id = known.expected_id AND reserved.kind = 'payout_requested'
+        WHERE known.book_id = $1 AND known.scheme = 'payout' AND known.value = name.value))
+    AND (line.run_on = $2 OR (expected.booked_sequence IS NULL
+        AND coalesce(expected.kind, '') NOT IN ('refund_paid', 'payer_money_returned')))
 ORDER BY line.value_on, returned, line.line_id

@@ -13,8 +13,13 @@ from gateway.foundation.database import Database
 from gateway.foundation.settings import Settings
 from gateway.merchants import operators
 from gateway.merchants.accounts import create_account
+from gateway.merchants.clocks import clock_of
+from gateway.payments.claims import HeldMoney
 from gateway.payments.idempotency import IdempotencyStore
+from gateway.payments.payment_links import PaymentLinks
 from gateway.sandbox.client import PaidTransaction, SandboxRefused, SandboxUnreachable
+from gateway.settlement.refund_claims import RefundClaims
+from gateway.webhooks import events
 from tests.payments.conftest import VAULT, House
 
 
@@ -86,6 +91,9 @@ async def services(database, valkey_url):
         intents=house.intents,
         bulk_intents=house.bulk_intents,
         refunds=house.refunds,
+        held_money=HeldMoney(opened, VAULT, clock_of=clock_of, record_events=events.record),
+        refund_claims=RefundClaims(opened, house.ledger, VAULT),
+        payment_links=PaymentLinks(opened, VAULT, record_events=events.record),
         disputes=house.disputes,
         idempotency=idempotency,
         ledger=house.ledger,

@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI description allows, and what it does not: never a 5xx, never an answer that it does not describe.
+"""Whatever the OpenAPI description allows: never a 5xx, never an answer that it does not describe.
 
 Requests are made up from the description itself (schemathesis) and sent over HTTP to a running API.
 """

@@ -216,3 +216,24 @@ def test_pending_money_always_says_when_it_becomes_available() -> None:
         Posting(debit=bank, credit=pending, amount_minor=1)
     with pytest.raises(AssertionError, match="available_on"):
         Posting(debit=bank, credit=AccountRef(K.CAPITAL), amount_minor=1, available_on=DAY)
+
+
+@given(amount=AMOUNTS)
+def test_claimed_refund_is_paid_from_the_bank_and_comes_back_to_it(amount: int) -> None:
+    common = {"merchant": "acct_1", "bank": "scb_main", "amount_minor": amount, "references": ()}
+    paid, back = refunds.refund_paid(**common, **COMMON), refunds.refund_came_back(**common, **COMMON)
+    assert net(paid) == rows(refunds_payable=amount, bank=-amount)
+    assert net(back) == rows(refunds_payable=-amount, bank=amount)
+    assert {paid.draw, back.draw} == {None}, "the reserve drew already"
+    assert {paid.kind, back.kind}.isdisjoint(AUTHORISING), "what the bank did cannot be refused"
+
+
+@given(amount=AMOUNTS)
+def test_returned_payer_money_that_comes_back_is_held_again(amount: int) -> None:
+    common = {"held_key": OTHER, "intent": "pi_1", "bank": "scb_main", "amount_minor": amount, "references": ()}
+    gone, back = payments.payer_money_returned(**common, **COMMON), payments.payer_money_came_back(**common, **COMMON)
+    assert net(gone) == rows(payer_refundable=amount, bank=-amount)
+    assert net(back) == rows(payer_refundable=-amount, bank=amount)
+    assert gone.draw is not None
+    assert back.draw is not None
+    assert gone.draw.amount_minor == -back.draw.amount_minor == amount

@@ -67,7 +67,13 @@ class House:
 
         self.bulk_intents = BulkIntents(database, self.intents, record_events=events.record)
         self.refunds = Refunds(
-            database, self.ledger, self.applier, self.calls, self.schedule, record_events=events.record
+            database,
+            self.ledger,
+            self.applier,
+            self.calls,
+            self.schedule,
+            vault=VAULT,
+            record_events=events.record,
         )
         self.dispute_upkeep = DisputeUpkeep(
             database,

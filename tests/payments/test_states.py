@@ -2,7 +2,15 @@
 
 import asyncpg
 
-from gateway.payments.states import AttemptStatus, DisputeStatus, IntentStatus, RefundStatus, legal_moves
+from gateway.payments.states import (
+    AttemptStatus,
+    ClaimState,
+    DisputeStatus,
+    IntentStatus,
+    LinkStatus,
+    RefundStatus,
+    legal_moves,
+)
 
 
 async def test_legal_moves_of_the_database_are_those_of_the_code(database):
@@ -19,6 +27,8 @@ def test_every_move_is_between_states_that_exist():
         "intent": set(IntentStatus),
         "attempt": set(AttemptStatus),
         "refund": set(RefundStatus),
+        "claim": set(ClaimState),
+        "payment_link": set(LinkStatus),
         "dispute": set(DisputeStatus),
     }
     for subject, before, after in legal_moves():

@@ -1,0 +1,220 @@
+"""Claimed money on its way to payers, with the same files as payouts: into a file, to the bank, onto the statement.
+
+Moves in step with the payouts of `files.py` and `submission.py`; a file holds payouts or claims, never both. What the
+bank statement says is the only proof, exactly as of payouts (`confirmations.py`): the entry is posted first, under a
+key of the claim; then claim and refund are moved and the merchant told.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.foundation.ids import entry_key
+from gateway.merchants.clocks import clock_of
+from gateway.payments.claims import ClaimRow
+from gateway.payments.entries import INTENT_SCHEME, REFUND_SCHEME, metadata_of, pending_until
+from gateway.payments.records import IntentRow, RefundRow, replace_rows, rows_of
+from gateway.payments.refund_changes import change_refund
+from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
+from gateway.payments.tables import intents, refund_claims
+from gateway.settlement.confirmations import BANK_LINE_SCHEME, Confirmation
+from gateway.settlement.payout_files import Transfer
+from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState
+from gateway.settlement.refund_claims import RefundClaims, advance, locked, opened_destination, read, refund_of
+from gateway.webhooks.events import record
+from ledger.journal import ExternalReference, JournalEntry, Posted
+from ledger.posting import Ledger
+from ledger.posting_rules.payments import payer_money_came_back, payer_money_returned
+from ledger.posting_rules.refunds import refund_came_back, refund_failed, refund_paid
+from reconciliation.runs import PayoutSeen
+
+CLAIMS_IN_FILE_MAX: Final = 5_000
+RETURNED_CODE: Final = "transfer_returned"
+
+
+class ClaimTransfers:
+    """Takes claims to the bank and the bank's answers to claims."""
+
+    def __init__(self, database: Database, ledger: Ledger, vault: Vault) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._vault = vault
+        self.claims = RefundClaims(database, ledger, vault)
+
+    async def waiting(self, connection: AsyncConnection, book_id: int) -> list[tuple[ClaimRow, Transfer]]:
+        """Approved claims that are in no file, locked; those that somebody else is gathering are left out."""
+        c = refund_claims.c
+        statement = (
+            select(refund_claims)
+            .where(c.book_id == book_id, c.state == ClaimState.APPROVED, c.payout_file_id.is_(None))
+            .order_by(c.claim_id)
+            .limit(CLAIMS_IN_FILE_MAX)
+            .with_for_update(skip_locked=True)
+        )
+        return [(claim, self._transfer(claim)) for claim in await rows_of(connection, statement, ClaimRow)]
+
+    async def put_into(self, connection: AsyncConnection, claims: Sequence[ClaimRow], file_id: str) -> None:
+        """Note in which file the claims go; the caller has them from `waiting`."""
+        c = refund_claims.c
+        await connection.execute(
+            update(refund_claims)
+            .where(c.book_id == claims[0].book_id, c.claim_id.in_([claim.claim_id for claim in claims]))
+            .values(payout_file_id=file_id)
+        )
+
+    async def move_all(
+        self, connection: AsyncConnection, book_id: int, file_id: str, to: PayoutState, *, reason: str, at: datetime
+    ) -> None:
+        """Move the claims of a file that have not got further by another road."""
+        c, state = refund_claims.c, ClaimState(to.value)
+        before = [each for each, targets in CLAIM_MOVES.items() if state in targets]
+        statement = (
+            select(refund_claims)
+            .where(c.book_id == book_id, c.payout_file_id == file_id, c.state.in_(before))
+            .order_by(c.claim_id)
+            .with_for_update()
+        )
+        submitted = {"submitted_at": at} if state is ClaimState.SUBMITTED else {}
+        for claim in await rows_of(connection, statement, ClaimRow):
+            await advance(connection, claim, state, at, actor=SYSTEM, reason=reason, **submitted)
+
+    async def reject_all(self, book_id: int, file_id: str, *, reason: str, code: str) -> None:
+        """The bank refused the file: every claim in it comes to nothing."""
+        c = refund_claims.c
+        statement = select(c.claim_id).where(c.book_id == book_id, c.payout_file_id == file_id)
+        async with self._database.read() as connection:
+            members = list((await connection.execute(statement.order_by(c.claim_id))).scalars())
+        for claim_id in members:
+            await self.claims.reject(book_id, claim_id, reason=reason, code=code)
+
+    async def confirm(self, book_id: int, seen: PayoutSeen) -> Confirmation:
+        """Book what one line of the bank's statement proves. Safe to repeat.
+
+        Raises:
+            LedgerBusy, OutcomeUnknown: repeat it later.
+        """
+        c = refund_claims.c
+        statement = select(c.claim_id).where(c.book_id == book_id, c.end_to_end_id == seen.end_to_end_id)
+        async with self._database.read() as connection:
+            claim_id = (await connection.execute(statement)).scalar_one_or_none()
+            if claim_id is None:
+                return Confirmation.NO_SUCH_PAYOUT
+            claim, intent, refund = await read(connection, book_id, claim_id)
+        to = ClaimState.RETURNED if seen.returned else ClaimState.PAID
+        if (claim.amount_minor, claim.currency) != (seen.amount_minor, seen.currency):
+            return Confirmation.AMOUNT_DIFFERS
+        if to not in CLAIM_MOVES[claim.state]:
+            by_this = claim.bank_reference == seen.line_id and not seen.returned
+            is_known = by_this or (seen.returned and claim.state is to)
+            return Confirmation.ALREADY_CONFIRMED if is_known else Confirmation.NOT_EXPECTED
+        entries = _entries(claim, intent, refund, seen)
+        if not all(isinstance(result, Posted) for result in await self._ledger.post_group(book_id, entries)):
+            # The key was used by another line: two lines claim the same transfer.
+            return Confirmation.NOT_EXPECTED
+        async with self._database.transaction() as connection:
+            return await _record(connection, book_id, claim_id, to, seen)
+
+    def _transfer(self, claim: ClaimRow) -> Transfer:
+        return Transfer(
+            end_to_end_id=claim.end_to_end_id,
+            amount_minor=claim.amount_minor,
+            currency=claim.currency,
+            creditor=opened_destination(self._vault, claim),
+        )
+
+
+async def _record(
+    connection: AsyncConnection, book_id: int, claim_id: str, to: ClaimState, seen: PayoutSeen
+) -> Confirmation:
+    """What is in the books is said of the claim, its refund and its payment."""
+    intent, claim = await locked(connection, book_id, claim_id)
+    if claim.state is to:
+        return Confirmation.ALREADY_CONFIRMED
+    now = (await clock_of(connection, book_id)).now()
+    reason = f"bank line {seen.line_id}"
+    changes = (
+        {"failure_code": RETURNED_CODE}
+        if seen.returned
+        else {"value_on": seen.value_on, "bank_reference": seen.line_id}
+    )
+    claim = await advance(connection, claim, to, now, actor=SYSTEM, reason=reason, **changes)
+    refund = await refund_of(connection, claim)
+    if refund is None:
+        back_minor = -claim.amount_minor if seen.returned else claim.amount_minor
+        changed = msgspec.structs.replace(
+            intent, returned_minor=intent.returned_minor + back_minor, version=intent.version + 1
+        )
+        await replace_rows(connection, intents, [changed])
+        return Confirmation.CONFIRMED
+    _, events = await change_refund(
+        connection,
+        intent,
+        refund,
+        RefundStatus.FAILED if seen.returned else RefundStatus.SUCCEEDED,
+        now,
+        actor=SYSTEM,
+        reason=reason,
+        failure_code=RETURNED_CODE if seen.returned else None,
+    )
+    await record(connection, events)
+    return Confirmation.CONFIRMED
+
+
+def _entries(claim: ClaimRow, intent: IntentRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
+    """The entries of one line, all or none."""
+    key = entry_key(claim.claim_id, "returned" if seen.returned else "paid")
+    references = (
+        ExternalReference(PAYOUT_SCHEME, claim.end_to_end_id),
+        ExternalReference(BANK_LINE_SCHEME, seen.line_id),
+        ExternalReference(INTENT_SCHEME, claim.intent_id),
+    )
+    if refund is None:
+        assert claim.held_fact_id is not None, "a claim pays a refund or returns held money"
+        held_rule = payer_money_came_back if seen.returned else payer_money_returned
+        entry = held_rule(
+            key=key,
+            held_key=entry_key(claim.held_fact_id, "held"),
+            intent=claim.intent_id,
+            bank=seen.bank,
+            amount_minor=claim.amount_minor,
+            currency=claim.currency,
+            effective_on=seen.value_on,
+            references=references,
+            metadata=metadata_of(claim=claim.claim_id),
+            caller=SYSTEM,
+        )
+        return [entry]
+    rule = refund_came_back if seen.returned else refund_paid
+    moved = rule(
+        key=key,
+        merchant=claim.account_id,
+        bank=seen.bank,
+        amount_minor=claim.amount_minor,
+        currency=claim.currency,
+        effective_on=seen.value_on,
+        references=(*references, ExternalReference(REFUND_SCHEME, refund.refund_id)),
+        metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
+        caller=SYSTEM,
+    )
+    return [moved, _given_back(claim, intent, refund, seen)] if seen.returned else [moved]
+
+
+def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow, seen: PayoutSeen) -> JournalEntry:
+    """What came back is the merchant's again, where the charge's money is on the day of the bank's line."""
+    return refund_failed(
+        key=entry_key(refund.refund_id, "failed"),
+        captured_key=refund.capture_key,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        pending_until=pending_until(intent, seen.value_on),
+        effective_on=seen.value_on,
+        metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
+        caller=SYSTEM,
+    )

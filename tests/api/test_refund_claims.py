@@ -1,0 +1,112 @@
+"""Claims over HTTP: what a merchant is told once, what a payer sees and says, and what strangers do not find."""
+
+from tests.api.conftest import new_merchant, problem
+
+REFUNDS = "/v1/refunds"
+ACCOUNT = {"bank_code": "004", "account_number": "1234567890", "name": "A payer"}
+QR = {"amount": 100_000, "currency": "thb", "payment_method": "promptpay", "description": "A lamp"}
+
+
+async def paid(client, services, merchant, key="p1", **pays):
+    created = (await client.post("/v1/payment_intents", json=QR, headers=merchant.money(key))).json()
+    principal = await services.house.principal(merchant.account_id, merchant.book_id)
+    intent = await services.intents.get(principal, created["id"])
+    await services.house.pay(principal, intent, services.house.scb, transaction=f"txn_{key}", **pays)
+    return created["id"]
+
+
+async def claimed(client, services, merchant):
+    await paid(client, services, merchant, "other")
+    body = {"payment_intent": await paid(client, services, merchant), "amount": 40_000, "via": "claim"}
+    return body, await client.post(REFUNDS, json=body, headers=merchant.money("r1"))
+
+
+async def test_refund_by_claim_from_the_offer_to_the_payers_bank_account(client, services, merchant):
+    body, answer = await claimed(client, services, merchant)
+    refund = answer.json()
+    assert (answer.status_code, refund["status"], refund["claim"][:4]) == (201, "requires_action", "clm_")
+    again = await client.post(REFUNDS, json=body, headers=merchant.money("r1"))
+    assert (again.content, again.headers["idempotency-replayed"]) == (answer.content, "true")
+    read = (await client.get(f"{REFUNDS}/{refund['id']}", headers=merchant.headers())).json()
+    assert read == {**refund, "claim_token": None}
+    address = f"/v1/refund_claims/{refund['claim_token']}"
+    offer = await client.get(address)
+    assert offer.status_code == 200
+    assert offer.json() == {
+        "object": "offered_refund",
+        "livemode": False,
+        "amount": 40_000,
+        "currency": "thb",
+        "description": "A lamp",
+        "status": "open",
+        "destination": None,
+        "expires_at": offer.json()["expires_at"],
+    }
+    taken = await client.post(address, json=ACCOUNT)
+    assert taken.status_code == 200
+    assert (taken.json()["status"], taken.json()["destination"]) == (
+        "processing",
+        {"bank_code": "004", "last_four": "7890"},
+    )
+    assert (await client.post(address, json=ACCOUNT)).json() == taken.json()
+    problem(await client.post(address, json={**ACCOUNT, "account_number": "9999999"}), 409, "refund_claim_closed")
+    read = (await client.get(f"{REFUNDS}/{refund['id']}", headers=merchant.headers())).json()
+    assert read["status"] == "pending"
+    listed = f"/v1/payment_intents/{body['payment_intent']}/refund_claims"
+    [claim] = (await client.get(listed, headers=merchant.headers())).json()["data"]
+    assert (claim["id"], claim["refund"], claim["token"]) == (refund["claim"], refund["id"], None)
+
+
+async def test_a_provider_that_gives_nothing_back_still_says_so(client, services, merchant):
+    intent = await paid(client, services, merchant)
+    refused = await client.post(REFUNDS, json={"payment_intent": intent}, headers=merchant.money("r1"))
+    problem(refused, 422, "refund_not_supported")
+
+
+async def test_what_is_no_bank_account_is_refused_and_changes_nothing(client, services, merchant):
+    _, answer = await claimed(client, services, merchant)
+    address = f"/v1/refund_claims/{answer.json()['claim_token']}"
+    for changes, code in (
+        ({"bank_code": "4"}, "parameter_invalid"),
+        ({"bank_code": "004\n"}, "parameter_invalid"),
+        ({"account_number": "123-4-56789"}, "parameter_invalid"),
+        ({"account_number": "123456"}, "parameter_invalid"),
+        ({"name": ""}, "parameter_invalid"),
+        ({"name": "   "}, "parameter_invalid"),
+        ({"name": "a\u0001b"}, "parameter_invalid"),
+        ({"name": "x" * 141}, "parameter_invalid"),
+        ({"promptpay": "0812345678"}, "parameter_unknown"),
+    ):
+        problem(await client.post(address, json={**ACCOUNT, **changes}), 400, code)
+    assert (await client.get(address)).json()["status"] == "open"
+
+
+async def test_forged_tokens_are_not_found(client, services, merchant):
+    _, answer = await claimed(client, services, merchant)
+    token = answer.json()["claim_token"]
+    for forged in ("x", token[:-1], token + "A", answer.json()["claim"]):
+        problem(await client.get(f"/v1/refund_claims/{forged}"), 404, "not_found")
+        problem(await client.post(f"/v1/refund_claims/{forged}", json=ACCOUNT), 404, "not_found")
+
+
+async def test_held_money_is_offered_once_by_its_merchant(client, services, merchant):
+    intent = await paid(client, services, merchant, amount=125_000)
+    url = f"/v1/payment_intents/{intent}/return_held"
+    answer = await client.post(url, headers=merchant.money("h1"))
+    claim = answer.json()
+    assert (answer.status_code, claim["object"], claim["amount"], claim["refund"]) == (
+        201,
+        "refund_claim",
+        25_000,
+        None,
+    )
+    assert (await client.post(url, headers=merchant.money("h1"))).content == answer.content
+    problem(await client.post(url, headers=merchant.money("h2")), 409, "nothing_held")
+    other = await new_merchant(services, "other@example.test")
+    problem(await client.post(url, headers=other.money("h3")), 404, "not_found")
+    assert (await client.get(f"/v1/refund_claims/{claim['token']}")).json()["amount"] == 25_000
+
+
+async def test_guesses_meet_the_limit_of_their_address(client):
+    answers = [(await client.post(f"/v1/refund_claims/g{number}", json=ACCOUNT)).status_code for number in range(45)]
+    assert (answers[0], answers[-1]) == (404, 429)
