@@ -170,7 +170,7 @@ def _build(
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
-    inbox = _inbox(stack, settings, database, vault, providers, applier)
+    inbox = _inbox(stack, settings, database=database, vault=vault, providers=providers, applier=applier)
     deliverer = _deliverer(stack, settings, database, vault, sender)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(
@@ -212,6 +212,7 @@ def _build(
 def _inbox(
     stack: AsyncExitStack,
     settings: Settings,
+    *,
     database: Database,
     vault: Vault,
     providers: Providers,
