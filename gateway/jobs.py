@@ -2,7 +2,8 @@
 
 APScheduler only enqueues (`scheduler.py`); the row is the truth. One row a (book, period, step), so a second
 scheduler is harmless. The jobs of a book run one after the other, oldest first: what was missed is caught up in
-order, and a job that cannot finish holds back those that stand on it. Every job is idempotent; a lapsed lease
+order, and a job that cannot finish holds back those that stand on it. Only the search for statements that were late
+holds back nobody: what it waits for may come in a week, or never. Every job is idempotent; a lapsed lease
 only means that it runs once more. Real time throughout.
 """
 
@@ -45,11 +46,13 @@ jobs = Table(
 class Step(IntEnum):
     """What is done for a business date, in this order.
 
-    `SETTLE` of a date needs the statements of the dates before it, never its own; so it goes first.
+    `SETTLE` of a date needs the statements of the dates before it, never its own; so it goes first. `LATE_STATEMENTS`
+    is there only for a date whose closing went without somebody's statement.
     """
 
     SETTLE = 1
     CLOSE_DAY = 2
+    LATE_STATEMENTS = 3
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +109,7 @@ _CLAIM: Final = sql("""
         WHERE state <> 'done' AND not_before <= :now AND (lease_until IS NULL OR lease_until < :now)
           AND NOT EXISTS (
             SELECT FROM gateway.jobs AS earlier
-            WHERE earlier.book_id = job.book_id AND earlier.state <> 'done'
+            WHERE earlier.book_id = job.book_id AND earlier.state <> 'done' AND earlier.step <> :late_statements
               AND (earlier.period, earlier.step) < (job.period, job.step))
         ORDER BY period, step, book_id LIMIT 1 FOR UPDATE SKIP LOCKED)
     UPDATE gateway.jobs AS job
@@ -119,8 +122,20 @@ _CLAIM: Final = sql("""
 
 async def claim(connection: AsyncConnection, *, now: datetime) -> Job | None:
     """Lease the oldest job that nothing older of its book holds back."""
-    row = (await connection.execute(_CLAIM, {"now": now, "lease_until": now + LEASE})).one_or_none()
+    parameters = {"now": now, "lease_until": now + LEASE, "late_statements": int(Step.LATE_STATEMENTS)}
+    row = (await connection.execute(_CLAIM, parameters)).one_or_none()
     return None if row is None else Job(book_id=row[0], period=row[1], step=Step(row[2]), attempts=row[3])
+
+
+async def result_of(connection: AsyncConnection, book_id: int, period: date, step: Step) -> dict[str, Any]:
+    """What a job that is done did; empty where there is none."""
+    c = jobs.c
+    found = await connection.scalar(
+        jobs.select()
+        .with_only_columns(c.result)
+        .where(c.book_id == book_id, c.period == period, c.step == int(step), c.state == "done")
+    )
+    return dict(found or {})
 
 
 async def finish(connection: AsyncConnection, job: Job, *, result: dict[str, Any], now: datetime) -> None:

@@ -14,7 +14,14 @@ import msgspec
 
 from ledger.business_days import BusinessCalendar
 from ledger.money import to_text
-from reconciliation.net_settlement import BillerFee, OpenTransfer, open_biller_fees, open_transfers
+from reconciliation.net_settlement import (
+    BillerFee,
+    OpenBatch,
+    OpenTransfer,
+    open_batches,
+    open_biller_fees,
+    open_transfers,
+)
 from reconciliation.sql import Connection, queries
 
 TIMING_BUSINESS_DAYS: Final = 2
@@ -50,7 +57,7 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         subject: what it is about; there is one open break of a subject: `line:stl_…`, `expected:12-1`,
-            `transfer:stl_…`, `unsettled:scb:THB:2026-11-23`.
+            `transfer:stl_…`, `batch:stl_…`, `unsettled:scb:THB:2026-11-23`.
         amount_minor: what is at stake, signed in our view; for `amount_differs` statement less books.
         since_on: business date of the oldest thing in it, from which its age counts.
         reason: a sentence for a human.
@@ -118,18 +125,22 @@ async def listed(
 async def _find(connection: Connection, book_id: int, through: date, calendar: BusinessCalendar) -> list[Break]:
     sql, judge = queries("breaks"), _Judge(through, calendar)
     transfers = await open_transfers(connection, book_id=book_id, through=through)
+    batches = await open_batches(connection, book_id=book_id, through=through)
     fees = [
         fee
         for fee in await open_biller_fees(connection, book_id=book_id, through=through)
         if fee.fee_minor and fee.vat_minor and not fee.provable
     ]
     lines = [dict(row) for row in await connection.fetch(sql["open_lines"], book_id, through)]
-    # Said once: a differing transfer or fee is not open line by line as well, nor both halves of a differing pair.
+    # Said once: a batch's credit, a differing transfer or fee is not open line by line as well, nor both halves of a
+    # differing pair.
     told = {transfer.line_id for transfer in transfers if transfer.difference_minor}
+    told.update(batch.line_id for batch in batches)
     told.update(line_id for fee in fees for line_id in fee.line_ids)
     told.update(line["near_line_id"] for line in lines if line["near_line_id"] is not None)
     return [
         *(judge.transfer(transfer) for transfer in transfers if transfer.difference_minor or _waits(transfer)),
+        *(judge.batch(batch) for batch in batches if not batch.provable),
         *(judge.fee(fee) for fee in fees),
         *(judge.line(line) for line in lines if line["line_id"] not in told),
         *[judge.expected(dict(row)) for row in await connection.fetch(sql["open_expected"], book_id, through)],
@@ -184,6 +195,39 @@ class _Judge:
             since_on=transfer.bank_on or self._through,
             reason=reason,
         )
+
+    def batch(self, batch: OpenBatch) -> Break:
+        """A bank credit that does not add up with its lines, or whose lines are not all in our books."""
+        kind, amount_minor, why = self._batch(batch)
+        paid = to_text(batch.bank_minor, batch.currency)
+        return _break(
+            f"batch:{batch.line_id}",
+            kind,
+            stage="bank",
+            provider=batch.provider,
+            amount_minor=amount_minor,
+            currency=batch.currency,
+            since_on=batch.bank_on,
+            reason=f"the bank shows {batch.provider}'s batch {batch.batch_reference} of {paid}, {why}: "
+            "nothing was booked",
+        )
+
+    def _batch(self, batch: OpenBatch) -> tuple[BreakKind, int, str]:
+        currency = batch.currency
+        if batch.item_count == 0:
+            kind, when = self._timing_or(BreakKind.MISSING_AT_PROVIDER, batch.bank_on)
+            return kind, batch.bank_minor, f"no line of {batch.provider}'s statements makes it{when}"
+        if batch.difference_minor:
+            made = to_text(batch.items_minor, currency)
+            why = f"the {batch.item_count} lines that it should pay for make {made}"
+            return BreakKind.AMOUNT_DIFFERS, batch.difference_minor, why
+        if batch.misstated_minor:
+            why = f"{batch.provider} says that it paid {to_text(batch.stated_minor or 0, currency)}"
+            return BreakKind.AMOUNT_DIFFERS, batch.misstated_minor, why
+        if batch.unmatched_count:
+            why = f"{batch.unmatched_count} of its {batch.item_count} lines are not in our books"
+            return BreakKind.MISSING_IN_LEDGER, batch.bank_minor, why
+        return BreakKind.UNKNOWN_LINE, batch.bank_minor, "more fees are given back in it than taken"
 
     @staticmethod
     def fee(fee: BillerFee) -> Break:

@@ -1,11 +1,14 @@
 """Net settlement: what a provider's money on the bank account pays for, proved to the satang, then booked.
 
-Three shapes:
+Four shapes:
 
 - `net_transfer` (Omise): one bank credit ↔ one transfer ↔ many lines. A transfer takes the whole transferable
   balance, so it pays for every line that became available (the end of its hold) after the transfer before it and
   not after itself; no other grouping is stated by the lists. Σ lines must be the transfer's amount, and every line
   must be matched to our books, because its gross, fee and VAT come from there.
+- `net_batch` (every provider whose credit names a batch): one bank credit ↔ the lines that name that batch. Where none
+  of the provider's lines names it, those that became due for payment after its credit before and by the day of this
+  one; a line that does not say when is due on the day after.
 - `direct_credits` (SCB): the bank credits each bill payment by itself; those of one value date make one group.
 - `biller_fee` (SCB): the day's fee and the VAT on it, debited as two lines.
 
@@ -80,6 +83,51 @@ class OpenTransfer(msgspec.Struct, frozen=True, kw_only=True):
         return self.bank_line_id is not None and self.unmatched_count == 0 and self.difference_minor == 0
 
 
+class OpenBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A bank credit that names a provider's batch and is not settled.
+
+    Attributes:
+        items_minor: Σ of the statement's lines that it should pay for, net as the statement has them.
+        unmatched_count: how many of those are not in our books.
+        stated_line_id: the provider's own line that says it made this payment, where its statement has such lines.
+        stated_minor: the amount of that line.
+    """
+
+    line_id: str
+    provider: str
+    currency: str
+    batch_reference: str
+    bank_account: str
+    bank_on: date
+    bank_minor: int
+    stated_line_id: str | None
+    stated_minor: int | None
+    item_count: int
+    unmatched_count: int
+    items_minor: int
+    payments_minor: int
+    refunds_minor: int
+    fee_minor: int
+    vat_minor: int
+    line_ids: Sequence[str]
+
+    @property
+    def difference_minor(self) -> int:
+        """Bank's credit less what it should pay for; anything but 0 forbids the group."""
+        return self.bank_minor - self.items_minor
+
+    @property
+    def misstated_minor(self) -> int:
+        """Bank's credit less what the provider says that it paid; anything but 0 forbids the group."""
+        return 0 if self.stated_minor is None else self.bank_minor - self.stated_minor
+
+    @property
+    def provable(self) -> bool:
+        """Whether bank, provider and books agree to the satang. Fees given back on the whole are not booked."""
+        agree = self.unmatched_count == 0 and self.difference_minor == 0 and self.misstated_minor == 0
+        return agree and self.bank_minor > 0 and self.fee_minor >= 0 and self.vat_minor >= 0
+
+
 class BillerFee(msgspec.Struct, frozen=True, kw_only=True):
     """A day's fee lines of a provider on the bank statement."""
 
@@ -109,6 +157,12 @@ async def open_transfers(connection: Connection, *, book_id: int, through: date)
     return [OpenTransfer(**dict(row)) for row in rows]
 
 
+async def open_batches(connection: Connection, *, book_id: int, through: date) -> list[OpenBatch]:
+    """Bank credits through that date that name a batch and are not settled, oldest first."""
+    rows = await connection.fetch(queries("net_settlement")["open_batches"], book_id, through)
+    return [OpenBatch(**dict(row)) for row in rows]
+
+
 async def open_biller_fees(connection: Connection, *, book_id: int, through: date) -> list[BillerFee]:
     """Fee lines of the bank through that date that are not booked, a row for each provider, account and day."""
     rows = await connection.fetch(queries("net_settlement")["biller_fees"], book_id, through)
@@ -124,6 +178,11 @@ async def form_groups(
             *[
                 _transfer_group(each)
                 for each in await open_transfers(connection, book_id=book_id, through=through)
+                if each.provable
+            ],
+            *[
+                _batch_group(each)
+                for each in await open_batches(connection, book_id=book_id, through=through)
                 if each.provable
             ],
             *[
@@ -183,6 +242,16 @@ def _transfer_group(transfer: OpenTransfer) -> dict[str, Any]:
         transfer_reference=transfer.batch_reference,
         transfer_fee_minor=transfer.transfer_fee_minor,
         transfer_vat_minor=transfer.transfer_vat_minor,
+    )
+
+
+def _batch_group(batch: OpenBatch) -> dict[str, Any]:
+    return _group(
+        "net_batch",
+        msgspec.structs.asdict(batch),
+        transfer_line_id=batch.stated_line_id,
+        transfer_reference=batch.batch_reference,
+        line_ids=[*batch.line_ids, batch.line_id],
     )
 
 

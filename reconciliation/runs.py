@@ -62,7 +62,7 @@ class SettledGroup(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     group_id: str
-    kind: Literal["net_transfer", "direct_credits", "biller_fee"]
+    kind: Literal["net_transfer", "net_batch", "direct_credits", "biller_fee"]
     provider: str
     value_on: date
     currency: str

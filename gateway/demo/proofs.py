@@ -5,7 +5,7 @@ one side is the journal, the other what the providers believe.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from ledger import feed
 from ledger.balances import all_balances
 from ledger.chart_of_accounts import AccountKind
 from ledger.feed import RecordedEntry
-from ledger.journal import EntryKind
+from ledger.journal import AccountRef, EntryKind
 from ledger.money import to_text
 from ledger.posting import Connection
 from ledger.verification import verify
@@ -54,7 +54,7 @@ async def prove(
     entries = await entries_of(connection, book_id)
     balances = {balance.account: balance.balance_minor for balance in await all_balances(connection, book_id)}
     report = await verify(connection, book_id)
-    receipts = _receipt_ids_there(books)
+    receipts = _receipts_there(books)
     failed = [check.name for check in report.checks if not check.passed]
     by_kind = {
         kind: sum(amount for account, amount in balances.items() if account.kind is kind) for kind in AccountKind
@@ -67,9 +67,11 @@ async def prove(
             + (f", failed: {failed}" if failed else ""),
         ),
         _same("money received, provider by provider", _received(entries), _received_there(books)),
-        _same("every receipt booked once", _receipt_ids(entries, receipts), receipts),
+        _same("every receipt booked once", _receipt_ids(entries, receipts), Counter(set(receipts.values()))),
         _same("refunds done, provider by provider", _refunded(entries), _refunded_there(books)),
         _same("merchants were told what was booked", _captured_by_intent(entries), _told(acknowledged)),
+        _same("what acquirers still owe = what they have not paid out", _owed(balances, books), _unpaid_there(books)),
+        _same("acquirers' fees and VAT of what they paid out", _fees(entries, books), _fees_there(books)),
         _same_amount("our bank account = the bank's", by_kind[AccountKind.BANK], books["bank_balance_minor"]),
         _same_amount("no refund is left half done", by_kind[AccountKind.REFUNDS_PAYABLE], 0),
         _same_amount("no payout is left half done", by_kind[AccountKind.PAYOUTS_IN_TRANSIT], 0),
@@ -92,23 +94,26 @@ def _received_there(books: Mapping[str, Any]) -> Counter[str]:
     return totals
 
 
-def _receipt_ids(entries: Iterable[RecordedEntry], known: Container[str]) -> Counter[str]:
+def _receipt_ids(entries: Iterable[RecordedEntry], known: Mapping[str, str]) -> Counter[str]:
     """Providers' ids of the receipts that we booked; an overpaid one makes two entries and is one receipt."""
     found: set[str] = set()
     for entry in entries:
         if entry.kind in RECEIPTS:
-            ids = {reference.value for reference in entry.references if reference.value in known}
+            ids = {known[reference.value] for reference in entry.references if reference.value in known}
             found |= ids or {f"entry {entry.sequence} without a receipt"}
     return Counter(found)
 
 
-def _receipt_ids_there(books: Mapping[str, Any]) -> Counter[str]:
-    """A bill may be paid several times, each with an id of its own; an Omise charge is one receipt."""
-    return Counter(
-        payment["transaction_id"] if charge["provider"] == "scb" else charge["reference"]
-        for charge in books["charges"]
-        for payment in charge["received"]
-    )
+def _receipts_there(books: Mapping[str, Any]) -> dict[str, str]:
+    """Every name of a receipt → the provider's id of it. A QR may be paid twice; then only the ids tell which."""
+    names: dict[str, str] = {}
+    for charge in books["charges"]:
+        for payment in charge["received"]:
+            receipt = f"{charge['provider']} {payment.get('transaction_id') or charge['reference']}"
+            names[payment.get("transaction_id") or charge["reference"]] = receipt
+            if len(charge["received"]) == 1:
+                names |= {name: receipt for name in (charge["reference"], charge.get("id")) if name}
+    return names
 
 
 def _refunded(entries: Iterable[RecordedEntry]) -> Counter[str]:
@@ -123,6 +128,52 @@ def _refunded_there(books: Mapping[str, Any]) -> Counter[str]:
     totals: Counter[str] = Counter()
     for charge in books["charges"]:
         totals[charge["provider"]] += charge["refunded_minor"]
+    return totals
+
+
+def _acquirers(books: Mapping[str, Any]) -> set[str]:
+    """Providers that pay the net of a day to the bank."""
+    return {movement["provider"] for movement in books["movements"]}
+
+
+def _owed(balances: Mapping[AccountRef, int], books: Mapping[str, Any]) -> Counter[str]:
+    acquirers = _acquirers(books)
+    return Counter(
+        {
+            account.owner: amount
+            for account, amount in balances.items()
+            if account.kind is AccountKind.PROVIDER_RECEIVABLE and account.owner in acquirers
+        }
+    )
+
+
+def _unpaid_there(books: Mapping[str, Any]) -> Counter[str]:
+    """Gross of the movements that are in no batch yet."""
+    totals: Counter[str] = Counter()
+    for movement in books["movements"]:
+        if movement["status"] == "done" and movement["batch_id"] is None:
+            sign = 1 if movement["kind"] == "payment" else -1
+            totals[movement["provider"]] += sign * movement["amount_minor"]
+    return totals
+
+
+def _fees(entries: Iterable[RecordedEntry], books: Mapping[str, Any]) -> Counter[str]:
+    """What was kept back of the settlements that we booked."""
+    totals: Counter[str] = Counter()
+    acquirers = _acquirers(books)
+    for entry in entries:
+        if entry.kind is EntryKind.PROVIDER_SETTLED:
+            for posting in entry.postings:
+                if posting.debit.kind is not AccountKind.BANK and posting.credit.owner in acquirers:
+                    totals[f"{posting.credit.owner} {posting.debit.kind.name}"] += posting.amount_minor
+    return totals
+
+
+def _fees_there(books: Mapping[str, Any]) -> Counter[str]:
+    totals: Counter[str] = Counter()
+    for batch in books["batches"]:
+        totals[f"{batch['provider']} {AccountKind.PROVIDER_FEE_EXPENSE.name}"] += batch["fee_minor"]
+        totals[f"{batch['provider']} {AccountKind.INPUT_VAT.name}"] += batch["fee_vat_minor"]
     return totals
 
 

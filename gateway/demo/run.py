@@ -24,14 +24,14 @@ from gateway.foundation.schema import migrate
 from gateway.foundation.settings import Settings
 
 SHORT_WAITS: Final = {
-    "provider_timeout_seconds": 2.0,
+    "provider_timeout_seconds": 5.0,
     "delivery_timeout_seconds": 2.0,
     "janitor_first_delay_seconds": 1.0,
     "janitor_poll_seconds": 0.3,
     "inbox_poll_seconds": 0.1,
     "delivery_poll_seconds": 0.1,
     "scheduler_tick_seconds": 0.5,
-    "idempotency_lease_seconds": 6.0,
+    "idempotency_lease_seconds": 10.0,
     "web_workers": 1,
 }
 """The demonstration's settings: the same code, shorter waits. What the environment says goes before them."""

@@ -17,14 +17,16 @@ from gateway.bootstrap import Services
 from gateway.demo import traffic
 from gateway.demo.client import MerchantClient
 from gateway.demo.orders import ORDERS, Order, plan
+from gateway.demo.payers import Payers
 from gateway.demo.proofs import Proof, prove
 from gateway.demo.receiver import Receiver
 from gateway.demo.traffic import Shop
 from gateway.foundation.clock import BANGKOK
 from gateway.jobs import Step
-from gateway.merchants import provider_accounts
+from gateway.merchants import fee_plans, provider_accounts
 from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import clock_of
+from gateway.providers.base import Method
 from ledger.business_days import thai_banks
 
 WORLD_SETTINGS: Final = {
@@ -33,9 +35,12 @@ WORLD_SETTINGS: Final = {
     "omise_transfer_bank_days": 0,
     "scb_callback_retry_seconds": 1,
     "omise_callback_retry_seconds": 1,
+    "callback_retry_seconds": 1,
 }
 """Omise holds for a day and transfers every day; a lost callback is repeated soon."""
 MORNING: Final = time(10, 0)
+LIST_PRICE: Final = dict.fromkeys(("truemoney", "rabbit_linepay", "shopeepay", "mobile_banking"), 20000)
+"""What the merchant pays for the methods that no standard plan has, in parts per million."""
 JOBS_TIMEOUT_SECONDS: Final = 60
 EVENTS_TIMEOUT_SECONDS: Final = 30
 POLL_SECONDS: Final = 0.2
@@ -52,7 +57,7 @@ class State(msgspec.Struct, kw_only=True):
     """What the demonstration has done so far.
 
     Attributes:
-        paid_on: business date of the payments; settled_on: of the settlement.
+        opens_on: business date on which the shop opens; paid_on: of the payments; settled_on: of the settlement.
         events: how many events there were; events_heard: how many of them reached the merchant's endpoint.
     """
 
@@ -60,6 +65,7 @@ class State(msgspec.Struct, kw_only=True):
     book_id: int
     api_key: str
     orders: int = ORDERS
+    opens_on: date | None = None
     paid_on: date | None = None
     settled_on: date | None = None
     events: int = 0
@@ -97,6 +103,10 @@ class Story:
             public_url=settings.public_url,
             sandbox=self._services.sandbox,
         )
+        async with self._services.database.transaction() as connection:
+            for method, rate_ppm in LIST_PRICE.items():
+                plan_of_method = fee_plans.FeePlan(method=Method(method), rate_ppm=rate_ppm)
+                await fee_plans.set_plan(connection, created.account_id, plan_of_method)
         self.state = State(
             account_id=created.account_id,
             book_id=created.test_book_id,
@@ -110,15 +120,18 @@ class Story:
         """The merchant's side and the payers' side."""
         assert self._services.sandbox is not None, "the demonstration needs the sandbox"
         async with self._services.database.read() as connection:
-            omise = await provider_accounts.for_book(connection, self._services.vault, self.state.book_id, "omise")
-        assert omise is not None
-        return Shop(
-            api=api,
+            accounts = [
+                await provider_accounts.for_book(connection, self._services.vault, self.state.book_id, provider)
+                for provider in self._services.providers
+            ]
+        world = str(self.state.book_id)
+        payers = Payers(
             sandbox=self._services.sandbox,
-            world=str(self.state.book_id),
-            vault_url=f"{self._services.settings.sandbox_url}/omise-vault/tokens",
-            public_key=omise.credentials["public_key"],
+            sandbox_url=self._services.settings.sandbox_url,
+            world=world,
+            credentials={account.provider: account.credentials for account in accounts if account is not None},
         )
+        return Shop(api=api, sandbox=self._services.sandbox, world=world, payers=payers)
 
     async def listen(self, api: MerchantClient, receiver: Receiver) -> None:
         """Have the events sent to the merchant's endpoint; one of a demonstration that was cut off is switched off."""
@@ -175,6 +188,7 @@ class Story:
         if self.state.paid_on is not None:
             return
         await shop.sandbox.configure(world=shop.world, settings=WORLD_SETTINGS)
+        await self._open_the_shop(shop)
         await traffic.prepare(shop)
         await traffic.play(shop, plan(self.state.orders), done)
         self._say("waiting until every payment and refund has an end")
@@ -183,6 +197,15 @@ class Story:
             clock = await clock_of(connection, self.state.book_id)
         self.state.paid_on = clock.today()
         self._keep()
+
+    async def _open_the_shop(self, shop: Shop) -> None:
+        """Wait for a morning: in the evening providers no longer void what was paid on the day."""
+        async with self._services.database.read() as connection:
+            clock = await clock_of(connection, self.state.book_id)
+        if self.state.opens_on is None:
+            self.state.opens_on = clock.today() + timedelta(days=1)
+            self._keep()
+        await self._move_clock(shop, datetime.combine(self.state.opens_on, MORNING, BANGKOK))
 
     async def settle(self, shop: Shop) -> None:
         """Let a business day pass: statements, reconciliation, settlement, payout, and the bank's word for it."""

@@ -1,7 +1,7 @@
 """The one summary at the end: gathered from the API, the books and the reports; printed for a person."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from gateway.bootstrap import Services
 from gateway.demo.client import MerchantClient
+from gateway.demo.orders import Befalls, Order, plan
 from gateway.demo.proofs import Proof
 from gateway.demo.story import State
 from gateway.foundation.settings import Settings
@@ -36,10 +37,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demonstration came to. All amounts in satang."""
+    """What the demonstration came to. All amounts in satang.
+
+    Attributes:
+        lanes: by provider and method; cases: what befell an order → how its payments ended.
+    """
 
     state: State
     outcomes: Mapping[str, Outcome]
+    lanes: Mapping[str, Outcome]
+    cases: Mapping[str, str]
     refunds: Mapping[str, Outcome]
     balances: Mapping[AccountKind, int]
     debits_minor: int
@@ -76,11 +83,14 @@ async def gather(services: Services, state: State, api: MerchantClient) -> Summa
     kinds: Counter[AccountKind] = Counter()
     for balance in balances:
         kinds[balance.account.kind] += balance.balance_minor
+    intents = await api.all("/v1/payment_intents")
     debit_kinds = [kind for kind in AccountKind if KINDS[kind].normal_side is NormalSide.DEBIT]
     return Summary(
         state=state,
-        outcomes=_outcomes(await api.all("/v1/payment_intents"), received="amount_received"),
-        refunds=_outcomes(await api.all("/v1/refunds"), received="amount"),
+        outcomes=_outcomes(intents, _words_of, received="amount_received"),
+        lanes=_outcomes(intents, _lane_of, received="amount_received"),
+        cases=_cases(plan(state.orders), intents),
+        refunds=_outcomes(await api.all("/v1/refunds"), _words_of, received="amount"),
         balances=dict(kinds),
         debits_minor=sum(kinds[kind] for kind in debit_kinds),
         credits_minor=sum(amount for kind, amount in kinds.items() if kind not in debit_kinds),
@@ -97,7 +107,9 @@ def show(console: Console, summary: Summary, *, seconds: float, settings: Settin
     console.print()
     console.rule("[bold]QuickKub demonstration")
     console.print(_outcome_table("payments", summary.outcomes))
+    console.print(_outcome_table("by provider and method", summary.lanes))
     console.print(_outcome_table("refunds", summary.refunds))
+    console.print(_case_table(summary.cases))
     console.print(_money_table(summary))
     console.print(_reconciliation_table(summary.runs))
     console.print(_tie_out_table(summary.runs))
@@ -124,12 +136,21 @@ def show(console: Console, summary: Summary, *, seconds: float, settings: Settin
     console.rule("[bold green]every identity holds" if summary.holds else "[bold red]SOMETHING DOES NOT HOLD")
 
 
-def _outcomes(objects: Sequence[Mapping[str, Any]], *, received: str) -> dict[str, Outcome]:
+def _words_of(each: Mapping[str, Any]) -> str:
+    error = each.get("last_error")
+    return ", ".join([each["status"], *each.get("qualifiers", []), *([error["code"]] if error else [])])
+
+
+def _lane_of(intent: Mapping[str, Any]) -> str:
+    return f"{intent['latest_attempt']['provider']} {intent['payment_method']}"
+
+
+def _outcomes(
+    objects: Sequence[Mapping[str, Any]], words_of: Callable[[Mapping[str, Any]], str], *, received: str
+) -> dict[str, Outcome]:
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for each in objects:
-        words = [each["status"], *each.get("qualifiers", [])]
-        error = each.get("last_error")
-        grouped.setdefault(", ".join([*words, *([error["code"]] if error else [])]), []).append(each)
+        grouped.setdefault(words_of(each), []).append(each)
     return {
         words: Outcome(
             count=len(members),
@@ -140,8 +161,30 @@ def _outcomes(objects: Sequence[Mapping[str, Any]], *, received: str) -> dict[st
     }
 
 
+def _cases(orders: Sequence[Order], intents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """How each hard case ended, by the provider that had it in the end."""
+    by_reference = {intent["merchant_reference"]: intent for intent in intents}
+    ended: dict[str, Counter[str]] = {}
+    for order in orders:
+        intent = by_reference.get(order.reference)
+        if intent is not None and order.befalls is not Befalls.NOTHING:
+            words = f"{intent['latest_attempt']['provider']}: {_words_of(intent)}"
+            ended.setdefault(order.befalls, Counter())[words] += 1
+    return {
+        befalls: "; ".join(f"{count} × {words}" if count > 1 else words for words, count in found.items())
+        for befalls, found in sorted(ended.items())
+    }
+
+
+def _case_table(cases: Mapping[str, str]) -> Table:
+    table = _table("hard cases", "case", "ended as")
+    for case, ended in cases.items():
+        table.add_row(case, ended)
+    return table
+
+
 def _outcome_table(title: str, outcomes: Mapping[str, Outcome]) -> Table:
-    table = _table(title, "outcome", "count", "asked for", "booked" if title == "payments" else "amount")
+    table = _table(title, "outcome", "count", "asked for", "amount" if title == "refunds" else "booked")
     for words, outcome in outcomes.items():
         table.add_row(words, str(outcome.count), _money(outcome.asked_minor), _money(outcome.received_minor))
     table.add_section()
@@ -212,8 +255,8 @@ def _break_table(breaks: Sequence[Break], on: date | None) -> Table | str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
-        text = number == 0 or column in {"source", "account", "owner", "reason"}
-        table.add_column(column, justify="left" if text else "right", no_wrap=column != "reason")
+        text = number == 0 or column in {"source", "account", "owner", "reason", "ended as"}
+        table.add_column(column, justify="left" if text else "right", no_wrap=column not in {"reason", "ended as"})
     return table
 
 

@@ -1,8 +1,7 @@
-"""Merchant and payers at work: orders become payments through the public API; payers pay at the providers.
+"""A merchant at work: orders become payments through the public API, are captured, given up and refunded.
 
-The payers' side is the sandbox's control interface – a phone scanning a QR has no other door. Everything is
-repeated safely: an order is created under its own Idempotency-Key, and whether a payer has paid already is asked
-of the sandbox's books first.
+Everything is repeated safely: an order is created under its own Idempotency-Key, and whether a payer has paid already
+is asked of the sandbox's books first. The payers themselves: `payers.py`.
 """
 
 import asyncio
@@ -10,25 +9,33 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from gateway.demo.client import CallFailed, MerchantClient
 from gateway.demo.orders import SPECIAL_AMOUNTS_MINOR, Befalls, Order
-from gateway.providers.promptpay import read_qr
-from gateway.sandbox.client import SandboxControl, SandboxRefused
+from gateway.demo.payers import POLL_SECONDS, Payers
+from gateway.sandbox.client import SandboxControl
 
-SHOPPERS: Final = 12
+SHOPPERS: Final = 6
 """Orders under way at once."""
-POLL_SECONDS: Final = 0.2
 ASK_AGAIN_SECONDS: Final = 1.0
 SETTLE_TIMEOUT_SECONDS: Final = 60
-LIVES_SECONDS: Final = {Befalls.PAID_AFTER_EXPIRY: 2, Befalls.ABANDONED: 2, Befalls.WRONG_AMOUNT: 6}
+LIVES_SECONDS: Final = {
+    Befalls.PAID_AFTER_EXPIRY: 2,
+    Befalls.ABANDONED: 2,
+    Befalls.CALLBACK_FORGED: 4,
+    Befalls.WRONG_AMOUNT: 6,
+}
 """Business seconds after which the QR of such an order expires."""
+QR_LIVES_SECONDS: Final = 45
+"""Of all other QRs: a bank that does not repeat a lost QR leaves nothing to wait for but the QR's end."""
 LATE_SECONDS: Final = 3.0
-SILENT_SECONDS: Final = 6.0
-WRONG_AMOUNT_SHORT_MINOR: Final = 100_00
-"""How much the payer of the wrong amount leaves out."""
+SILENT_SECONDS: Final = 8.0
+REFUND_FAILS_SECONDS: Final = 3.0
+RETURN_URL: Final = "https://shop.invalid/back"
+BANK: Final = "scb"
+"""Whose app the payers of mobile banking have."""
+AUTHORISED: Final = frozenset({Befalls.CAPTURED_LATER, Befalls.RELEASED})
 FINAL_STATUSES: Final = frozenset(
     {"succeeded", "requires_payment_method", "canceled", "expired", "requires_capture", "conflicted"}
 )
@@ -39,18 +46,12 @@ class TrafficStuck(Exception):
 
 
 class Shop(msgspec.Struct, kw_only=True):
-    """What traffic needs: the API, the payers' door, the world, and the vault's public key.
-
-    Attributes:
-        tokens: card token by merchant reference: a request that is sent again says the same.
-    """
+    """What traffic needs: the API, the payers, and the sandbox's control interface with the world's name."""
 
     api: MerchantClient
     sandbox: SandboxControl
     world: str
-    vault_url: str
-    public_key: str
-    tokens: dict[str, str] = {}
+    payers: Payers
 
 
 async def prepare(shop: Shop) -> None:
@@ -60,6 +61,7 @@ async def prepare(shop: Shop) -> None:
         ("scb", "callback", "callback_duplicate", Befalls.CALLBACK_TWICE, {}),
         ("scb", "callback", "callback_late", Befalls.CALLBACK_LATE, {"seconds": LATE_SECONDS}),
         ("omise", "charge", "timeout_after", Befalls.PROVIDER_SILENT, {"seconds": SILENT_SECONDS}),
+        ("omise", "refund", "refund_fails_later", Befalls.REFUND_FAILS, {"seconds": REFUND_FAILS_SECONDS}),
     ]
     for provider, operation, fault, befalls, details in faults:
         await shop.sandbox.add_fault(
@@ -70,6 +72,8 @@ async def prepare(shop: Shop) -> None:
             amount_minor=amounts[befalls],
             **details,
         )
+    # Nobody can be charged before a token was granted, so this one certainly was not and the next provider takes over.
+    await shop.sandbox.add_fault(world=world, provider="scb", operation="token", fault="server_error")
 
 
 async def play(shop: Shop, orders: list[Order], done: Callable[[Order], None]) -> None:
@@ -83,9 +87,14 @@ async def play(shop: Shop, orders: list[Order], done: Callable[[Order], None]) -
             intents[order.reference] = await _play_one(shop, order, known.get(order.reference))
             done(order)
 
+    # SCB's first token is refused: the order that is to meet that comes before all others.
+    for order in orders:
+        if order.befalls is Befalls.FAILED_OVER:
+            await one(order)
     async with asyncio.TaskGroup() as group:
         for order in orders:
-            group.create_task(one(order))
+            if order.befalls is not Befalls.FAILED_OVER:
+                group.create_task(one(order))
     async with asyncio.TaskGroup() as group:
         for order in orders:
             if order.refund_minor:
@@ -115,20 +124,38 @@ async def settled(shop: Shop) -> list[dict[str, Any]]:
 async def _play_one(shop: Shop, order: Order, known: dict[str, Any] | None) -> str:
     """Make one order; `known` is its payment where an earlier demonstration was cut off after making it."""
     intent = known or await _create(shop, order)
-    if order.method == "promptpay":
+    if order.method == "card" and not intent["next_action"]:
+        # Decided at once, or nobody knows; a card that needs its holder says so.
+        intent = await _until_known(shop, order, intent)
+    if order.method != "card" or intent["next_action"]:
         await _pay(shop, order, intent, again=known is not None)
-    elif known is None:
-        await _until_known(shop, order, intent)
+    if order.befalls in AUTHORISED:
+        await _end_authorised(shop, order, str(intent["id"]))
     return str(intent["id"])
 
 
-async def _until_known(shop: Shop, order: Order, intent: dict[str, Any]) -> None:
+async def _end_authorised(shop: Shop, order: Order, intent_id: str) -> None:
+    """Take the authorised money, or give it up; done before, it stays done."""
+    path = f"/v1/payment_intents/{intent_id}"
+    found = await _wait_for_status(shop, intent_id, "requires_capture", "succeeded", "canceled")
+    if found == "requires_capture":
+        verb = "capture" if order.befalls is Befalls.CAPTURED_LATER else "cancel"
+        await shop.api.post(f"{path}/{verb}", {}, key=f"{order.reference}-{verb}")
+        await _wait_for_status(shop, intent_id, "succeeded", "canceled")
+
+
+async def _until_known(shop: Shop, order: Order, intent: dict[str, Any]) -> dict[str, Any]:
     """Ask again for a card payment while nobody knows what became of it: the API finds out, or sends it again."""
     deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
-    while intent["status"] not in FINAL_STATUSES and asyncio.get_running_loop().time() < deadline:
+    while (
+        intent["status"] not in FINAL_STATUSES
+        and not intent["next_action"]
+        and asyncio.get_running_loop().time() < deadline
+    ):
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         await _create(shop, order)
         intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
+    return intent
 
 
 async def _create(shop: Shop, order: Order) -> dict[str, Any]:
@@ -137,16 +164,21 @@ async def _create(shop: Shop, order: Order) -> dict[str, Any]:
         "amount": order.amount_minor,
         "currency": "thb",
         "payment_method": order.method,
-        "provider": order.provider,
         "merchant_reference": order.reference,
         "description": f"Order {order.number}",
     }
-    if order.befalls in LIVES_SECONDS:
-        body["expires_in_seconds"] = LIVES_SECONDS[order.befalls]
-    if order.card_number is not None:
-        if order.reference not in shop.tokens:
-            shop.tokens[order.reference] = await _card_token(shop, order.card_number)
-        body["card_token"] = shop.tokens[order.reference]
+    if order.method == "promptpay":
+        body["expires_in_seconds"] = LIVES_SECONDS.get(order.befalls, QR_LIVES_SECONDS)
+    if order.befalls is not Befalls.FAILED_OVER:
+        body["provider"] = order.provider
+    if order.befalls in AUTHORISED:
+        body["capture_method"] = "manual"
+    if order.method != "promptpay":
+        body["return_url"] = RETURN_URL
+    if order.method == "mobile_banking":
+        body["bank"] = BANK
+    if (token := await shop.payers.token(order)) is not None:
+        body["card_token"] = token
     try:
         return await shop.api.post("/v1/payment_intents", body, key=order.reference)
     except CallFailed as no:
@@ -156,100 +188,48 @@ async def _create(shop: Shop, order: Order) -> dict[str, Any]:
 
 
 async def _pay(shop: Shop, order: Order, intent: dict[str, Any], *, again: bool) -> None:
-    """The payer scans the QR and pays – or does not, or pays something else, or too late."""
-    qr = await _qr_of(shop, order, intent)
-    if qr is None or order.befalls is Befalls.ABANDONED:
+    """The payer does as he is told – or does not, or pays something else, or too late."""
+    told = await _told(shop, order, intent)
+    if told is None or order.befalls is Befalls.ABANDONED:
         return
     if order.befalls is Befalls.PAID_AFTER_EXPIRY:
         await _wait_for_status(shop, intent["id"], "expired")
-    details: dict[str, Any] = {}
-    if order.befalls is Befalls.WRONG_AMOUNT:
-        details["amount_minor"] = order.amount_minor - WRONG_AMOUNT_SHORT_MINOR
-    reference = qr if order.provider == "scb" else intent["latest_attempt"]["id"]
-    if not (again and await _is_paid(shop, order, reference)):
-        await _pay_once(shop, order, reference, details)
+    await shop.payers.pay(order, told, again=again)
 
 
-async def _pay_once(shop: Shop, order: Order, reference: str, details: dict[str, Any]) -> None:
-    """Pay, also while servers are being killed: before it is repeated, the sandbox is asked whether it was paid."""
-    while True:
-        try:
-            await shop.sandbox.pay(world=shop.world, provider=order.provider, reference=reference, **details)
-        except (httpx.HTTPError, SandboxRefused) as error:
-            if isinstance(error, SandboxRefused) and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
-                raise
-            await asyncio.sleep(POLL_SECONDS)
-            if await _is_paid(shop, order, reference):
-                return
-        else:
-            return
+async def _told(shop: Shop, order: Order, intent: dict[str, Any]) -> dict[str, Any] | None:
+    """The payment with what the payer must do; None where it came to an end without it.
 
-
-async def _is_paid(shop: Shop, order: Order, reference: str) -> bool:
-    while True:
-        try:
-            books = await shop.sandbox.books(shop.world)
-        except (httpx.HTTPError, SandboxRefused):
-            await asyncio.sleep(POLL_SECONDS)
-            continue
-        name = _bill_reference(reference) if order.provider == "scb" else reference
-        return any(
-            charge["received_minor"] and name in {charge["reference"], *charge.get("metadata", {}).values()}
-            for charge in books["charges"]
-        )
-
-
-def _bill_reference(qr_data: str) -> str:
-    bill = read_qr(qr_data).bill
-    assert bill is not None, "SCB's QR asks for a bill payment"
-    return bill.reference1
-
-
-async def _qr_of(shop: Shop, order: Order, intent: dict[str, Any]) -> str | None:
-    """The QR; where the provider's answer was lost the merchant asks again, and None where it came to nothing."""
+    Where the provider's answer was lost, the merchant asks again.
+    """
     deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
     while not intent["next_action"]:
         if intent["status"] in FINAL_STATUSES:
             return None
         if asyncio.get_running_loop().time() > deadline:
-            raise TrafficStuck(f"{intent['id']} has no QR and is {intent['status']}")
+            where = f"{intent['id']} ({order.provider}, {order.method})"
+            raise TrafficStuck(f"{where} says nothing to its payer and is {intent['status']}")
         await asyncio.sleep(ASK_AGAIN_SECONDS)
         await _create(shop, order)
         intent = await shop.api.get(f"/v1/payment_intents/{intent['id']}")
-    action = intent["next_action"]
-    return str(action["qr_data"] or action["qr_image_url"])
+    return intent
 
 
 async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
     await _wait_for_status(shop, intent_id, "succeeded")
     body = {"payment_intent": intent_id, "amount": order.refund_minor, "reason": "requested_by_customer"}
-    await shop.api.post("/v1/refunds", body, key=f"{order.reference}-REFUND")
+    try:
+        await shop.api.post("/v1/refunds", body, key=f"{order.reference}-REFUND")
+    except CallFailed as no:
+        # It may fail so soon that the answer says so.
+        if no.problem.get("code") != "refund_declined" or order.befalls is not Befalls.REFUND_FAILS:
+            raise
 
 
-async def _wait_for_status(shop: Shop, intent_id: str, status: str) -> None:
+async def _wait_for_status(shop: Shop, intent_id: str, *statuses: str) -> str:
     deadline = asyncio.get_running_loop().time() + SETTLE_TIMEOUT_SECONDS
-    while (found := (await shop.api.get(f"/v1/payment_intents/{intent_id}"))["status"]) != status:
+    while (found := str((await shop.api.get(f"/v1/payment_intents/{intent_id}"))["status"])) not in statuses:
         if asyncio.get_running_loop().time() > deadline:
-            raise TrafficStuck(f"{intent_id} is {found}, not {status}")
+            raise TrafficStuck(f"{intent_id} is {found}, not {' or '.join(statuses)}")
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _card_token(shop: Shop, card_number: str) -> str:
-    """What the payer's browser does: the card goes to the provider's vault, never to us."""
-    card = {
-        "name": "TEST PAYER",
-        "number": card_number,
-        "expiration_month": 12,
-        "expiration_year": 2099,
-        "security_code": "123",
-    }
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as browser:
-        while True:
-            try:
-                answer = await browser.post(shop.vault_url, json={"card": card}, auth=(shop.public_key, ""))
-                answer.raise_for_status()
-            except httpx.HTTPError:
-                # A token that was made and not received is never used, so another one does no harm.
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                return str(answer.json()["id"])
+    return found

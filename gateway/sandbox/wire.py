@@ -38,8 +38,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = "application/json; charset=utf-8"
 
     def response(self) -> Response[bytes]:
-        """The answer as litestar sends it."""
-        return Response(self.body, status_code=self.status, media_type=self.media_type)
+        """The answer as litestar sends it; a charset of our own goes past litestar, which adds its own to any text."""
+        response = Response(self.body, status_code=self.status, media_type=self.media_type)
+        if "charset=" in self.media_type:
+            response.headers["content-type"] = self.media_type
+        return response
 
 
 class Refusal(Exception):

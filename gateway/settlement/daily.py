@@ -2,10 +2,12 @@
 
 Closing fetches every provider's and the bank's statement, imports them, reconciles, asks about receipts that a
 statement has and we have not (in the end the statement decides), and takes what the bank says of payouts to them.
-Every step may be repeated; a statement that is not there yet postpones the job.
+Every step may be repeated. A statement that is not there, or that cannot be trusted, holds back nobody else's: the
+date is closed without it, says so, and a job of its own asks again until it came. Only where none came does the
+closing itself wait.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import text as sql
 
+from gateway import jobs
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
@@ -23,13 +26,14 @@ from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.payments.errors import FactError
 from gateway.payments.facts import FactApplier
-from gateway.providers.base import Inquiry, ProviderAccount, StatementFile
+from gateway.providers.base import Inquiry, ProviderAccount, StatementFile, StatementUnavailable
 from gateway.providers.registry import Providers
 from gateway.settlement.confirmations import Confirmation, Confirmations
 from gateway.settlement.files import BANK
 from gateway.settlement.runs import SettlementRun
 from ledger.posting import Ledger
 from reconciliation.breaks import BreakKind
+from reconciliation.errors import StatementRefused
 from reconciliation.importing import ImportResult, RawFile, import_statement
 from reconciliation.runs import PayoutSeen, Reconciliation, RunResult
 from reconciliation.sql import Connection
@@ -52,6 +56,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         facts_found: receipts that only the statement knew, booked now.
+        missing: whose statement did not come or was refused, and why.
     """
 
     files: int
@@ -63,6 +68,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     payouts_confirmed: int
     facts_found: int
     breaks: int
+    missing: Mapping[str, str]
 
 
 class Daily:
@@ -91,21 +97,60 @@ class Daily:
         """Do one job; returns what it did, for the record.
 
         Raises:
-            StatementUnavailable: try again later; nothing is half done.
+            StatementUnavailable: try again later; what came is done.
         """
         match job.step:
             case Step.SETTLE:
                 result: msgspec.Struct = await self._settlement.run(job.book_id, job.period)
             case Step.CLOSE_DAY:
                 result = await self.close(job.book_id, job.period)
+            case Step.LATE_STATEMENTS:
+                result = await self.close_late(job.book_id, job.period)
         found: dict[str, Any] = msgspec.to_builtins(result)
         return found
 
     async def close(self, book_id: int, day: date) -> Closed:
-        """Close a business date that is over."""
+        """Close a business date that is over, with the statements that there are; the others are asked for later.
+
+        Raises:
+            StatementUnavailable: there is none at all.
+        """
         accounts = await self._accounts(book_id)
-        files = [file for account in accounts for file in await self._statements(account, day)]
-        imported = [await self._import(book_id, file) for file in files]
+        closed = await self._close(book_id, day, accounts, of={account.provider for account in accounts})
+        if closed.missing:
+            async with self._database.transaction() as connection:
+                await jobs.enqueue(connection, book_id, [(day, Step.LATE_STATEMENTS)], at=real_now())
+        return closed
+
+    async def close_late(self, book_id: int, day: date) -> Closed:
+        """Close a date once more, with the statements that were missing when it was closed.
+
+        Raises:
+            StatementUnavailable: some are still missing; those that came are taken.
+        """
+        async with self._database.read() as connection:
+            missing = (await jobs.result_of(connection, book_id, day, Step.CLOSE_DAY)).get("missing", {})
+        accounts = await self._accounts(book_id)
+        closed = await self._close(book_id, day, accounts, of=missing)
+        if closed.missing:
+            raise StatementUnavailable("; ".join(closed.missing.values()))
+        return closed
+
+    async def _close(
+        self, book_id: int, day: date, accounts: Sequence[ProviderAccount], *, of: Collection[str]
+    ) -> Closed:
+        imported: list[ImportResult] = []
+        missing: dict[str, str] = {}
+        asked = [account for account in accounts if account.provider in of]
+        for account in asked:
+            try:
+                files = await self._statements(account, day)
+                imported += [await self._import(book_id, file) for file in files]
+            except (StatementUnavailable, StatementRefused) as error:
+                missing[account.provider] = f"{account.provider}: {error}"
+                _log.warning("statement missing", extra={"provider": account.provider, "reason": str(error)})
+        if missing and len(missing) == len(asked):
+            raise StatementUnavailable("; ".join(missing.values()))
         result = await self.reconcile(book_id, day)
         facts_found = await self._ask(book_id, {account.provider: account for account in accounts}, result)
         confirmed = [seen for seen in result.payouts_seen if await self._confirm(book_id, seen)]
@@ -113,7 +158,7 @@ class Daily:
             # What was booked just now closes breaks of the run before.
             result = await self.reconcile(book_id, day)
         return Closed(
-            files=len(files),
+            files=len(imported),
             lines=result.lines.count,
             rejected=sum(each.rejected for each in imported),
             matched=result.matched.count,
@@ -122,6 +167,7 @@ class Daily:
             payouts_confirmed=len(confirmed),
             facts_found=facts_found,
             breaks=len(result.breaks),
+            missing=missing,
         )
 
     async def reconcile(self, book_id: int, day: date, *, dry_run: bool = False) -> RunResult:

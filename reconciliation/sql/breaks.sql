@@ -63,7 +63,8 @@ ORDER BY expected.sequence, expected.expected_id
 
 -- name: unsettled
 -- Matched lines of providers whose money is not booked on a bank account, by the day from which it could be.
-SELECT line.provider, line.currency, (line.available_at AT TIME ZONE 'Asia/Bangkok')::date AS available_on,
+SELECT line.provider, line.currency,
+    coalesce((line.available_at AT TIME ZONE 'Asia/Bangkok')::date, line.value_on + 1) AS available_on,
     count(*) AS line_count, sum(line.amount_minor)::bigint AS amount_minor, min(line.value_on) AS since_on
 FROM reconciliation.matches AS booked
 JOIN reconciliation.statement_lines AS line ON line.book_id = $1 AND line.line_id = booked.line_id

@@ -1,11 +1,11 @@
 -- name: open_transfers
 -- Transfers that are not settled yet, with what they should pay for: the lines that became available since the
--- transfer before. `bank_line_id` is null until the bank shows the money.
+-- transfer before. `bank_line_id` is null until the bank shows the money. A transfer without a moment is a batch.
 WITH transfers AS (
     SELECT line_id, provider, currency, occurred_at, value_on, amount_minor, fee_minor, vat_minor, batch_reference,
         lag(occurred_at) OVER (PARTITION BY provider, currency ORDER BY occurred_at, line_id) AS after_at
     FROM reconciliation.statement_lines
-    WHERE book_id = $1 AND side = 'provider' AND kind = 'transfer'
+    WHERE book_id = $1 AND side = 'provider' AND kind = 'transfer' AND occurred_at IS NOT NULL
 )
 SELECT transfer.line_id, transfer.provider, transfer.currency, transfer.batch_reference,
     -transfer.amount_minor AS transfer_minor, transfer.fee_minor AS transfer_fee_minor,
@@ -39,6 +39,67 @@ WHERE transfer.value_on <= $2
         SELECT FROM reconciliation.settled_groups AS settled
         WHERE settled.book_id = $1 AND settled.transfer_line_id = transfer.line_id)
 ORDER BY transfer.occurred_at, transfer.line_id
+
+-- name: open_batches
+-- Bank credits that name a batch and are not settled yet, with what they should pay for: the lines that name the
+-- batch, else those that became due since the provider's credit before. A batch that is paid again pays for nothing.
+WITH credits AS (
+    SELECT line_id, provider, currency, account, value_on, amount_minor, batch_reference,
+        lag(value_on) OVER (PARTITION BY provider, currency ORDER BY value_on, line_id) AS after_on,
+        row_number() OVER (
+            PARTITION BY provider, currency, batch_reference ORDER BY value_on, line_id) AS occurrence
+    FROM reconciliation.statement_lines
+    WHERE book_id = $1 AND side = 'bank' AND kind = 'transfer' AND batch_reference IS NOT NULL
+)
+SELECT credit.line_id, credit.provider, credit.currency, credit.batch_reference, credit.account AS bank_account,
+    credit.value_on AS bank_on, credit.amount_minor AS bank_minor, stated.line_id AS stated_line_id,
+    stated.amount_minor AS stated_minor, items.*
+FROM credits AS credit
+LEFT JOIN LATERAL (
+    SELECT line_id, -amount_minor - fee_minor - vat_minor AS amount_minor
+    FROM reconciliation.statement_lines AS line
+    WHERE line.book_id = $1 AND line.side = 'provider' AND line.kind = 'transfer' AND credit.occurrence = 1
+        AND line.provider = credit.provider AND line.currency = credit.currency
+        AND line.batch_reference = credit.batch_reference
+    ORDER BY line_id LIMIT 1
+) AS stated ON true
+CROSS JOIN LATERAL (
+    SELECT count(*) AS item_count,
+        count(*) FILTER (WHERE booked.line_id IS NULL) AS unmatched_count,
+        coalesce(sum(item.amount_minor), 0)::bigint AS items_minor,
+        coalesce(sum(booked.gross_minor) FILTER (WHERE booked.gross_minor > 0), 0)::bigint AS payments_minor,
+        coalesce(-sum(booked.gross_minor) FILTER (WHERE booked.gross_minor < 0), 0)::bigint AS refunds_minor,
+        coalesce(sum(booked.fee_minor), 0)::bigint AS fee_minor,
+        coalesce(sum(booked.vat_minor), 0)::bigint AS vat_minor,
+        coalesce(array_agg(item.line_id ORDER BY item.line_id), '{}') AS line_ids
+    FROM reconciliation.statement_lines AS item
+    LEFT JOIN reconciliation.matches AS booked
+        ON booked.book_id = $1 AND booked.stage = 'provider' AND booked.line_id = item.line_id
+        AND booked.revoked_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT coalesce((item.available_at AT TIME ZONE 'Asia/Bangkok')::date, item.value_on + 1) AS on_day
+    ) AS due
+    WHERE item.book_id = $1 AND item.side = 'provider' AND item.provider = credit.provider
+        AND item.currency = credit.currency AND item.kind NOT IN ('transfer', 'transfer_debit')
+        AND credit.occurrence = 1
+        AND CASE
+            WHEN item.batch_reference IS NOT NULL THEN item.batch_reference = credit.batch_reference
+            ELSE due.on_day <= credit.value_on AND (credit.after_on IS NULL OR due.on_day > credit.after_on)
+                AND NOT EXISTS (
+                    SELECT FROM reconciliation.statement_lines AS named
+                    WHERE named.book_id = $1 AND named.side = 'provider' AND named.provider = credit.provider
+                        AND named.batch_reference = credit.batch_reference
+                        AND named.kind NOT IN ('transfer', 'transfer_debit'))
+        END
+        AND NOT EXISTS (
+            SELECT FROM reconciliation.settled_items AS settled
+            WHERE settled.book_id = $1 AND settled.line_id = item.line_id)
+) AS items
+WHERE credit.value_on <= $2
+    AND NOT EXISTS (
+        SELECT FROM reconciliation.settled_items AS settled
+        WHERE settled.book_id = $1 AND settled.line_id = credit.line_id)
+ORDER BY credit.value_on, credit.line_id
 
 -- name: direct_credits
 -- Payments that the provider's file, our books and a bank credit agree on, by bank account and value date.

@@ -45,8 +45,8 @@ SELECT source, count(*) AS count, sum(amount_minor)::bigint AS amount_minor
 FROM reconciliation.open_lines WHERE book_id = $1 AND run_on = $2 GROUP BY source
 
 -- name: matched_by_rule
--- Those that have it, by the rule that found it; booked by themselves are the biller's fees.
-SELECT line.source, coalesce(own.rule, as_counterpart.rule, 'biller_fee') AS rule, count(*) AS count,
+-- Those that have it, by the rule that found it; what was booked without a partner goes by its group's kind.
+SELECT line.source, coalesce(own.rule, as_counterpart.rule, charged.kind) AS rule, count(*) AS count,
     sum(line.amount_minor)::bigint AS amount_minor
 FROM reconciliation.statement_lines AS line
 LEFT JOIN reconciliation.matches AS own
@@ -54,11 +54,10 @@ LEFT JOIN reconciliation.matches AS own
 LEFT JOIN reconciliation.matches AS as_counterpart
     ON line.kind = 'transfer' AND as_counterpart.book_id = $1 AND as_counterpart.stage = 'bank'
     AND as_counterpart.counterpart_line_id = line.line_id AND as_counterpart.revoked_at IS NULL
-LEFT JOIN reconciliation.settled_items AS charged
-    ON line.side = 'bank' AND charged.book_id = $1 AND charged.line_id = line.line_id
+LEFT JOIN reconciliation.settled_alone AS charged ON charged.book_id = $1 AND charged.line_id = line.line_id
 WHERE line.book_id = $1 AND line.run_on = $2
     AND (own.rule IS NOT NULL OR as_counterpart.rule IS NOT NULL OR charged.line_id IS NOT NULL)
-GROUP BY line.source, coalesce(own.rule, as_counterpart.rule, 'biller_fee')
+GROUP BY line.source, coalesce(own.rule, as_counterpart.rule, charged.kind)
 
 -- name: not_lines
 -- What the run's files held besides: rejected and duplicate lines.

@@ -60,7 +60,7 @@ Row = Mapping[str, str]
 
 
 def parse(content: bytes) -> ParsedStatement:
-    """Read a report: one line each, gross, with its fee and the VAT on it.
+    """Read a report: one line each, net of the fee and the VAT on it that the line states.
 
     Raises:
         StatementRefused: empty, not UTF-8, cut off, or not of these columns.
@@ -124,7 +124,7 @@ def _line(row: Row, line_number: int) -> StatementLine:
         line_number=line_number,
         account=PROVIDER,
         kind=kind,
-        amount_minor=amount,
+        amount_minor=net,
         fee_minor=fee,
         vat_minor=vat,
         currency="THB",

@@ -36,12 +36,17 @@ DETAIL_LINE_LENGTH: Final = 65
 
 
 class Text(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `:86:` text means: groups `weak` and `strong` of the pattern are the references."""
+    """What a `:86:` text means: groups `weak`, `strong` and `batch` of the pattern are the references.
+
+    Attributes:
+        provider: whose money it is; None: nobody's, or whom the group `provider` names.
+        scheme: of the references; None: the provider's name.
+    """
 
     pattern: re.Pattern[str]
     kind: LineKind
-    provider: str | None
-    scheme: str
+    provider: str | None = None
+    scheme: str | None = None
 
 
 TEXTS: Final = (
@@ -59,14 +64,11 @@ TEXTS: Final = (
         provider="omise",
         scheme="omise",
     ),
-    Text(
-        pattern=re.compile(r"PAYOUT RETURN (?P<strong>\S+)"),
-        kind=LineKind.PAYOUT_RETURN,
-        provider=None,
-        scheme="payout",
-    ),
-    Text(pattern=re.compile(r"PAYOUT (?P<strong>\S+)"), kind=LineKind.PAYOUT, provider=None, scheme="payout"),
+    Text(pattern=re.compile(r"(?P<provider>[0-9A-Z]{2,20}) SETTLEMENT (?P<batch>\S+)"), kind=LineKind.TRANSFER),
+    Text(pattern=re.compile(r"PAYOUT RETURN (?P<strong>\S+)"), kind=LineKind.PAYOUT_RETURN, scheme="payout"),
+    Text(pattern=re.compile(r"PAYOUT (?P<strong>\S+)"), kind=LineKind.PAYOUT, scheme="payout"),
 )
+"""The first that fits counts. A settlement names its provider itself, so a new provider needs no new text."""
 
 _OPTIONS: Final = Options.all()
 _PROCESSORS: Final[Mapping[str, list[Any]]] = {
@@ -175,13 +177,15 @@ def _line(data: Mapping[str, Any], line_number: int, balance: StatementBalance) 
     _, amount_minor = _minor(data["amount"], line_number, ":61:")
     description = _description(str(data.get("transaction_details") or ""))
     kind = LineKind.CREDIT if amount_minor > 0 else LineKind.DEBIT
-    provider, references = None, []
+    provider, batch, references = None, None, []
     for text in TEXTS:
         if match := text.pattern.fullmatch(description):
-            kind, provider, found = text.kind, text.provider, match.groupdict()
-            references = [
-                LineReference(text.scheme, value, strong=name == "strong") for name, value in found.items() if value
-            ]
+            found = match.groupdict()
+            named = found.pop("provider", None)
+            kind, provider, batch = text.kind, text.provider or (named and named.lower()), found.get("batch")
+            scheme = text.scheme or provider
+            assert scheme is not None, "a text has a scheme or names a provider"
+            references = [LineReference(scheme, value, strong=name != "weak") for name, value in found.items() if value]
             break
     return StatementLine(
         line_number=line_number,
@@ -192,6 +196,7 @@ def _line(data: Mapping[str, Any], line_number: int, balance: StatementBalance) 
         value_on=_plain(data["date"]),
         provider=provider,
         references=tuple(references),
+        batch_reference=batch,
         description=description,
     )
 

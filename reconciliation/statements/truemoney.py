@@ -1,4 +1,4 @@
-"""TrueMoney's settlement file: CSV in UTF-8, a row for each payment and refund of a day, gross with fee and VAT.
+"""TrueMoney's settlement file: CSV in UTF-8, a row for each payment and refund of a day, with its fee and VAT.
 
 ASSUMED, the whole layout: none is public. The columns are those of `COLUMNS`; amounts are in baht with two decimals,
 times are Bangkok's. A refund's row has its own id and reference in `payment_id` and `isv_payment_ref`, and its amount
@@ -115,7 +115,7 @@ def _line(cells: Sequence[str], line_number: int) -> StatementLine:
         line_number=line_number,
         account=PROVIDER,
         kind=kind,
-        amount_minor=amount,
+        amount_minor=net,
         fee_minor=fee,
         vat_minor=vat,
         currency=CURRENCY,

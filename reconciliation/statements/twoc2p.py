@@ -190,7 +190,7 @@ def _line(number: int, row: Row, paid: set[str]) -> StatementLine:
         line_number=number,
         account=_text(row, MERCHANT, "merchantID"),
         kind=kind,
-        amount_minor=gross,
+        amount_minor=gross - fee - vat,
         fee_minor=fee,
         vat_minor=vat,
         currency=currency,

@@ -109,7 +109,7 @@ async def test_card_is_voided_on_its_day_and_the_statement_shows_it_to_the_satan
     payment, void = statement.lines
     assert (payment.kind, payment.amount_minor, payment.fee_minor, payment.vat_minor) == (
         LineKind.PAYMENT,
-        1234_50,
+        1197_51,
         34_57,
         2_42,
     )
@@ -119,7 +119,7 @@ async def test_card_is_voided_on_its_day_and_the_statement_shows_it_to_the_satan
     )
     assert (void.kind, void.amount_minor, void.fee_minor, void.vat_minor) == (
         LineKind.REVERSAL,
-        -1234_50,
+        -1197_51,
         -34_57,
         -2_42,
     )

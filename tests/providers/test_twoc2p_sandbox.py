@@ -69,7 +69,7 @@ async def test_thai_qr_from_charge_to_statement(sandbox: Sandbox):
         (movement,) = (await sandbox.books())["movements"]
         statement = parse_settlement(file.content)
         (line,) = statement.lines
-        assert (file.source, line.kind, line.amount_minor) == ("2c2p_settlement", LineKind.PAYMENT, 1234_56)
+        assert (file.source, line.kind, line.amount_minor) == ("2c2p_settlement", LineKind.PAYMENT, 1223_99)
         # 0.8 % of 1234.56, and 7 % of that.
         assert (line.fee_minor, line.vat_minor) == (9_88, 69) == (movement["fee_minor"], movement["fee_vat_minor"])
         assert line.references == (LineReference("2c2p", transaction_id), LineReference("2c2p", INVOICE, strong=False))

@@ -116,8 +116,8 @@ async def test_whole_payment_is_voided_on_its_day(sandbox: Sandbox):
         paid, back = parse_settlement(file.content).lines
         assert (paid.kind, back.kind) == (LineKind.PAYMENT, LineKind.REVERSAL)
         # 2.8 % and 7 % of it, both given back.
-        assert (paid.amount_minor, paid.fee_minor, paid.vat_minor) == (1234_56, 34_57, 2_42)
-        assert (back.amount_minor, back.fee_minor, back.vat_minor) == (-1234_56, -34_57, -2_42)
+        assert (paid.amount_minor, paid.fee_minor, paid.vat_minor) == (1197_57, 34_57, 2_42)
+        assert (back.amount_minor, back.fee_minor, back.vat_minor) == (-1197_57, -34_57, -2_42)
         assert back.references[0] == LineReference("2c2p", f"{transaction_id}V")
 
 

@@ -97,7 +97,9 @@ class Books:
             await self.post(self.book_id, held)
         return key
 
-    async def refunded(self, charge: UUID, reference: str, amount_minor: int, *, on: date = DAY) -> None:
+    async def refunded(
+        self, charge: UUID, reference: str, amount_minor: int, *, on: date = DAY, provider: str = "omise"
+    ) -> None:
         await self.post(
             self.book_id,
             refund_reserved(
@@ -116,12 +118,12 @@ class Books:
             self.book_id,
             refund_succeeded(
                 key=entry_key(reference, "succeeded"),
-                provider="omise",
+                provider=provider,
                 merchant=MERCHANT,
                 amount_minor=amount_minor,
                 currency="THB",
                 effective_on=on,
-                references=(ExternalReference("omise", reference),),
+                references=(ExternalReference(provider, reference),),
                 metadata=b"{}",
                 caller="system",
             ),

@@ -49,11 +49,11 @@ def report(*rows: dict[str, str], end: str = "\r\n") -> bytes:
     return ("\r\n".join([HEAD, *(",".join(row[name] for name in COLUMNS) for row in rows)]) + end).encode()
 
 
-def test_a_payment_is_gross_with_its_fee_and_vat():
+def test_a_payment_is_net_of_its_fee_and_vat():
     assert format_of("gbprimepay_settlement") is FORMAT
     assert FORMAT.side is Side.PROVIDER
     (line,) = parse(report(PAYMENT)).lines
-    assert (line.kind, line.amount_minor, line.fee_minor, line.vat_minor) == (LineKind.PAYMENT, 123_450, 988, 69)
+    assert (line.kind, line.amount_minor, line.fee_minor, line.vat_minor) == (LineKind.PAYMENT, 122_393, 988, 69)
     assert (line.currency, line.provider, line.line_number) == ("THB", "gbprimepay", 2)
     assert line.references == (
         LineReference("gbprimepay", "gbp0000000001"),
@@ -67,7 +67,7 @@ def test_a_payment_is_gross_with_its_fee_and_vat():
 def test_what_goes_back_is_negative_and_a_void_gives_its_fee_back():
     refund, void = parse(report(REFUND, VOID)).lines
     assert (refund.kind, refund.amount_minor, refund.fee_minor, refund.vat_minor) == (LineKind.REFUND, -10_000, 0, 0)
-    assert (void.kind, void.amount_minor, void.fee_minor, void.vat_minor) == (LineKind.REVERSAL, -123_450, -988, -69)
+    assert (void.kind, void.amount_minor, void.fee_minor, void.vat_minor) == (LineKind.REVERSAL, -122_393, -988, -69)
 
 
 def test_a_quiet_day_and_a_byte_order_mark_are_believed():

@@ -18,6 +18,8 @@ LINES = [
     (1_000, "CASH"),
     (50_001, "PAYOUT RETURN po_test_01k8aaaaaaaaaaaaaaaaaaaaaa"),
     (-1, "BILLPAY"),
+    (55_500, "2C2P SETTLEMENT B01K8AAAAAAAAAAA"),
+    (1, "SOME OTHER SETTLEMENT B01K8AAAAAAAAAAA"),
 ]
 GOOD = mt940_statement(LINES, opening_minor=1_000_00)
 
@@ -33,13 +35,17 @@ def test_each_text_is_understood_with_its_references():
         (LineKind.CREDIT, None, 1_000),
         (LineKind.PAYOUT_RETURN, None, 50_001),
         (LineKind.DEBIT, None, -1),
+        (LineKind.TRANSFER, "2c2p", 55_500),
+        (LineKind.CREDIT, None, 1),
     ]
     assert [line.references for line in statement.lines[:3]] == [
         (LineReference("scb", "QK2026000001", strong=False), LineReference("scb", "qk0000000000000001")),
         (LineReference("omise", "trsf_test_1"),),
         (LineReference("payout", "po_test_01k8aaaaaaaaaaaaaaaaaaaaaa"),),
     ]
-    assert [line.line_number for line in statement.lines] == [5, 7, 9, 11, 13, 15, 17, 19]
+    assert statement.lines[8].references == (LineReference("2c2p", "B01K8AAAAAAAAAAA"),)
+    assert [line.batch_reference for line in statement.lines] == [*[None] * 8, "B01K8AAAAAAAAAAA", None]
+    assert [line.line_number for line in statement.lines] == list(range(5, 25, 2))
     (balance,) = statement.balances
     assert (balance.account, balance.currency, balance.opening_minor) == ("0009876543", "THB", 1_000_00)
     assert balance.closing_minor == 1_000_00 + sum(amount for amount, _ in LINES)
@@ -67,7 +73,7 @@ def test_statements_of_a_file_continue_each_other():
     statement = parse((GOOD + second).encode())
     assert len(statement.balances) == 2
     assert statement.lines[-1].value_on == date(2026, 11, 24)
-    assert statement.lines[-1].line_number == 27
+    assert statement.lines[-1].line_number == 31
 
 
 def test_a_day_without_lines_is_believed_when_the_balances_agree():

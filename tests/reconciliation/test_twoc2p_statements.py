@@ -51,7 +51,7 @@ def reason_of(content: bytes) -> str:
 def test_the_published_row_is_read_to_the_satang():
     statement = format_of("2c2p_settlement").parse(file(TOTAL, SAMPLE))
     (line,) = statement.lines
-    assert (line.kind, line.amount_minor, line.fee_minor, line.vat_minor) == (LineKind.PAYMENT, 1600_00, 48_00, 3_36)
+    assert (line.kind, line.amount_minor, line.fee_minor, line.vat_minor) == (LineKind.PAYMENT, 1548_64, 48_00, 3_36)
     assert (line.line_number, line.currency, line.account, line.provider) == (2, "THB", "702702000000000", "2c2p")
     assert line.references == (
         LineReference("2c2p", "14744058"),
@@ -77,8 +77,8 @@ def test_negative_rows_are_voids_or_refunds_by_their_reference():
     totals = {2: "3", 18: "-100.00", 21: "0.00", 22: "0.00", 29: "0.00", 30: "-100.00"}
     lines = parse_settlement(file({**TOTAL, **totals}, SAMPLE, {**SAMPLE, **back}, {**SAMPLE, **refund})).lines
     assert [(line.kind, line.amount_minor, line.fee_minor, line.identity) for line in lines] == [
-        (LineKind.PAYMENT, 1600_00, 48_00, "14744058"),
-        (LineKind.REVERSAL, -1600_00, -48_00, "14744058V"),
+        (LineKind.PAYMENT, 1548_64, 48_00, "14744058"),
+        (LineKind.REVERSAL, -1548_64, -48_00, "14744058V"),
         (LineKind.REFUND, -100_00, 0, "14744099"),
     ]
 

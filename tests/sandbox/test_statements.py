@@ -148,6 +148,9 @@ async def test_bill_payment_file_is_cp874_with_thai_in_it_when_there_is_a_paymen
     assert [len(record) for record in records] == [256, 256, 256, 0]
     assert "ผู้ชำระเงินทดสอบ".encode("cp874") in records[1]
     assert records[2].decode("cp874")[39:58] == "0000000000700000001"
+    parameters = {"billerId": "099999999999901", "transactionDate": f"{on:%Y-%m-%d}"}
+    answer = await sandbox.scb("GET", "/v1/payment/billpayment/statements", params=parameters)
+    assert answer.headers.get_list("content-type") == ["text/plain; charset=cp874"], "one charset, the file's"
 
 
 async def test_hold_of_seven_days_keeps_the_money_when_it_is_not_over(sandbox):
