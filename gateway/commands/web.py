@@ -25,6 +25,8 @@ from gateway.foundation.settings import Settings, SettingsInvalid
 GRACEFUL_SECONDS: Final = 5
 RESTART_PAUSE_SECONDS: Final = 0.3
 PORT_PATIENCE_SECONDS: Final = 10
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than load balancers keep an idle connection, so that it is never us who close one that is being used."""
 BACKLOG: Final = 1024
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus-client when it is imported, so it must be in a child's environment from its start."""
@@ -72,6 +74,7 @@ async def serve_here(app: str, listener: socket.socket, settings: Settings, stop
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
     server = _Server(config)
