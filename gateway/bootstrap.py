@@ -26,6 +26,7 @@ from gateway.payments.intents import Intents
 from gateway.payments.janitor import Janitor
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
+from gateway.payments.untried import UntriedIntents
 from gateway.providers.base import ProviderAccount
 from gateway.providers.circuit_book import StoredCircuits
 from gateway.providers.circuits import Circuits
@@ -59,6 +60,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     applier: FactApplier
     intents: Intents
     bulk_intents: BulkIntents
+    untried_intents: UntriedIntents
     refunds: Refunds
     disputes: Disputes
     dispute_acts: DisputeActs
@@ -162,6 +164,8 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
+    untried_intents = UntriedIntents(database, vault, record_events=events.record)
+    stack.push_async_callback(untried_intents.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
     dispute_upkeep = DisputeUpkeep(
         database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
@@ -184,6 +188,7 @@ def _build(
         applier=applier,
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
+        untried_intents=untried_intents,
         refunds=refunds,
         disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),

@@ -25,7 +25,7 @@ from gateway.payments.deciding import Finding, event_of
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
-from gateway.payments.opening import new_intent
+from gateway.payments.opening import new_intent, reference_used
 from gateway.payments.records import (
     AttemptRow,
     IntentRow,
@@ -254,11 +254,7 @@ class Intents:
                     events.append(blocked_event(intent, None, principal))
                 await self._record_events(connection, events)
         except IntegrityError as error:
-            if "payment_intents_merchant_reference" in str(error.orig):
-                raise InvalidRequest(
-                    "merchant_reference_used", "another payment has this reference", param="merchant_reference"
-                ) from error
-            raise
+            raise reference_used(error) or error from error
         return begun
 
     async def _wish_cancelled(

@@ -14,7 +14,9 @@ from gateway.foundation.settings import Settings
 from gateway.merchants import operators
 from gateway.merchants.accounts import create_account
 from gateway.payments.idempotency import IdempotencyStore
+from gateway.payments.untried import UntriedIntents
 from gateway.sandbox.client import PaidTransaction, SandboxRefused, SandboxUnreachable
+from gateway.webhooks import events
 from tests.payments.conftest import VAULT, House
 
 
@@ -76,6 +78,7 @@ async def services(database, valkey_url):
     valkey = redis.asyncio.from_url(valkey_url)
     house = House(opened)
     idempotency = IdempotencyStore(opened, VAULT, lease_seconds=30)
+    untried = UntriedIntents(opened, VAULT, record_events=events.record)
     yield SimpleNamespace(
         settings=Settings.from_environment({}),
         database=opened,
@@ -85,6 +88,7 @@ async def services(database, valkey_url):
         providers=house.providers,
         intents=house.intents,
         bulk_intents=house.bulk_intents,
+        untried_intents=untried,
         refunds=house.refunds,
         disputes=house.disputes,
         idempotency=idempotency,
@@ -92,6 +96,7 @@ async def services(database, valkey_url):
         house=house,
     )
     await idempotency.close()
+    await untried.close()
     await house.close()
     await valkey.aclose()
     await opened.close()
