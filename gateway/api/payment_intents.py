@@ -55,7 +55,9 @@ async def create_payment_intent(
     """
 
     async def work(claim: Claim) -> tuple[int, Any]:
-        intent = await services_of(request).intents.create(merchant, data, intent_id=claim.id_for("pi"))
+        intent = await services_of(request).intents.create(
+            merchant, data, intent_id=claim.id_for("pi"), resumed=claim.resumed
+        )
         return _answer(intent, merchant.clock.now())
 
     at_once = partial(services_of(request).untried_intents.create, merchant, data)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.foundation import logs
@@ -158,7 +159,7 @@ def main() -> None:
     """Be one child of `serve_in_children`."""
     app, listener, pipe = sys.argv[1], socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3])
     logs.configure()
-    asyncio.run(_child(app, listener, pipe))
+    uvloop.run(_child(app, listener, pipe))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,12 @@ class Intents:
         self._record_events = record_events
 
     async def create(
-        self, principal: MerchantPrincipal, request: CreateIntent, *, intent_id: str | None = None
+        self,
+        principal: MerchantPrincipal,
+        request: CreateIntent,
+        *,
+        intent_id: str | None = None,
+        resumed: bool = True,
     ) -> Intent:
         """Ask for a payment and, unless that is left for later, confirm it at its provider.
 
@@ -85,6 +90,7 @@ class Intents:
 
         Args:
             intent_id: `claim.id_for("pi")`, so that a retry takes up what an earlier run began.
+            resumed: `claim.resumed`; where it is not, the id is new and nobody can have begun anything under it.
 
         Raises:
             InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
@@ -93,7 +99,7 @@ class Intents:
         """
         how = request.confirmation()
         intent_id = intent_id or new_id("pi", livemode=principal.livemode)
-        known = await self._find(principal, intent_id)
+        known = await self._find(principal, intent_id) if resumed else None
         if known is None:
             try:
                 begun = await self._commit(principal, request, how, intent_id)
