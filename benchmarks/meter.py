@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -54,6 +55,31 @@ class Meter:
 def tree_seconds(root: int) -> float:
     """Processor time (user + system) of a process and its children, of those that have ended too."""
     ticks = 0
+    for number, fields in _tree(root):
+        # After the name: state, parent, …; 11 and 12 are utime and stime, 13 and 14 those of waited-for children.
+        ticks += sum(map(int, fields[11:15] if number == root else fields[11:13]))
+    return ticks / _TICKS_PER_SECOND
+
+
+def tree_memory_bytes(root: int) -> int:
+    """Memory of a process and its children."""
+    return sum(memory_bytes(number) for number, _ in _tree(root))
+
+
+def memory_bytes(number: int) -> int:
+    """Memory of a process; of what it shares with others its part (PSS), where the kernel tells."""
+    for file, name in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+        try:
+            lines = (Path("/proc") / str(number) / file).read_text().splitlines()
+        except OSError:
+            continue  # another user's, or it ended meanwhile
+        if found := [int(line.split()[1]) for line in lines if line.startswith(name)]:
+            return found[0] * 1024
+    return 0
+
+
+def _tree(root: int) -> Iterator[tuple[int, list[str]]]:
+    """The process and its children: number, and the fields of `stat` after the name."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -61,9 +87,5 @@ def tree_seconds(root: int) -> float:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it ended meanwhile
-        # After the name: state, parent, …; 11 and 12 are utime and stime, 13 and 14 those of waited-for children.
-        if int(folder.name) == root:
-            ticks += sum(map(int, fields[11:15]))
-        elif int(fields[1]) == root:
-            ticks += sum(map(int, fields[11:13]))
-    return ticks / _TICKS_PER_SECOND
+        if int(folder.name) == root or int(fields[1]) == root:
+            yield int(folder.name), fields

@@ -17,6 +17,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         twin_indexes: whether the baselines' copies of account rows are indexed like accounts.
         growth_entries: size of the grown book.
         verify_entries: (small, large) books of the verification.
+        http_seconds: length of a step of the open loop over HTTP.
+        http_workers: web workers of the API.
+        http_connections: kept-alive connections of the open loop.
     """
 
     rounds: int = 5
@@ -26,6 +29,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     twin_indexes: bool = True
     growth_entries: int = 10_000_000
     verify_entries: tuple[int, int] = (100_000, 300_000)
+    http_seconds: int = 20
+    http_workers: int = 2
+    http_connections: int = 1000
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -45,6 +51,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             twin_indexes=os.environ.get("BENCH_TWIN_INDEXES", "1") != "0",
             growth_entries=numbers("BENCH_GROWTH_ENTRIES", (default.growth_entries,))[0],
             verify_entries=(small, large),
+            http_seconds=numbers("BENCH_HTTP_SECONDS", (default.http_seconds,))[0],
+            http_workers=numbers("BENCH_HTTP_WORKERS", (default.http_workers,))[0],
+            http_connections=numbers("BENCH_HTTP_CONNECTIONS", (default.http_connections,))[0],
         )
 
     def seconds(self, callers: int) -> float:

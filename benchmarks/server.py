@@ -46,13 +46,15 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     app_dsn: str
+    sandbox_dsn: str
     superuser_dsn: str
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """The running server; `process_id` is its postmaster's."""
+    """The running server; `process_id` is its postmaster's, `home` its folder."""
 
     process_id: int
+    home: Path
     endpoints: embedded.Endpoints
 
     def database(self, name: str = TEMPLATE) -> Database:
@@ -64,6 +66,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return Database(
             name=name,
             app_dsn=there(self.endpoints.database_url),
+            sandbox_dsn=there(self.endpoints.sandbox_database_url),
             superuser_dsn=there(self.endpoints.superuser_url),
         )
 
@@ -95,7 +98,7 @@ async def fresh_server(*, warm_wal_gb: int) -> AsyncIterator[Server]:
             process_id = embedded.status(folder).postgres
             assert process_id is not None, "the server runs"
             await upgrade(endpoints.database_owner_url)
-            server = Server(process_id=process_id, endpoints=endpoints)
+            server = Server(process_id=process_id, home=folder, endpoints=endpoints)
             await _warm_wal(server, warm_wal_gb)
             yield server
         finally:

@@ -21,6 +21,7 @@ from gateway.api.routes import ROUTES
 from gateway.api.services import Services
 from gateway.bootstrap import open_services
 from gateway.foundation.settings import Settings
+from gateway.merchants.authenticating import Authenticator
 
 BODY_BYTES_MAX: Final = 64 * 1024
 
@@ -38,6 +39,7 @@ def app_with(open_services: Callable[[], AbstractAsyncContextManager[Services]])
         async with open_services() as services:
             app.state.services = services
             app.state.rate_limiter = RateLimiter(services.redis)
+            app.state.authenticator = Authenticator(services.database, services.vault)
             yield
 
     app = Litestar(

@@ -28,6 +28,7 @@ from gateway.payments.janitor import Janitor
 from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
+from gateway.payments.untried import UntriedIntents
 from gateway.providers.base import ProviderAccount
 from gateway.providers.circuit_book import StoredCircuits
 from gateway.providers.circuits import Circuits
@@ -62,6 +63,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     applier: FactApplier
     intents: Intents
     bulk_intents: BulkIntents
+    untried_intents: UntriedIntents
     refunds: Refunds
     held_money: HeldMoney
     refund_claims: RefundClaims
@@ -168,6 +170,8 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
+    untried_intents = UntriedIntents(database, vault, record_events=events.record)
+    stack.push_async_callback(untried_intents.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
     inbox = _inbox(stack, settings, database=database, vault=vault, providers=providers, applier=applier)
@@ -184,6 +188,7 @@ def _build(
         applier=applier,
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
+        untried_intents=untried_intents,
         refunds=refunds,
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
@@ -197,15 +202,27 @@ def _build(
         deliverer=deliverer,
         settlement=settlement,
         payout_sweeper=Sweeper(database, settlement),
-        daily=Daily(
-            database=database,
-            ledger=ledger,
-            vault=vault,
-            providers=providers,
-            applier=applier,
-            settlement=settlement,
-            confirmations=Confirmations(database, ledger, settlement.claims),
-        ),
+        daily=_daily(database, ledger, vault, providers=providers, applier=applier, settlement=settlement),
+    )
+
+
+def _daily(
+    database: Database,
+    ledger: Ledger,
+    vault: Vault,
+    *,
+    providers: Providers,
+    applier: FactApplier,
+    settlement: SettlementRun,
+) -> Daily:
+    return Daily(
+        database=database,
+        ledger=ledger,
+        vault=vault,
+        providers=providers,
+        applier=applier,
+        settlement=settlement,
+        confirmations=Confirmations(database, ledger, settlement.claims),
     )
 
 

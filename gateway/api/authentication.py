@@ -16,9 +16,8 @@ from litestar.openapi.spec import SecurityScheme
 
 from gateway.api.problems import Problem
 from gateway.api.rate_limits import ADDRESS_LIMIT, PAYER_LIMIT
-from gateway.api.services import ApiRequest, rate_limiter_of, services_of
+from gateway.api.services import ApiRequest, authenticator_of, rate_limiter_of
 from gateway.foundation.metrics import API_KEY_AUTH_FAILURES
-from gateway.merchants import api_keys
 from gateway.merchants.principals import OPERATOR_SCOPES, MerchantPrincipal, OperatorPrincipal, Principal, Scope
 
 _Connection = ASGIConnection[Any, Any, Any, Any]
@@ -91,9 +90,7 @@ async def _principal_of(connection: _Connection) -> Principal:
     if presented is None:
         API_KEY_AUTH_FAILURES.labels("missing").inc()
         raise Problem("authentication_required", headers=_CHALLENGE)
-    services = services_of(connection)
-    async with services.database.transaction() as transaction:
-        principal = await api_keys.authenticate(transaction, services.vault, presented)
+    principal = await authenticator_of(connection).principal_of(presented)
     if principal is None:
         API_KEY_AUTH_FAILURES.labels("invalid").inc()
         raise Problem("key_invalid", headers=_CHALLENGE)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from litestar import Response
@@ -17,6 +17,15 @@ from gateway.payments.idempotency import KEY_LENGTH_MAX, Claim, Reply, checked_k
 
 Work = Callable[[Claim], Awaitable[tuple[int, Any]]]
 """Does the work, commits it, and returns the status and the object to answer with, or raises a `Problem`."""
+
+
+class AtOnce(Protocol):
+    """Does the work with its key and its answer in one transaction; None where it is not for that."""
+
+    async def __call__(self, *, key: str, fingerprint: bytes, request_id: str) -> Reply | None:
+        """See `UntriedIntents.create`."""
+        ...
+
 
 _ERROR: int = 400
 
@@ -38,13 +47,22 @@ class MoneyOperation(Operation):
 
 
 async def run_once(
-    request: ApiRequest, merchant: MerchantPrincipal, data: msgspec.Struct | None, work: Work, *, room: str = ""
+    request: ApiRequest,
+    merchant: MerchantPrincipal,
+    data: msgspec.Struct | None,
+    work: Work,
+    *,
+    room: str = "",
+    at_once: AtOnce | None = None,
 ) -> Response[bytes]:
     """The work's answer, or the stored one where this key has been used for this same request.
 
     Keys of payers, who have no API key, live in a `room` of their own beside the merchant's.
 
     A no after work began is kept like a yes: both are answers. A no before it leaves the key free.
+
+    Args:
+        at_once: tried first, where the work is no more than rows and their answer.
     """
     services = services_of(request)
     request_id = request_id_of(request.scope)
@@ -66,13 +84,11 @@ async def run_once(
         )
         return Reply(status=problem.kind.status.value, body=body)
 
-    reply = await services.idempotency.run_idempotent(
-        merchant,
-        room + checked_key(request.headers.get("idempotency-key")),
-        fingerprint_of(request.method, request.scope["path_template"], request.path_params, data),
-        operation,
-        request_id=request_id,
-    )
+    key = room + checked_key(request.headers.get("idempotency-key"))
+    fingerprint = fingerprint_of(request.method, request.scope["path_template"], request.path_params, data)
+    reply = None if at_once is None else await at_once(key=key, fingerprint=fingerprint, request_id=request_id)
+    if reply is None:
+        reply = await services.idempotency.run_idempotent(merchant, key, fingerprint, operation, request_id=request_id)
     return _response(reply)
 
 

@@ -1,6 +1,7 @@
 """`/v1/payment_intents`: payments, from the request for money to what became of it."""
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 from litestar import Response, Router, get, post
@@ -55,10 +56,13 @@ async def create_payment_intent(
     """
 
     async def work(claim: Claim) -> tuple[int, Any]:
-        intent = await services_of(request).intents.create(merchant, data, intent_id=claim.id_for("pi"))
+        intent = await services_of(request).intents.create(
+            merchant, data, intent_id=claim.id_for("pi"), resumed=claim.resumed
+        )
         return _answer(intent, merchant.clock.now())
 
-    return await run_once(request, merchant, data, work)
+    at_once = partial(services_of(request).untried_intents.create, merchant, data)
+    return await run_once(request, merchant, data, work, at_once=at_once)
 
 
 @get("/", guards=[requires(Scope.PAYMENTS_READ)], summary="Your payments", responses=PROBLEM_RESPONSES)

@@ -11,6 +11,7 @@ from gateway.api.rate_limits import RateLimiter
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
+from gateway.merchants.authenticating import Authenticator
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.claims import HeldMoney
 from gateway.payments.disputes import Disputes
@@ -18,6 +19,7 @@ from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
 from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
+from gateway.payments.untried import UntriedIntents
 from gateway.providers.base import Provider
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.refund_claims import RefundClaims
@@ -70,6 +72,11 @@ class Services(Protocol):
         ...
 
     @property
+    def untried_intents(self) -> UntriedIntents:
+        """Payments that nobody is asked about yet."""
+        ...
+
+    @property
     def refunds(self) -> Refunds:
         """Refunds."""
         ...
@@ -115,3 +122,9 @@ def rate_limiter_of(connection: ASGIConnection[Any, Any, Any, Any]) -> RateLimit
     """The rate limiter of the application that answers this request."""
     limiter: RateLimiter = connection.app.state.rate_limiter
     return limiter
+
+
+def authenticator_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Authenticator:
+    """Who looks keys up in the application that answers this request."""
+    authenticator: Authenticator = connection.app.state.authenticator
+    return authenticator

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import rich_click as click
+import uvloop
 
 from gateway.commands import web
 from gateway.foundation import logs
@@ -53,7 +54,7 @@ def _run(body: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
             await body(settings, stop)
 
     logs.configure()
-    asyncio.run(whole())
+    uvloop.run(whole())
 
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:

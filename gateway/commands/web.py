@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import uvicorn
+import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.foundation import logs
@@ -25,6 +26,8 @@ from gateway.foundation.settings import Settings, SettingsInvalid
 GRACEFUL_SECONDS: Final = 5
 RESTART_PAUSE_SECONDS: Final = 0.3
 PORT_PATIENCE_SECONDS: Final = 10
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than load balancers keep an idle connection, so that it is never us who close one that is being used."""
 BACKLOG: Final = 1024
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Read by prometheus-client when it is imported, so it must be in a child's environment from its start."""
@@ -72,6 +75,7 @@ async def serve_here(app: str, listener: socket.socket, settings: Settings, stop
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
     server = _Server(config)
@@ -155,7 +159,7 @@ def main() -> None:
     """Be one child of `serve_in_children`."""
     app, listener, pipe = sys.argv[1], socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3])
     logs.configure()
-    asyncio.run(_child(app, listener, pipe))
+    uvloop.run(_child(app, listener, pipe))
 
 
 if __name__ == "__main__":

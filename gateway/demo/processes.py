@@ -11,6 +11,7 @@ from typing import Final
 
 import httpx
 
+QUICKKUB: Final = "gateway.cli"
 START_TIMEOUT_SECONDS: Final = 30
 STOP_TIMEOUT_SECONDS: Final = 10
 RESTART_PAUSE_SECONDS: Final = 0.3
@@ -34,15 +35,23 @@ class Processes:
         self._watchers: list[asyncio.Task[None]] = []
         self.restarts = 0
 
-    async def start(self, name: str, arguments: Sequence[str], *, ready_url: str | None = None) -> None:
-        """Start `quickkub <arguments>` and wait until `ready_url` answers 200.
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """The children that run now."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    async def start(
+        self, name: str, arguments: Sequence[str], *, ready_url: str | None = None, module: str = QUICKKUB
+    ) -> None:
+        """Start `quickkub <arguments>`, or another module, and wait until `ready_url` answers 200.
 
         Raises:
             ProcessesFailed: it did not come up in time.
         """
         self._log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._spawn(name, arguments)
-        self._watchers.append(asyncio.create_task(self._watch(name, arguments)))
+        command = ("-m", module, *arguments)
+        await self._spawn(name, command)
+        self._watchers.append(asyncio.create_task(self._watch(name, command)))
         if ready_url is not None:
             await self._wait_for(name, ready_url)
 
@@ -61,13 +70,11 @@ class Processes:
         await asyncio.gather(*(self._reap(child) for child in self._children.values()))
         self._children.clear()
 
-    async def _spawn(self, name: str, arguments: Sequence[str]) -> None:
+    async def _spawn(self, name: str, command: Sequence[str]) -> None:
         with (self._log_folder / f"{name}.log").open("ab") as log:
             self._children[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                "gateway.cli",
-                *arguments,
+                *command,
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -76,12 +83,12 @@ class Processes:
                 start_new_session=True,
             )
 
-    async def _watch(self, name: str, arguments: Sequence[str]) -> None:
+    async def _watch(self, name: str, command: Sequence[str]) -> None:
         while True:
             await self._children[name].wait()
             self.restarts += 1
             await asyncio.sleep(RESTART_PAUSE_SECONDS)
-            await self._spawn(name, arguments)
+            await self._spawn(name, command)
 
     async def _wait_for(self, name: str, url: str) -> None:
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_SECONDS

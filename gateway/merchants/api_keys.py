@@ -7,12 +7,12 @@ person can tell keys apart.
 
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import ARRAY, LargeBinary, RowMapping, any_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
@@ -37,6 +37,38 @@ _SECRET_LENGTH: Final = 40
 _KEY_LENGTH_MAX: Final = 100
 _LAST_USED_GRAIN: Final = timedelta(minutes=10)
 """`last_used_at` is for people who clean up keys; writing it at each request would double the cost of most."""
+
+
+_KEY_HASHES: Final = any_(bindparam("key_hashes", type_=ARRAY(LargeBinary)))
+_MERCHANTS: Final = (
+    select(
+        *(
+            api_keys.c[name]
+            for name in (
+                *("key_hash", "key_id", "account_id", "livemode", "scopes"),
+                *("expires_at", "revoked_at", "last_used_at"),
+            )
+        ),
+        *(accounts.c[name] for name in ("test_book_id", "live_book_id", "rate_per_second", "rate_burst")),
+        book_clocks.c.offset_seconds,
+    )
+    .select_from(
+        api_keys.join(accounts, accounts.c.account_id == api_keys.c.account_id).outerjoin(
+            book_clocks, book_clocks.c.book_id == accounts.c.test_book_id
+        )
+    )
+    .where(api_keys.c.key_hash == _KEY_HASHES)
+)
+_OPERATORS: Final = (
+    select(
+        *(
+            operator_keys.c[name]
+            for name in ("key_hash", "key_id", "operator_id", "scopes", "expires_at", "revoked_at", "last_used_at")
+        )
+    )
+    .select_from(operator_keys.join(operators, operators.c.operator_id == operator_keys.c.operator_id))
+    .where(operator_keys.c.key_hash == _KEY_HASHES, operators.c.disabled_at.is_(None))
+)
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,33 +195,36 @@ async def authenticate(connection: AsyncConnection, vault: Vault, presented: str
 
     May write `last_used_at`, so `connection` must be able to.
     """
-    if len(presented) > _KEY_LENGTH_MAX:
-        return None
-    if presented.startswith(OPERATOR_PREFIX):
-        return await _operator(connection, hash_of(vault, presented))
-    if presented.startswith((TEST_PREFIX, LIVE_PREFIX)):
-        return await _merchant(connection, hash_of(vault, presented))
-    return None
+    return (await authenticate_all(connection, vault, [presented]))[0]
 
 
-async def _merchant(connection: AsyncConnection, key_hash: bytes) -> MerchantPrincipal | None:
-    k, a = api_keys.c, accounts.c
-    statement = (
-        select(
-            *(k.key_id, k.account_id, k.livemode, k.scopes, k.expires_at, k.revoked_at, k.last_used_at),
-            *(a.test_book_id, a.live_book_id, a.rate_per_second, a.rate_burst),
-            book_clocks.c.offset_seconds,
-        )
-        .select_from(
-            api_keys.join(accounts, a.account_id == k.account_id).outerjoin(
-                book_clocks, book_clocks.c.book_id == a.test_book_id
-            )
-        )
-        .where(k.key_hash == key_hash)
-    )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None or not await _in_force(connection, row):
-        return None
+async def authenticate_all(
+    connection: AsyncConnection, vault: Vault, presented: Sequence[str]
+) -> list[Principal | None]:
+    """The same for many keys at once, one query for those of merchants and one for those of operators."""
+    hashes = [hash_of(vault, secret) if len(secret) <= _KEY_LENGTH_MAX else b"" for secret in presented]
+    pairs = list(zip(presented, hashes, strict=True))
+    merchants = {found for secret, found in pairs if found and secret.startswith((TEST_PREFIX, LIVE_PREFIX))}
+    ours = {found for secret, found in pairs if found and secret.startswith(OPERATOR_PREFIX)}
+    principals: dict[bytes, Principal] = {}
+    used: list[str] = []
+    for key_hashes, statement, principal_of in (
+        (merchants, _MERCHANTS, _merchant_of),
+        (ours, _OPERATORS, _operator_of),
+    ):
+        if not key_hashes:
+            continue
+        for row in (await connection.execute(statement, {"key_hashes": sorted(key_hashes)})).mappings():
+            if _is_in_force(row):
+                principals[row["key_hash"]] = principal_of(row)
+                if _is_use_to_be_noted(row):
+                    used.append(row["key_id"])
+    if used:
+        await _note_use(connection, used)
+    return [principals.get(found) for found in hashes]
+
+
+def _merchant_of(row: RowMapping) -> MerchantPrincipal:
     live: bool = row["livemode"]
     return MerchantPrincipal(
         account_id=row["account_id"],
@@ -202,28 +237,28 @@ async def _merchant(connection: AsyncConnection, key_hash: bytes) -> MerchantPri
     )
 
 
-async def _operator(connection: AsyncConnection, key_hash: bytes) -> OperatorPrincipal | None:
-    k = operator_keys.c
-    statement = (
-        select(k.key_id, k.operator_id, k.scopes, k.expires_at, k.revoked_at, k.last_used_at)
-        .select_from(operator_keys.join(operators, operators.c.operator_id == k.operator_id))
-        .where(k.key_hash == key_hash, operators.c.disabled_at.is_(None))
-    )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    if row is None or not await _in_force(connection, row):
-        return None
+def _operator_of(row: RowMapping) -> OperatorPrincipal:
     return OperatorPrincipal(operator_id=row["operator_id"], key_id=row["key_id"], scopes=frozenset(row["scopes"]))
 
 
-async def _in_force(connection: AsyncConnection, row: RowMapping) -> bool:
-    """Whether a key may be used now; notes the use where the last note is old."""
-    now = real_now()
-    if row["revoked_at"] is not None or _is_past(row["expires_at"], now):
-        return False
-    if row["last_used_at"] is None or now - row["last_used_at"] > _LAST_USED_GRAIN:
-        table = operator_keys if row["key_id"].startswith("okey_") else api_keys
-        await connection.execute(update(table).where(table.c.key_id == row["key_id"]).values(last_used_at=now))
-    return True
+def _is_in_force(row: RowMapping) -> bool:
+    return row["revoked_at"] is None and not _is_past(row["expires_at"], real_now())
+
+
+def _is_use_to_be_noted(row: RowMapping) -> bool:
+    return row["last_used_at"] is None or real_now() - row["last_used_at"] > _LAST_USED_GRAIN
+
+
+async def _note_use(connection: AsyncConnection, key_ids: Sequence[str]) -> None:
+    for table, ids in (
+        (operator_keys, [key_id for key_id in key_ids if key_id.startswith("okey_")]),
+        (api_keys, [key_id for key_id in key_ids if not key_id.startswith("okey_")]),
+    ):
+        if not ids:
+            continue
+        # Whoever else notes it at this moment notes the same: nobody waits for the row.
+        free = select(table.c.key_id).where(table.c.key_id.in_(ids)).with_for_update(skip_locked=True)
+        await connection.execute(update(table).where(table.c.key_id.in_(free)).values(last_used_at=real_now()))
 
 
 def _is_past(moment: datetime | None, now: datetime) -> bool:

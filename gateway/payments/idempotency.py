@@ -236,7 +236,7 @@ class IdempotencyStore:
     async def _complete(self, principal: MerchantPrincipal, key: str, claim: Claim, reply: Reply) -> None:
         async with self._database.transaction() as connection:
             sealed = self._vault.seal(
-                await wrapped_key(connection, principal.account_id), reply.body, context=_context(principal, key)
+                await wrapped_key(connection, principal.account_id), reply.body, context=reply_context(principal, key)
             )
             finished = {"response_status": reply.status, "sealed_response": sealed, "leased_until": None}
             await connection.execute(
@@ -257,7 +257,7 @@ class IdempotencyStore:
         self, connection: AsyncConnection, principal: MerchantPrincipal, key: str, sealed: bytes
     ) -> bytes:
         data_key = await wrapped_key(connection, principal.account_id)
-        return self._vault.open(data_key, sealed, context=_context(principal, key))
+        return self._vault.open(data_key, sealed, context=reply_context(principal, key))
 
 
 def _is_row(principal: MerchantPrincipal, key: str) -> ColumnElement[bool]:
@@ -280,5 +280,6 @@ def _claim_of(principal: MerchantPrincipal, row: Mapping[str, Any], *, resumed: 
     )
 
 
-def _context(principal: MerchantPrincipal, key: str) -> str:
+def reply_context(principal: MerchantPrincipal, key: str) -> str:
+    """What a stored answer is sealed for."""
     return f"idempotent_reply:{principal.book_id}:{principal.account_id}:{key}"

@@ -25,7 +25,7 @@ from gateway.payments.deciding import Finding, event_of
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
-from gateway.payments.opening import new_intent
+from gateway.payments.opening import new_intent, reference_used
 from gateway.payments.records import (
     AttemptRow,
     IntentRow,
@@ -82,6 +82,7 @@ class Intents:
         *,
         intent_id: str | None = None,
         payment_link_id: str | None = None,
+        resumed: bool = True,
     ) -> Intent:
         """Ask for a payment and, unless that is left for later, confirm it at its provider.
 
@@ -91,6 +92,7 @@ class Intents:
         Args:
             intent_id: `claim.id_for("pi")`, so that a retry takes up what an earlier run began.
             payment_link_id: the link under which the payer pays.
+            resumed: `claim.resumed`; where it is not, the id is new and nobody can have begun anything under it.
 
         Raises:
             InvalidRequest: a field breaks a limit, or `merchant_reference_used`; nothing began.
@@ -99,7 +101,7 @@ class Intents:
         """
         how = request.confirmation()
         intent_id = intent_id or new_id("pi", livemode=principal.livemode)
-        known = await self._find(principal, intent_id)
+        known = await self._find(principal, intent_id) if resumed else None
         if known is None:
             try:
                 begun = await self._commit(principal, request, how, intent_id, payment_link_id)
@@ -262,11 +264,7 @@ class Intents:
                     events.append(blocked_event(intent, None, principal))
                 await self._record_events(connection, events)
         except IntegrityError as error:
-            if "payment_intents_merchant_reference" in str(error.orig):
-                raise InvalidRequest(
-                    "merchant_reference_used", "another payment has this reference", param="merchant_reference"
-                ) from error
-            raise
+            raise reference_used(error) or error from error
         return begun
 
     async def _wish_cancelled(

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import msgspec
+from sqlalchemy.exc import IntegrityError
 
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
@@ -54,6 +55,13 @@ def new_intent(principal: MerchantPrincipal, request: CreateIntent, *, intent_id
         refused_code=None,
         refused_reason=None,
     )
+
+
+def reference_used(error: IntegrityError) -> InvalidRequest | None:
+    """The refusal, where the error says that another payment of the account has this merchant reference."""
+    if "payment_intents_merchant_reference" not in str(error.orig):
+        return None
+    return InvalidRequest("merchant_reference_used", "another payment has this reference", param="merchant_reference")
 
 
 def new_attempt(

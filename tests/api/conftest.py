@@ -17,6 +17,7 @@ from gateway.merchants.clocks import clock_of
 from gateway.payments.claims import HeldMoney
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.payment_links import PaymentLinks
+from gateway.payments.untried import UntriedIntents
 from gateway.sandbox.client import PaidTransaction, SandboxRefused, SandboxUnreachable
 from gateway.settlement.refund_claims import RefundClaims
 from gateway.webhooks import events
@@ -81,6 +82,7 @@ async def services(database, valkey_url):
     valkey = redis.asyncio.from_url(valkey_url)
     house = House(opened)
     idempotency = IdempotencyStore(opened, VAULT, lease_seconds=30)
+    untried = UntriedIntents(opened, VAULT, record_events=events.record)
     yield SimpleNamespace(
         settings=Settings.from_environment({}),
         database=opened,
@@ -90,6 +92,7 @@ async def services(database, valkey_url):
         providers=house.providers,
         intents=house.intents,
         bulk_intents=house.bulk_intents,
+        untried_intents=untried,
         refunds=house.refunds,
         held_money=HeldMoney(opened, VAULT, clock_of=clock_of, record_events=events.record),
         refund_claims=RefundClaims(opened, house.ledger, VAULT),
@@ -100,6 +103,7 @@ async def services(database, valkey_url):
         house=house,
     )
     await idempotency.close()
+    await untried.close()
     await house.close()
     await valkey.aclose()
     await opened.close()

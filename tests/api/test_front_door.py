@@ -150,6 +150,7 @@ async def _closed_database():
             raise ConnectionRefusedError("gone")
 
         read = transaction
+        ledger_pool = property(transaction)
 
         async def close(self):
             pass
