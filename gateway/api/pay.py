@@ -118,7 +118,7 @@ async def pay_link(request: ApiRequest, token: FromPath[str], data: JSONBody[Pay
         card_token=data.card_token,
         bank=data.bank,
         return_url=data.return_url,
-        payer=Payer(ip=address_of(request)),
+        payer=None if request.client is None else Payer(ip=address_of(request)),
         description=link.description,
         metadata=link.metadata,
     )

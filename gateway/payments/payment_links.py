@@ -6,7 +6,7 @@ its use again. Whether there is one left is asked under the link's lock in the t
 payment, then its link.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -31,6 +31,7 @@ from gateway.webhooks.events import NewEvent
 from ledger.money import CURRENCY_EXPONENTS
 
 USES_MAX: Final = 1_000_000
+LIFE_MAX: Final = timedelta(days=3660)
 _FREE: Final = (IntentStatus.REQUIRES_PAYMENT_METHOD, IntentStatus.CANCELED, IntentStatus.EXPIRED)
 """A payment in these uses nothing up."""
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -233,8 +234,10 @@ class PaymentLinks:
         now = principal.clock.now()
         if request.currency.upper() not in CURRENCY_EXPONENTS or request.currency != request.currency.lower():
             raise InvalidRequest("currency_invalid", "a currency in lower case", param="currency")
-        if request.expires_at is not None and request.expires_at <= now:
-            raise InvalidRequest("parameter_invalid", "it would have expired already", param="expires_at")
+        if request.expires_at is not None and not now < request.expires_at <= now + LIFE_MAX:
+            raise InvalidRequest(
+                "parameter_invalid", f"in the future, at most {LIFE_MAX.days} days ahead", param="expires_at"
+            )
         if len(set(request.payment_methods)) < len(request.payment_methods):
             raise InvalidRequest("parameter_invalid", "a method is named once", param="payment_methods")
         _check_amounts(request)

@@ -82,7 +82,8 @@ ORDER BY group_id
 SELECT line.line_id, line.account, line.amount_minor, line.currency, line.value_on, name.value AS end_to_end_id,
     line.kind = 'payout_return' AS returned,
     CASE WHEN line.kind = 'payout_return' THEN paid.expected_id IS NOT NULL
-        ELSE expected.booked_sequence IS NOT NULL OR expected.kind <> 'payout_requested' END AS booked
+        ELSE expected.booked_sequence IS NOT NULL
+            OR coalesce(expected.kind, 'payout_requested') <> 'payout_requested' END AS booked
 FROM reconciliation.statement_lines AS line
 JOIN reconciliation.line_references AS name
     ON name.book_id = $1 AND name.line_id = line.line_id AND name.scheme = 'payout'

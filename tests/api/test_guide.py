@@ -50,6 +50,19 @@ def taken_apart(words):
     return headers, url, body, method
 
 
+async def claim_token(client, services, merchant):
+    """Of a refund whose payer is to name an account."""
+    qr = {"amount": 100_000, "currency": "thb", "payment_method": "promptpay"}
+    made = await client.post("/v1/payment_intents", json=qr, headers=merchant.money("qr"))
+    principal = await services.house.principal(merchant.account_id, merchant.book_id)
+    intent = await services.house.intents.get(principal, made.json()["id"])
+    await services.house.pay(principal, intent, services.house.scb, transaction="txn_guide")
+    body = {"payment_intent": intent.id, "via": "claim"}
+    refund = await client.post("/v1/refunds", json=body, headers=merchant.money("claim"))
+    assert refund.status_code == 201, refund.text
+    return refund.json()["claim_token"]
+
+
 def test_the_page_has_its_requests():
     assert len(list(requests())) >= 12
 
@@ -64,6 +77,7 @@ async def test_every_request_of_the_page_is_answered_with_a_yes(client, services
     _, dispute = await disputed(client, services, merchant)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     endpoint = ""
+    claim = await claim_token(client, services, merchant)
     payment = card["id"]
     for words in requests():
         headers, url, body, method = taken_apart(words)
@@ -73,6 +87,7 @@ async def test_every_request_of_the_page_is_answered_with_a_yes(client, services
             "$API": "",
             "pi_test_…": card["id"] if "/refunds" in (url or "") else payment,
             "dp_test_…": dispute,
+            "$CLAIM_TOKEN": claim,
             "we_test_…": endpoint,
             "2026-12-01": tomorrow,
             '"book": 1000': f'"book": {merchant.book_id}',

@@ -75,6 +75,7 @@ async def test_links_of_others_are_not_there(client, services, merchant):
         ({"uses_max": 0}, "parameter_invalid"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "parameter_invalid"),
         ({"expires_at": "2030-01-01T00:00:00"}, "parameter_invalid"),
+        ({"expires_at": "9999-12-31T23:59:59-14:00"}, "parameter_invalid"),
         ({"metadata": {"a[b]": "c"}}, "parameter_invalid"),
         ({"page": "pretty"}, "parameter_unknown"),
     ],

@@ -13,7 +13,7 @@ from ledger.posting import post_entries
 from ledger.posting_rules.fees_and_tax import NO_FEE
 from ledger.posting_rules.payments import payer_money_held, payment_captured
 from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested, payout_returned
-from ledger.posting_rules.refunds import refund_reserved, refund_succeeded
+from ledger.posting_rules.refunds import refund_paid, refund_reserved, refund_succeeded
 from ledger.posting_rules.settlement import became_available
 
 BOOK = 1007
@@ -186,6 +186,26 @@ class Books:
                 effective_on=on,
                 references=(ExternalReference("bank_line", line_id),),
                 metadata=_payout(payout_id),
+                caller="system",
+            ),
+        )
+
+    async def refund_paid(self, name: str, amount_minor: int, line_id: str, *, on: date = DAY) -> None:
+        """A claimed refund left our bank account."""
+        await self.post(
+            self.book_id,
+            refund_paid(
+                key=entry_key(name, "paid"),
+                merchant=MERCHANT,
+                bank=BANK,
+                amount_minor=amount_minor,
+                currency="THB",
+                effective_on=on,
+                references=(
+                    ExternalReference("payout", name.replace("_", "").upper()),
+                    ExternalReference("bank_line", line_id),
+                ),
+                metadata=msgspec.json.encode({"claim": name}),
                 caller="system",
             ),
         )

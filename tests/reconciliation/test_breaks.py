@@ -156,6 +156,21 @@ async def test_a_payout_that_came_back_is_handed_on_until_it_is_booked(books, br
     assert again.banks[0].tied
 
 
+async def test_a_transfer_under_a_name_that_no_payout_has_is_handed_on_until_it_is_booked(books, bring, reconciliation):
+    """Claims of payers go with the same files; whoever made them knows the name, and nobody else."""
+    await bring("mt940", mt940_statement([(-40_000, "PAYOUT CLMTEST1")]).encode())
+    result = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
+    (seen,) = result.payouts_seen
+    assert (seen.end_to_end_id, seen.returned, seen.booked, seen.amount_minor) == ("CLMTEST1", False, False, 40_000)
+    assert [each.kind for each in result.breaks] == [BreakKind.MISSING_IN_LEDGER]
+    await books.refund_paid("clm_test_1", 40_000, seen.line_id)
+    again = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
+    assert [each.booked for each in again.payouts_seen] == [True]
+    assert again.breaks == ()
+    assert again.banks[0].tied
+    assert (await reconciliation.run(book_id=BOOK, business_date=NEXT_DAY, now=NOW)).payouts_seen == ()
+
+
 async def test_payouts_are_handed_on_before_the_returns_of_the_same_day(books, bring, reconciliation):
     """What came back on the very day can only be booked once it is paid."""
     await books.captured("scb", "qk01", 50_000)
