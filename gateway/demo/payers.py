@@ -13,12 +13,15 @@ import msgspec
 
 from gateway.demo.orders import Befalls, Order
 from gateway.payments.requests import provider_key_of
+from gateway.providers.gbprimepay_wire import reference_of
 from gateway.sandbox.client import SandboxControl, SandboxRefused
 
 POLL_SECONDS: Final = 0.2
 TIMEOUT_SECONDS: Final = 15
 WRONG_BY_MINOR: Final = 100_00
 """How much the payers of a wrong amount leave out or add."""
+NOT_PAYABLE: Final = "not_payable"
+"""The sandbox's word for a charge that no longer waits."""
 CHECKOUT: Final = "/truemoney-checkout/"
 """A page that takes the payer's money by itself."""
 CARD: Final = {"name": "TEST PAYER", "expiration_month": 12, "expiration_year": 2099, "security_code": "123"}
@@ -71,12 +74,16 @@ class Payers(msgspec.Struct, kw_only=True):
 
     async def _pay_once(self, provider: str, reference: str, names: frozenset[str], how: Mapping[str, Any]) -> None:
         """Pay, also while servers are being killed: before it is repeated, the sandbox is asked whether it was paid."""
+        was_tried = False
         while True:
             try:
                 await self.sandbox.pay(world=self.world, provider=provider, reference=reference, **how)
             except (httpx.HTTPError, SandboxRefused) as error:
                 if isinstance(error, SandboxRefused) and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
+                    if was_tried and error.code == NOT_PAYABLE:
+                        return
                     raise
+                was_tried = True
                 await asyncio.sleep(POLL_SECONDS)
                 if await self._is_paid(provider, names):
                     return
@@ -160,7 +167,8 @@ def _how(order: Order) -> dict[str, Any]:
 def _names(intent: Mapping[str, Any]) -> frozenset[str]:
     """Under which names the provider may know the payment's charge."""
     attempt = intent["latest_attempt"]
-    return frozenset({attempt["id"], attempt["provider_reference"], provider_key_of(attempt["id"])}) - {None}
+    key = provider_key_of(attempt["id"])
+    return frozenset({attempt["id"], attempt["provider_reference"], key, reference_of(key)}) - {None}
 
 
 def _with_names(charge: Mapping[str, Any]) -> dict[str, Any]:

@@ -216,7 +216,9 @@ async def _told(shop: Shop, order: Order, intent: dict[str, Any]) -> dict[str, A
 
 
 async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
-    await _wait_for_status(shop, intent_id, "succeeded")
+    if await _wait_for_status(shop, intent_id, "succeeded", "expired") == "expired":
+        # Its QR was lost while a server was killed: nobody paid, so there is nothing to give back.
+        return
     body = {"payment_intent": intent_id, "amount": order.refund_minor, "reason": "requested_by_customer"}
     try:
         await shop.api.post("/v1/refunds", body, key=f"{order.reference}-REFUND")
