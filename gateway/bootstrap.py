@@ -164,8 +164,6 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
-    untried_intents = UntriedIntents(database, vault, record_events=events.record)
-    stack.push_async_callback(untried_intents.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, record_events=events.record)
     dispute_upkeep = DisputeUpkeep(
         database, vault, applier, calls, schedule=schedule, clock_of=clocks.clock_of, record_events=events.record
@@ -173,9 +171,6 @@ def _build(
     inbox_lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
     inbox = InboxProcessor(database, vault, providers, applier, lease=inbox_lease)
     stack.push_async_callback(inbox.close)
-    lane_lease = timedelta(seconds=LEASE_REQUESTS * settings.delivery_timeout_seconds)
-    deliverer = Deliverer(database, vault, sender, lease=lane_lease)
-    stack.push_async_callback(deliverer.close)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(
         settings=settings,
@@ -188,7 +183,7 @@ def _build(
         applier=applier,
         intents=intents,
         bulk_intents=BulkIntents(database, intents, record_events=events.record),
-        untried_intents=untried_intents,
+        untried_intents=_untried(stack, database, vault),
         refunds=refunds,
         disputes=Disputes(database, vault, calls, schedule, dispute_upkeep, record_events=events.record),
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
@@ -196,7 +191,7 @@ def _build(
         idempotency=idempotency,
         janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),
         inbox=inbox,
-        deliverer=deliverer,
+        deliverer=_deliverer(stack, settings, database, vault, sender),
         settlement=settlement,
         payout_sweeper=Sweeper(database, settlement),
         daily=Daily(
@@ -209,3 +204,18 @@ def _build(
             confirmations=Confirmations(database, ledger),
         ),
     )
+
+
+def _untried(stack: AsyncExitStack, database: Database, vault: Vault) -> UntriedIntents:
+    untried = UntriedIntents(database, vault, record_events=events.record)
+    stack.push_async_callback(untried.close)
+    return untried
+
+
+def _deliverer(
+    stack: AsyncExitStack, settings: Settings, database: Database, vault: Vault, sender: Sender
+) -> Deliverer:
+    lane_lease = timedelta(seconds=LEASE_REQUESTS * settings.delivery_timeout_seconds)
+    deliverer = Deliverer(database, vault, sender, lease=lane_lease)
+    stack.push_async_callback(deliverer.close)
+    return deliverer
