@@ -43,10 +43,10 @@ check: setup ## Format, lint, types, import contracts, migrations
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_schema.py tests/test_deployment.py
 
-bench: setup ## Measure the ledger against its goals, six minutes (BENCH_JSON=file)
+bench: setup ## Measure ledger and API against their goals, ten minutes (BENCH_JSON=file)
 	$(BIN)/python -m benchmarks $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
-bench-long: setup ## The same at ten million entries, a quarter of an hour
+bench-long: setup ## The same at ten million entries and for minutes, half an hour
 	$(BIN)/python -m benchmarks long $(if $(BENCH_JSON),--json $(BENCH_JSON))
 
 fix: setup ## Format, and mend what can be mended without thinking

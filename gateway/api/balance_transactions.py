@@ -49,6 +49,8 @@ _TYPES: Final[dict[EntryKind, str]] = {
     EntryKind.OPERATOR_ENTRY: "adjustment",
 }
 _SOURCES: Final = ("refund", "dispute", "payout", "payment_intent")
+_POSTINGS_AT_ONCE: Final = 400
+"""Whatever is wanted: many postings in a row may only move money, and a page of one must not ask for each of them."""
 
 
 class BalanceTransaction(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,10 +127,12 @@ async def _entries(
     ]
     found: list[RecordedEntry] = []
     while len(found) < wanted:
-        postings = await account_postings(connection, merchant.book_id, accounts, before=before, limit=wanted)
+        postings = await account_postings(
+            connection, merchant.book_id, accounts, before=before, limit=_POSTINGS_AT_ONCE
+        )
         changing = sorted({posting.sequence for posting in postings if _change_of(posting, merchant)})
         found += reversed(await entries_at(connection, merchant.book_id, changing))
-        if len(postings) < wanted:
+        if len(postings) < _POSTINGS_AT_ONCE:
             break
         before = postings[-1].sequence
     return found[:wanted]

@@ -24,7 +24,7 @@ from gateway.merchants.accounts import create_account
 from gateway.providers.http import ProviderHttp
 from gateway.sandbox.app import create_app as sandbox_app
 from gateway.webhooks.sending import Sender
-from tests.sandbox.conftest import CONTROL_KEY, serving
+from tests.sandbox.conftest import CARD, CONTROL_KEY, serving
 
 WAIT_SECONDS = 20
 _open = ContextVar("open_transactions", default=())
@@ -142,7 +142,7 @@ async def test_no_network_call_is_made_while_a_transaction_is_open(database, val
         await until(services, shop, paid["id"], "succeeded")
 
         async def card(**how):
-            token = await traffic._card_token(shop, "4242424242424242")
+            token = await traffic._card_token(shop, CARD["number"])
             body = {"amount": 500_00, "currency": "thb", "payment_method": "card", "card_token": token, **how}
             return await shop.api.post("/v1/payment_intents", body)
 
