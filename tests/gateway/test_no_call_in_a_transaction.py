@@ -13,8 +13,8 @@ import pytest
 
 from gateway.app import app_with
 from gateway.bootstrap import open_services
-from gateway.demo import traffic
 from gateway.demo.client import MerchantClient
+from gateway.demo.payers import Payers
 from gateway.demo.receiver import Receiver
 from gateway.demo.traffic import Shop
 from gateway.foundation.database import Database
@@ -118,8 +118,12 @@ async def running(database, valkey_url):
                 api=api,
                 sandbox=services.sandbox,
                 world=str(created.test_book_id),
-                vault_url=f"{sandbox_url}/omise-vault/tokens",
-                public_key=omise.credentials["public_key"],
+                payers=Payers(
+                    sandbox=services.sandbox,
+                    sandbox_url=sandbox_url,
+                    world=str(created.test_book_id),
+                    credentials={"omise": omise.credentials},
+                ),
             ),
         )
 
@@ -142,7 +146,7 @@ async def test_no_network_call_is_made_while_a_transaction_is_open(database, val
         await until(services, shop, paid["id"], "succeeded")
 
         async def card(**how):
-            token = await traffic._card_token(shop, CARD["number"])
+            token = await shop.payers._card_token("omise", CARD["number"])
             body = {"amount": 500_00, "currency": "thb", "payment_method": "card", "card_token": token, **how}
             return await shop.api.post("/v1/payment_intents", body)
 

@@ -101,7 +101,7 @@ async def _fault(sandbox: Sandbox, operation: str, fault: str, **details: object
 async def test_sandbox_signs_with_the_key_that_test_accounts_trust():
     invented = TrueMoney.invented_credentials()
     assert invented["provider_public_key"] == CREDENTIALS["truemoney"]["provider_public_key"]
-    assert invented["private_key"] != TrueMoney.invented_credentials()["private_key"]
+    assert invented["api_key"] != TrueMoney.invented_credentials()["api_key"]
     assert [len(invented[name]) for name in ("api_key", "merchant_id", "shop_id")] == [32, 21, 21]
 
 
