@@ -12,6 +12,7 @@ from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
 from gateway.api.services import ApiRequest, services_of
+from gateway.api.test_faults import forge_callback, order_fault
 from gateway.foundation.clock import BookClock
 from gateway.merchants import clocks
 from gateway.merchants.principals import MerchantPrincipal, Scope
@@ -152,4 +153,6 @@ def _shown(clock: BookClock) -> ClockReply:
     return ClockReply(now=clock.now(), offset_seconds=clock.offset // timedelta(seconds=1))
 
 
-TEST_MODE = Router("/test", route_handlers=[get_clock, advance_clock, pay_payment], tags=["test mode"])
+TEST_MODE = Router(
+    "/test", route_handlers=[get_clock, advance_clock, pay_payment, order_fault, forge_callback], tags=["test mode"]
+)

@@ -30,6 +30,8 @@ class MemorySandbox:
     def __init__(self):
         self.offsets = {}
         self.paid = []
+        self.faults = []
+        self.forged = []
         self.is_reachable = True
 
     async def move_clock(self, *, world, offset_seconds):
@@ -38,6 +40,15 @@ class MemorySandbox:
         if offset_seconds < self.offsets.get(world, 0):
             raise SandboxRefused(409, "clock_goes_forward_only", "the world is further ahead already")
         self.offsets[world] = offset_seconds
+
+    async def add_fault(self, *, world, provider, operation, fault, times, **details):
+        if provider not in {"scb", "omise"}:
+            raise SandboxRefused(400, "invalid_body", f"{provider!r} is nobody")
+        self.faults.append((world, provider, operation, fault, times, details))
+        return f"fault_{len(self.faults)}"
+
+    async def forge(self, *, world, provider, reference):
+        self.forged.append((world, provider, reference))
 
     async def pay(self, *, world, provider, reference, **details):
         if not self.is_reachable:

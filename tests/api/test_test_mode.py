@@ -55,3 +55,25 @@ async def test_a_payer_pays_what_is_asked_or_something_else(client, services, me
     problem(await client.post(pay, json={}, headers=other.headers()), 404, "not_found")
     services.sandbox = None
     problem(await client.post(pay, json={}, headers=merchant.headers()), 403, "sandbox_off")
+
+
+async def test_a_provider_goes_wrong_on_order_in_the_own_book_only(client, services, merchant):
+    order = {"provider": "omise", "operation": "charge", "fault": "timeout_after", "amount": 123_400, "seconds": 3}
+    ordered = await client.post("/v1/test/faults", json=order, headers=merchant.headers())
+    assert (ordered.status_code, ordered.json()) == (200, {"object": "test_fault", "id": "fault_1"})
+    details = {"amount_minor": 123_400, "seconds": 3}
+    assert services.sandbox.faults == [(str(merchant.book_id), "omise", "charge", "timeout_after", 1, details)]
+    wrong = await client.post("/v1/test/faults", json={**order, "provider": "moon"}, headers=merchant.headers())
+    assert problem(wrong, 400, "parameter_invalid")["param"] == "fault"
+    problem(await client.post("/v1/test/faults", json=order, headers=merchant.live_headers()), 403, "test_mode_only")
+    assert len(services.sandbox.faults) == 1
+
+
+async def test_a_forged_callback_is_sent_about_a_payment_of_the_own_book(client, services, merchant):
+    intent = (await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))).json()
+    forge = f"/v1/test/payments/{intent['id']}/forge"
+    assert (await client.post(forge, headers=merchant.headers())).json()["payment_intent"] == intent["id"]
+    reference = intent["latest_attempt"]["provider_reference"]
+    assert services.sandbox.forged == [(str(merchant.book_id), "scb", reference)]
+    other = await new_merchant(services, "other@example.test")
+    problem(await client.post(forge, headers=other.headers()), 404, "not_found")
