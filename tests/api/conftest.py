@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import cache
 from types import SimpleNamespace
 
 import httpx
@@ -120,13 +121,22 @@ async def services(database, valkey_url):
     await opened.close()
 
 
-@pytest.fixture
-async def client(services):
+@cache
+def _application():
+    """One for all tests of the process: building it takes longer than most of them. Its services are the test's own."""
+    current = []
+
     @asynccontextmanager
     async def opened():
-        yield services
+        yield current[-1]
 
-    app = app_with(opened)
+    return app_with(opened), current
+
+
+@pytest.fixture
+async def client(services):
+    app, current = _application()
+    current[:] = [services]
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live():
