@@ -16,6 +16,7 @@ from gateway.api.test_faults import forge_callback, order_fault
 from gateway.foundation.clock import BookClock
 from gateway.merchants import clocks
 from gateway.merchants.principals import MerchantPrincipal, Scope
+from gateway.payments.requests import provider_key_of
 from gateway.sandbox.client import AmountMinor, PaidTransaction, SandboxControl, SandboxRefused, SandboxUnreachable
 
 
@@ -110,14 +111,15 @@ async def pay_payment(
     services = services_of(request)
     intent = await services.intents.get(merchant, intent_id)
     attempt = intent.latest_attempt
-    if attempt is None or attempt.provider_reference is None:
-        raise Problem("payment_not_payable", "The provider has not taken this payment.")
+    if attempt is None:
+        raise Problem("payment_not_payable", "Nobody was asked for this payment yet.")
     details = {} if data.amount is None else {"amount_minor": data.amount}
     try:
         transactions = await _sandbox(services.sandbox).pay(
             world=str(merchant.book_id),
             provider=attempt.provider,
-            reference=attempt.provider_reference,
+            # Where the charge's answer was lost we never learned the provider's own name; it knows ours.
+            reference=attempt.provider_reference or provider_key_of(attempt.id),
             **details,
             transaction_count=data.transaction_count,
             silent=data.silent,

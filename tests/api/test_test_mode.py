@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from gateway.foundation.clock import real_now
+from gateway.payments.requests import provider_key_of
 from tests.api.conftest import new_merchant, problem
 from tests.api.test_payment_intents import QR
 
@@ -77,3 +78,13 @@ async def test_a_forged_callback_is_sent_about_a_payment_of_the_own_book(client,
     assert services.sandbox.forged == [(str(merchant.book_id), "scb", reference)]
     other = await new_merchant(services, "other@example.test")
     problem(await client.post(forge, headers=other.headers()), 404, "not_found")
+
+
+async def test_a_payer_pays_a_payment_whose_answer_was_lost(client, services, merchant):
+    services.house.providers["scb"].charge_script.append("lost_after")
+    intent = (await client.post("/v1/payment_intents", json=QR, headers=merchant.money("k1"))).json()
+    assert intent["latest_attempt"]["provider_reference"] is None
+    pay = f"/v1/test/payments/{intent['id']}/pay"
+    assert (await client.post(pay, json={}, headers=merchant.headers())).status_code == 200
+    [(_, provider, reference, _)] = services.sandbox.paid
+    assert (provider, reference) == ("scb", provider_key_of(intent["latest_attempt"]["id"]))
