@@ -54,7 +54,15 @@ CARD = {
 async def serving(app: Any, lifespan: str = "on") -> AsyncIterator[str]:
     """The application on a free port of loopback; yields its root."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan=lifespan, timeout_graceful_shutdown=1
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        access_log=False,
+        lifespan=lifespan,
+        timeout_graceful_shutdown=1,
+        # A connection that is closed just as a slow machine uses it again is nobody's fault.
+        timeout_keep_alive=60,
     )
     config.load()
     server = uvicorn.Server(config)
