@@ -52,7 +52,7 @@ AT_ONCE: Final = 8
 QUIET_SECONDS: Final = 60
 POLL_SECONDS: Final = 0.05
 LOOP_SECONDS: Final = 0.1
-_PRICED: Final = frozenset(plan.method for plan in fee_plans.DEFAULT_PLANS)
+SETTLEMENT_DAYS: Final = 30
 
 _BUSY: Final = """
     SELECT (SELECT count(*) FROM sandbox.callback_queue WHERE state = 'queued')
@@ -144,8 +144,9 @@ class House:
             sandbox=None,
         )
         async with self.services.database.transaction() as connection:
-            for method in {able.method for able in self.services.providers[provider].capabilities} - _PRICED:
-                plan = fee_plans.FeePlan(method=method, rate_ppm=20_000)
+            # No daily job runs here: what is pending stays so, and refunds are taken from it.
+            for method in {able.method for able in self.services.providers[provider].capabilities}:
+                plan = fee_plans.FeePlan(method=method, rate_ppm=20_000, settlement_days=SETTLEMENT_DAYS)
                 await fee_plans.set_plan(connection, created.account_id, plan)
             account = await provider_accounts.for_book(connection, self.services.vault, created.test_book_id, provider)
         assert account is not None
