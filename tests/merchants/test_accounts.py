@@ -48,7 +48,9 @@ async def test_the_list_price_is_in_force_until_a_newer_version_is(opened, accou
     async with opened.transaction() as connection:
         card = await plan_for(connection, account.account_id, Method.CARD)
         promptpay = await plan_for(connection, account.account_id, Method.PROMPTPAY)
-        assert card == FeePlan(method=Method.CARD, rate_ppm=36_500, fixed_minor=0, settlement_days=1, version=1)
+        assert card == FeePlan(
+            method=Method.CARD, rate_ppm=36_500, fixed_minor=0, settlement_days=1, dispute_fee_minor=500_00, version=1
+        )
         assert promptpay == FeePlan(method=Method.PROMPTPAY, rate_ppm=16_500, settlement_days=1, version=1)
         await set_plan(connection, account.account_id, FeePlan(method=Method.CARD, rate_ppm=30_000, fixed_minor=100))
         assert await plan_for(connection, account.account_id, Method.CARD) == FeePlan(

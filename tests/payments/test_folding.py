@@ -180,7 +180,9 @@ def test_facts_that_come_one_by_one_in_any_order_end_as_if_they_came_at_once(fac
 
 
 @given(
-    outcome=st.sampled_from(list(RefundStatus)[1:5]),
+    outcome=st.sampled_from(
+        [RefundStatus.RESERVED, RefundStatus.SUBMITTED, RefundStatus.UNKNOWN, RefundStatus.PENDING]
+    ),
     kinds=st.lists(
         st.sampled_from([FactKind.REFUND_PENDING, FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED]), max_size=5
     ),

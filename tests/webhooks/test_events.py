@@ -41,7 +41,7 @@ async def test_event_and_deliveries_are_gone_when_the_caller_rolls_back(house: H
                 account_id=ACCOUNT,
                 livemode=False,
                 type="refund.failed",
-                object=b"{}",
+                object=b'{"id":"pi_test_1"}',
                 created_at=house.clock(),
             )
             await events.record(connection, [new])
@@ -75,7 +75,7 @@ async def test_other_accounts_and_switched_off_endpoints_get_nothing(house: Hous
             account_id="acct_test_2",
             livemode=False,
             type="refund.failed",
-            object=b"{}",
+            object=b'{"id":"pi_test_1"}',
             created_at=house.clock(),
         )
         await events.record(connection, [other, msgspec.structs.replace(other, book_id=BOOK + 1, account_id=ACCOUNT)])
