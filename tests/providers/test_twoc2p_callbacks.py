@@ -246,7 +246,8 @@ def test_both_sides_open_what_the_other_sealed_and_nothing_else():
 def test_invented_credentials_are_those_of_the_sandbox():
     one, two = TwoC2p.invented_credentials(), TwoC2p.invented_credentials()
     assert one.keys() == PROVIDER.credentials
-    assert {name for name in one if one[name] == two[name]} == {"provider_public_key"}
+    # Test accounts of one process share the merchant's key: making one keeps everybody waiting.
+    assert {name for name in one if one[name] == two[name]} == {"provider_public_key", "merchant_private_key"}
     public = Keys.of({**one, "provider_public_key": SANDBOX_PUBLIC_KEY}).provider
     assert public.public_numbers() == twoc2p_keys.private_key().public_key().public_numbers()
     assert isinstance(twoc2p_keys.public_key_of(one["merchant_private_key"]), rsa.RSAPublicKey)
