@@ -33,8 +33,8 @@ demo: setup ## Run the whole path on loopback (ONCE=1 ends with an exit code, FR
 test: setup ## Run every test on throw-away servers (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-test-long: setup ## Run the ledger's tests with many more rounds, racers and examples (some minutes)
-	QUICKKUB_TESTS_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) tests/ledger
+test-long: setup ## Run the ledger's tests with many more rounds, and every fault of every provider (half an hour)
+	QUICKKUB_TESTS_LONG=1 $(BIN)/python -m pytest -n $(WORKERS) tests/ledger tests/matrix
 
 check: setup ## Format, lint, types, import contracts, migrations
 	$(BIN)/ruff format --check .

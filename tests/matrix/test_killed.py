@@ -248,6 +248,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return replace(short, provider_timeout_seconds=5, idempotency_lease_seconds=15)
 
 
+@pytest.mark.skipif(not IS_LONG, reason="takes minutes: make test-long")
 @pytest.mark.timeout(7_200 if IS_LONG else 900)
 async def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(settings: Settings) -> None:
     seed = random.randrange(2**32)

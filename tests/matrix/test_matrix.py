@@ -6,6 +6,7 @@ merchant was told. Method: `play.py`. What became of each cell is shown with `-r
 list of cells is compared.
 """
 
+import os
 import sys
 
 import pytest
@@ -17,7 +18,8 @@ from tests.matrix.house import running
 from tests.matrix.matrix import play, section
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.skipif(not os.environ.get("QUICKKUB_TESTS_LONG"), reason="takes minutes: make test-long")
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("provider", [adapter.name for adapter in ADAPTERS])
 async def test_whatever_goes_wrong_the_journal_is_what_the_provider_says(database, provider: str, tmp_path) -> None:
     async with running(database) as house:
