@@ -15,14 +15,12 @@ HEADER: Final = "| method | operation | fault | payment | refund | remarks |\n|-
 async def play(house: House, provider: str) -> tuple[list[Played], list[str]]:
     """Play every cell of a provider; returns what they came to and everything that did not hold."""
     rounds, gate = Rounds(), asyncio.Semaphore(AT_ONCE)
-    # Books are opened one after another by a lock of the ledger: a longer queue outlasts its timeout.
-    opening = asyncio.Semaphore(2)
     shared = await house.open_lane(provider)
 
     async def player_of(cell: Cell) -> Player:
         if cell.operation not in ALONE:
             return Player(house, rounds, gate, cell, shared)
-        async with opening:
+        async with gate:
             return Player(house, rounds, gate, cell, await house.open_lane(provider))
 
     players = await asyncio.gather(*(player_of(cell) for cell in cells_of(provider)))
