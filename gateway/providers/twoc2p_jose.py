@@ -32,7 +32,7 @@ _JWS_PARTS: Final = 3
 _JWE_PARTS: Final = 5
 _PART: Final = re.compile(r"[A-Za-z0-9_-]+")
 # SHA-1 is in the name RSA-OAEP itself (RFC 7518, 4.3); it is a mask here and no signature.
-_OAEP: Final = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303
+_OAEP: Final = padding.OAEP(mgf=padding.MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None)  # noqa: S303 - its name
 _PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 
 
