@@ -5,6 +5,7 @@ from datetime import date
 
 from ledger.chart_of_accounts import HOUSE, AccountKind
 from ledger.journal import AccountRef, Posting
+from ledger.posting_rules.fees_and_tax import Fee
 
 
 def account(kind: AccountKind, currency: str, owner: str = HOUSE) -> AccountRef:
@@ -25,3 +26,11 @@ def merchant_money(merchant: str, currency: str, pending_until: date | None) -> 
     """Where a merchant's money is: pending with a date on which it becomes available, else available."""
     kind = AccountKind.MERCHANT_AVAILABLE if pending_until is None else AccountKind.MERCHANT_PENDING
     return account(kind, currency, merchant)
+
+
+def fee_postings(fee: Fee, *, paid_from: AccountRef, fees: str, available_on: date | None = None) -> Iterable[Posting]:
+    """What a merchant pays us: Dr `paid_from`, Cr fee_income of `fees` with the fee and output_vat with its VAT."""
+    income = account(AccountKind.FEE_INCOME, paid_from.currency, fees)
+    tax = account(AccountKind.OUTPUT_VAT, paid_from.currency)
+    yield from posting(debit=paid_from, credit=income, amount_minor=fee.amount_minor, available_on=available_on)
+    yield from posting(debit=paid_from, credit=tax, amount_minor=fee.vat_minor, available_on=available_on)

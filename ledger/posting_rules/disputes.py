@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, merchant_money, posting
+from ledger.posting_rules._postings import account, fee_postings, merchant_money, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 DISPUTE_FEES = "dispute"
@@ -175,14 +175,7 @@ def dispute_fee_charged(
         key=key,
         kind=EntryKind.DISPUTE_FEE_CHARGED,
         effective_on=effective_on,
-        postings=(
-            *posting(
-                debit=available,
-                credit=account(AccountKind.FEE_INCOME, currency, DISPUTE_FEES),
-                amount_minor=fee.amount_minor,
-            ),
-            *posting(debit=available, credit=account(AccountKind.OUTPUT_VAT, currency), amount_minor=fee.vat_minor),
-        ),
+        postings=tuple(fee_postings(fee, paid_from=available, fees=DISPUTE_FEES)),
         metadata=metadata,
         caller=caller,
     )

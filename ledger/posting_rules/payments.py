@@ -3,13 +3,12 @@
 An authorisation is a fact, not an entry. Every rule here records; none can be refused by a balance.
 """
 
-from collections.abc import Iterable
 from datetime import date
 from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import Draw, EntryKind, ExternalReference, JournalEntry, Posting
-from ledger.posting_rules._postings import account, posting
+from ledger.journal import Draw, EntryKind, ExternalReference, JournalEntry
+from ledger.posting_rules._postings import account, fee_postings, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 PAYMENT_FEES = "payment"
@@ -47,7 +46,10 @@ def payment_captured(
         key=key,
         kind=EntryKind.PAYMENT_CAPTURED,
         effective_on=effective_on,
-        postings=(*gross, *_fee(merchant, currency, fee, available_on)),
+        postings=(
+            *gross,
+            *fee_postings(fee, paid_from=pending, fees=PAYMENT_FEES, available_on=available_on),
+        ),
         references=references,
         drawable_minor=amount_minor,
         metadata=metadata,
@@ -103,9 +105,10 @@ def payer_money_accepted(
     caller: str,
 ) -> JournalEntry:
     """The merchant takes held money as payment: Dr payer_refundable, Cr merchant_pending; the fee is then due."""
+    pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
     taken = posting(
         debit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
-        credit=account(AccountKind.MERCHANT_PENDING, currency, merchant),
+        credit=pending,
         amount_minor=amount_minor,
         available_on=available_on,
     )
@@ -113,7 +116,10 @@ def payer_money_accepted(
         key=key,
         kind=EntryKind.PAYER_MONEY_ACCEPTED,
         effective_on=effective_on,
-        postings=(*taken, *_fee(merchant, currency, fee, available_on)),
+        postings=(
+            *taken,
+            *fee_postings(fee, paid_from=pending, fees=PAYMENT_FEES, available_on=available_on),
+        ),
         draw=Draw(original_key=held_key, amount_minor=amount_minor),
         drawable_minor=amount_minor,
         metadata=metadata,
@@ -180,20 +186,4 @@ def payer_money_came_back(
         draw=Draw(original_key=held_key, amount_minor=-amount_minor),
         metadata=metadata,
         caller=caller,
-    )
-
-
-def _fee(merchant: str, currency: str, fee: Fee, available_on: date) -> Iterable[Posting]:
-    pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
-    yield from posting(
-        debit=pending,
-        credit=account(AccountKind.FEE_INCOME, currency, PAYMENT_FEES),
-        amount_minor=fee.amount_minor,
-        available_on=available_on,
-    )
-    yield from posting(
-        debit=pending,
-        credit=account(AccountKind.OUTPUT_VAT, currency),
-        amount_minor=fee.vat_minor,
-        available_on=available_on,
     )

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, posting
+from ledger.posting_rules._postings import account, fee_postings, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 PAYOUT_FEES = "payout"
@@ -40,12 +40,7 @@ def payout_requested(
                 credit=account(AccountKind.PAYOUTS_IN_TRANSIT, currency, merchant),
                 amount_minor=amount_minor,
             ),
-            *posting(
-                debit=available,
-                credit=account(AccountKind.FEE_INCOME, currency, PAYOUT_FEES),
-                amount_minor=fee.amount_minor,
-            ),
-            *posting(debit=available, credit=account(AccountKind.OUTPUT_VAT, currency), amount_minor=fee.vat_minor),
+            *fee_postings(fee, paid_from=available, fees=PAYOUT_FEES),
         ),
         references=references,
         drawable_minor=amount_minor,
