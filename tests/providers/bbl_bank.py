@@ -57,7 +57,7 @@ def reply_of(data: object = None, code: str = "000", status: int = 200) -> Reply
 
 
 async def run(fake: FakeBank, operation: str, *arguments, **credentials):
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         account = account_at(stub.url, **{**QR_ONLY, **credentials})
         return await getattr(Bbl(http), operation)(account, *arguments), stub
 

@@ -99,5 +99,5 @@ def flat_of(result_code: str = "0", status: str = "Accepted", pay_ref: str = "16
 
 
 async def run(fake: FakeIpay, operation: str, *arguments):
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await getattr(Bbl(http), operation)(account_at(stub.url, **CARDS_ONLY), *arguments), stub

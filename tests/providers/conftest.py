@@ -27,7 +27,7 @@ async def sandbox(database) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def bbl() -> AsyncIterator[Bbl]:
-    async with ProviderHttp(timeout_seconds=10) as http:
+    async with ProviderHttp(timeout_seconds=2) as http:
         yield Bbl(http)
 
 

@@ -109,5 +109,5 @@ async def run(replies: dict[str, Reply], operation: str, *arguments):
     async def handler(request: Request) -> Reply:
         return replies.get(request.path, NOT_FOUND if request.path == STATUS else (404, b"no such page"))
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await getattr(Gbprimepay(http), operation)(account_at(stub.url, "gbprimepay"), *arguments), stub

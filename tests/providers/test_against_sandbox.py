@@ -59,7 +59,7 @@ def _callback(told: Told) -> Callback:
 
 async def test_scb_is_paid_by_qr_and_proved_by_inquiry(sandbox: Sandbox):
     account = _account(sandbox, "scb")
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         scb = providers["scb"]
         request = _request(Method.PROMPTPAY)
         charged = await scb.charge(account, request)
@@ -89,7 +89,7 @@ async def test_scb_is_paid_by_qr_and_proved_by_inquiry(sandbox: Sandbox):
 async def test_omise_card_is_charged_found_by_our_key_and_refunded(sandbox: Sandbox):
     account = _account(sandbox, "omise")
     token = (await sandbox.token()).json()["id"]
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         omise = providers["omise"]
         request = _request(Method.CARD, card_token=token, amount_minor=12345)
         charged = await omise.charge(account, request)
@@ -125,7 +125,7 @@ async def test_omise_card_is_charged_found_by_our_key_and_refunded(sandbox: Sand
 
 async def test_omise_events_are_signed_and_name_the_charge(sandbox: Sandbox):
     account = _account(sandbox, "omise")
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         omise = providers["omise"]
         charged = await omise.charge(account, _request(Method.PROMPTPAY))
         assert isinstance(charged, Accepted)
@@ -149,7 +149,7 @@ async def test_omise_events_are_signed_and_name_the_charge(sandbox: Sandbox):
 
 async def test_omise_source_is_expired(sandbox: Sandbox):
     account = _account(sandbox, "omise")
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         charged = await providers["omise"].charge(account, _request(Method.PROMPTPAY))
         assert isinstance(charged, Accepted)
         canceled = await providers["omise"].cancel(account, charged.provider_references[0])
@@ -163,10 +163,10 @@ async def test_omise_charge_whose_answer_was_lost_is_found_by_our_key(sandbox: S
     account = _account(sandbox, "omise")
     token = (await sandbox.token()).json()["id"]
     await sandbox.control.add_fault(world=WORLD, provider="omise", operation="charge", fault="timeout_after", seconds=3)
-    async with Providers(timeout_seconds=1) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         request = _request(Method.CARD, card_token=token)
         assert isinstance(await providers["omise"].charge(account, request), Unknown)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         inquiry = await providers["omise"].inquire(account, request.provider_key, request.created_at)
         assert isinstance(inquiry, Inquiry)
         assert _kinds(inquiry) == [FactKind.CAPTURED]
@@ -174,7 +174,7 @@ async def test_omise_charge_whose_answer_was_lost_is_found_by_our_key(sandbox: S
 
 async def test_declined_card_is_declined(sandbox: Sandbox):
     token = (await sandbox.token(number="4111111111140011")).json()["id"]
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         outcome = await providers["omise"].charge(_account(sandbox, "omise"), _request(Method.CARD, card_token=token))
     assert isinstance(outcome, Declined)
     assert (outcome.failure_code, outcome.provider_code) == ("insufficient_funds", "insufficient_fund")
@@ -184,7 +184,7 @@ async def test_bank_gives_its_statement_and_refuses_a_broken_file(sandbox: Sandb
     account = _account(sandbox, "bank")
     today = business_date_of(real_now())
     await sandbox.pass_days(1)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         (file,) = await providers.bank.statements(account, today)
         assert b":20:" in file.content
         outcome = await providers.bank.submit_payment_file(account, message_id="M1", content=b"<broken")

@@ -14,7 +14,7 @@ async def _run(reply: Reply, operation: str, *arguments, **options):
     async def handler(request: Request) -> Reply:
         return reply
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await getattr(Bank(http), operation)(account_at(stub.url, "bank"), *arguments, **options), stub
 
 

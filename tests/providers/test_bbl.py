@@ -229,7 +229,7 @@ async def test_without_a_token_nothing_is_attempted(token: Reply):
 async def test_token_is_shared_renewed_before_its_end_and_once_when_refused():
     now = NINE
     fake = FakeBank(reply_of(_qr()))
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         client, account = BblClient(http, now=lambda: now), account_at(stub.url)
         await asyncio.gather(*(client.call(account, "charge", "/x", {}) for _ in range(3)))
         assert fake.tokens == 1

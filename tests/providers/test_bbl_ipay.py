@@ -64,7 +64,7 @@ def test_hashes_are_those_of_the_published_vectors():
 
 
 async def test_charge_is_the_form_and_calls_nobody():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         bbl, account = Bbl(http), account_at("http://127.0.0.1:9")
         outcome = await bbl.charge(account, CARD)
         assert isinstance(outcome, Accepted)
@@ -233,7 +233,7 @@ def _feed(**changes: str) -> bytes:
 
 
 async def test_datafeed_is_signed_and_names_the_order():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         bbl, account = Bbl(http), account_at("")
 
         def parsed(body: bytes, **credentials: str):
@@ -274,7 +274,7 @@ async def test_report_is_fetched_with_the_login():
     async def handler(request: Request) -> Reply:
         return 200, b"Transaction Date\r\n"
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         (file,) = await Bbl(http).statements(account_at(stub.url), date(2026, 1, 1))
     assert (file.source, file.name, file.content) == (
         "bbl_settlement",
@@ -290,6 +290,6 @@ async def test_report_is_fetched_with_the_login():
         async def refusing(request: Request, reply: Reply = reply) -> Reply:
             return reply
 
-        async with serving(refusing) as stub, ProviderHttp(timeout_seconds=1) as http:
+        async with serving(refusing) as stub, ProviderHttp(timeout_seconds=10) as http:
             with pytest.raises(StatementUnavailable):
                 await Bbl(http).statements(account_at(stub.url), date(2026, 1, 1))

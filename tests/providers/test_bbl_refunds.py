@@ -157,7 +157,7 @@ def _callback(body: object, **headers: str) -> Callback:
 
 
 async def test_notification_is_only_a_reason_to_ask():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         bbl, account = Bbl(http), account_at("")
         assert set(bbl.callback_headers) == {"request-ref", "transmit-date-time"}
         callback = _callback(NOTIFICATION, **{"Request-Ref": "R1", "transmit-date-time": "T1"})

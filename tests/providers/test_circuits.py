@@ -89,7 +89,7 @@ async def test_calls_of_a_dead_provider_are_not_made_and_a_no_is_an_answer():
     async def answer(_):
         return replies.pop(0)
 
-    async with serving(answer) as stub, ProviderHttp(timeout_seconds=1, circuits=Circuits()) as http:
+    async with serving(answer) as stub, ProviderHttp(timeout_seconds=10, circuits=Circuits()) as http:
         account = account_at(stub.url)
         outcomes = [
             await http.send(account, "charge", "POST", "/x", headers={}, body=b"") for _ in range(CALLS_MIN + 2)

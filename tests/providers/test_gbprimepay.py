@@ -261,7 +261,7 @@ async def test_charge_of_something_else_is_unknown(fields: dict[str, Any]):
 
 
 async def test_refused_connection_is_not_attempted():
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=10) as http:
         account = account_at("http://127.0.0.1:1", "gbprimepay")
         assert isinstance(await Gbprimepay(http).charge(account, CARD), NotAttempted)
         assert isinstance(await Gbprimepay(http).inquire(account, KEY, NOON), Unknown)

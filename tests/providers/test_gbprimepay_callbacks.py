@@ -39,7 +39,7 @@ NOTICE = {
 
 
 def _parse(body: bytes):
-    adapter = Gbprimepay(ProviderHttp(timeout_seconds=1))
+    adapter = Gbprimepay(ProviderHttp(timeout_seconds=10))
     callback = Callback(headers={}, body=body, received_at=NOON)
     assert adapter.callback_reply(account_at("", "gbprimepay"), callback, "in_1").body == b"{}"
     return adapter.parse_callback(account_at("", "gbprimepay"), callback)

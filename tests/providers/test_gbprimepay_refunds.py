@@ -131,7 +131,7 @@ async def test_refund_under_a_taken_reference_is_asked_about():
         (found_txn({**BACK, "merchantDefined1": "QKR2"}), Unknown),
         (found_txn(BACK, {**BACK, "gbpReferenceNo": "gbp0000000010"}), Unknown),
     ):
-        async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+        async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
             outcome = await Gbprimepay(http).refund(account_at(stub.url, "gbprimepay"), REFUND)
             assert type(outcome) is kind, earlier
 

@@ -75,7 +75,7 @@ async def test_card_product_may_live_on_a_host_of_its_own():
         account = account_of("http://127.0.0.1:1", kgp_base_url=stub.url)
         assert isinstance(await Kbank(http).charge(account, CARD), Accepted)
         live = replace(account, livemode=True)
-    async with ProviderHttp(timeout_seconds=1, sandbox_url=stub.url) as http:
+    async with ProviderHttp(timeout_seconds=10, sandbox_url=stub.url) as http:
         assert isinstance(await Kbank(http).charge(live, CARD), NotAttempted)
 
 

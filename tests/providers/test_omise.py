@@ -112,7 +112,7 @@ def _search(*charges: dict[str, object]) -> Reply:
 
 
 async def _run(replies: dict[str, Reply], operation: str, *arguments):
-    async with serving(FakeOmise(**replies)) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(FakeOmise(**replies)) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await getattr(Omise(http), operation)(account_at(stub.url, "omise"), *arguments), stub
 
 
@@ -429,7 +429,7 @@ async def test_statements_hold_all_pages_of_the_bangkok_day():
         offset = int(request.query["offset"])
         return 200, {"object": "list", "data": items[offset : offset + 100], "total": 230}
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         transactions, transfers = await Omise(http).statements(account_at(stub.url, "omise"), date(2026, 1, 1))
     assert (transactions.source, transactions.name) == ("omise_transactions", "omise-transactions-20260101.json")
     assert (transfers.source, transfers.name) == ("omise_transfers", "omise-transfers-20260101.json")

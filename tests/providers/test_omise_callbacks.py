@@ -34,7 +34,7 @@ def _parse(body: bytes, signatures: str | None = None, *, seconds_later: int = 0
         body=body,
         received_at=datetime.fromtimestamp(SIGNED_AT + seconds_later, UTC),
     )
-    return Omise(ProviderHttp(timeout_seconds=1)).parse_callback(account_at("http://127.0.0.1:1", "omise"), callback)
+    return Omise(ProviderHttp(timeout_seconds=10)).parse_callback(account_at("http://127.0.0.1:1", "omise"), callback)
 
 
 def test_signed_event_of_the_vector_names_the_charge_to_fetch():

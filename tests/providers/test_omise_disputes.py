@@ -30,7 +30,7 @@ TAKEN = [FactKind.DISPUTE_OPENED, FactKind.DISPUTE_FUNDS_WITHDRAWN]
 
 
 async def ask(act, **replies):
-    async with serving(FakeOmise(**replies)) as stub, ProviderHttp(timeout_seconds=2) as http:
+    async with serving(FakeOmise(**replies)) as stub, ProviderHttp(timeout_seconds=10) as http:
         return await act(Omise(http), account_at(stub.url, "omise"))
 
 
@@ -96,7 +96,7 @@ async def test_an_answer_is_taken_refused_or_not_known():
 
 
 async def test_only_providers_with_an_interface_for_it_take_answers():
-    async with Providers(timeout_seconds=1) as providers:
+    async with Providers(timeout_seconds=10) as providers:
         assert [name for name in providers if isinstance(providers[name], HandlesDisputes)] == ["omise"]
 
 

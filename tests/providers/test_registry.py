@@ -7,7 +7,7 @@ NAMES = {"scb", "omise", "kbank", "truemoney", "2c2p", "gbprimepay", "bbl"}
 
 
 async def test_every_adapter_is_found_by_its_name():
-    async with Providers(timeout_seconds=1) as providers:
+    async with Providers(timeout_seconds=10) as providers:
         assert {name: adapter.name for name, adapter in providers.items()} == {name: name for name in NAMES}
         assert providers.bank.name == "bank"
         assert "bank" not in providers
@@ -28,6 +28,6 @@ async def test_calls_are_measured():
 
     labels = {"provider": "bank", "op": "payout", "outcome": "4xx"}
     before = REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) or 0
-    async with serving(handler) as stub, Providers(timeout_seconds=1) as providers:
+    async with serving(handler) as stub, Providers(timeout_seconds=10) as providers:
         await providers.bank.submit_payment_file(account_at(stub.url, "bank"), message_id="M1", content=b"")
     assert REGISTRY.get_sample_value("quickkub_provider_call_seconds_count", labels) == before + 1

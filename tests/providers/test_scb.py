@@ -90,7 +90,7 @@ def _qr(amount_minor: int = 1234_56, reference: str = "QK2026000001") -> dict[st
 
 
 async def _run(fake: FakeScb, operation, *arguments):
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         result = await getattr(Scb(http), operation)(account_at(stub.url), *arguments)
         return result, stub
 
@@ -171,7 +171,7 @@ async def test_charge_without_token_is_not_attempted():
     async def handler(request: Request) -> Reply:
         return 500, b""
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         outcome = await Scb(http).charge(account_at(stub.url), _request())
         assert outcome == NotAttempted(reason="token: http_500")
         assert stub.paths() == ["/v1/oauth/token"]
@@ -201,7 +201,7 @@ async def test_token_refused_twice_is_not_attempted():
 
 async def test_one_token_serves_all_who_wait():
     fake = FakeScb(_reply([ROW]))
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         scb = Scb(http)
         await asyncio.gather(*(scb.inquire(account_at(stub.url), "QK2026000001", NOON) for _ in range(10)))
     assert fake.tokens == 1
@@ -215,7 +215,7 @@ async def test_one_renewal_serves_all_who_were_refused():
             return _reply(code=9300, status=401)
         return await fake(request)
 
-    async with serving(handler) as stub, ProviderHttp(timeout_seconds=2) as http:
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=10) as http:
         scb = Scb(http)
         results = await asyncio.gather(*(scb.inquire(account_at(stub.url), "QK2026000001", NOON) for _ in range(10)))
     assert fake.tokens == 2
@@ -225,7 +225,7 @@ async def test_one_renewal_serves_all_who_were_refused():
 async def test_token_is_renewed_before_it_ends():
     fake = FakeScb(_reply([]), expires_in=1800)
     moment = NOON
-    async with serving(fake) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(fake) as stub, ProviderHttp(timeout_seconds=10) as http:
         client = ScbClient(http, now=lambda: moment)
         for minutes, tokens in ((0, 1), (28, 1), (29, 2), (57, 2), (58, 3)):
             moment = NOON + timedelta(minutes=minutes)
@@ -309,7 +309,7 @@ async def test_inquiry_without_an_answer_is_unknown(reply: Reply):
 
 def _parse(body: bytes):
     callback = Callback(headers={}, body=body, received_at=NOON)
-    return Scb(ProviderHttp(timeout_seconds=1)).parse_callback(account_at("http://127.0.0.1:1"), callback)
+    return Scb(ProviderHttp(timeout_seconds=10)).parse_callback(account_at("http://127.0.0.1:1"), callback)
 
 
 def test_callback_is_only_a_reason_to_ask():
@@ -341,7 +341,7 @@ def test_bad_callback_is_rejected(body: bytes):
 @pytest.mark.parametrize("body", [b"", b"\xff", b'{"transactionId": "\xff"}', b'{"a":' * 50_000])
 def test_what_cannot_be_read_is_still_confirmed_once_it_is_kept(body: bytes):
     callback = Callback(headers={}, body=body, received_at=datetime(2026, 11, 23, tzinfo=UTC))
-    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(account_at(""), callback, "in_1")
+    reply = Scb(ProviderHttp(timeout_seconds=10)).callback_reply(account_at(""), callback, "in_1")
     expected = {"resCode": "00", "resDesc": "success", "transactionId": "", "confirmId": "in_1"}
     assert msgspec.json.decode(reply.body) == expected
 
@@ -351,7 +351,7 @@ def test_what_cannot_be_read_is_still_confirmed_once_it_is_kept(body: bytes):
 )
 def test_reply_is_what_scb_wants_to_read(body: bytes, transaction_id: str):
     callback = Callback(headers={}, body=body, received_at=NOON)
-    reply = Scb(ProviderHttp(timeout_seconds=1)).callback_reply(account_at(""), callback, "in_test_1")
+    reply = Scb(ProviderHttp(timeout_seconds=10)).callback_reply(account_at(""), callback, "in_test_1")
     assert msgspec.json.decode(reply.body) == {
         "resCode": "00",
         "resDesc": "success",

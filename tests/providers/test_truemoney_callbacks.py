@@ -51,7 +51,7 @@ def _callback(body: bytes = BODY, signature: str | None = None, *, seconds_later
 
 
 def _truemoney() -> TrueMoney:
-    return TrueMoney(ProviderHttp(timeout_seconds=1))
+    return TrueMoney(ProviderHttp(timeout_seconds=10))
 
 
 def _rejected(callback: Callback, account=ACCOUNT) -> str:

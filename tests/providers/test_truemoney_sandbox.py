@@ -107,7 +107,7 @@ async def test_sandbox_signs_with_the_key_that_test_accounts_trust():
 
 async def test_wallet_is_debited_refunded_in_parts_and_settled_to_the_satang(sandbox: Sandbox):
     account, today = _account(sandbox), business_date_of(real_now())
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         truemoney = providers["truemoney"]
         request = _request()
         charged = await truemoney.charge(account, request)
@@ -177,7 +177,7 @@ async def test_wallet_is_debited_refunded_in_parts_and_settled_to_the_satang(san
 
 async def test_checkout_is_paid_later_notified_once_and_the_reply_is_taken(sandbox: Sandbox):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         truemoney = providers["truemoney"]
         request = _request(code=None)
         charged = await truemoney.charge(account, request)
@@ -238,7 +238,7 @@ async def _callback_states(sandbox: Sandbox, *, until: str) -> list[str]:
 
 async def test_forged_notifications_are_rejected_and_unpaid_stays_unpaid(sandbox: Sandbox):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         truemoney = providers["truemoney"]
         request = _request(code=None)
         await truemoney.charge(account, request)
@@ -263,7 +263,7 @@ async def test_forged_notifications_are_rejected_and_unpaid_stays_unpaid(sandbox
 
 async def test_unpaid_checkout_ends_as_declined_and_cannot_be_paid_late(sandbox: Sandbox):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         request = _request(code=None)
         await providers["truemoney"].charge(account, request)
         await sandbox.control.move_clock(world=WORLD, offset_seconds=2 * 3600 + 1)
@@ -279,7 +279,7 @@ async def test_unpaid_checkout_ends_as_declined_and_cannot_be_paid_late(sandbox:
 
 async def test_wallets_that_give_no_money_are_declined_in_both_words(sandbox: Sandbox):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         truemoney = providers["truemoney"]
         poor = await truemoney.charge(account, _request("QK1", code=POOR))
         assert isinstance(poor, Declined)
@@ -319,7 +319,7 @@ async def test_charge_under_a_fault_and_again_under_the_same_key(
         {"seconds": 2 if "timeout" in fault else 0} if fault in {"slow", "timeout_before", "timeout_after"} else {}
     )
     await _fault(sandbox, "charge", fault, **seconds)
-    async with Providers(timeout_seconds=1) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         first = await providers["truemoney"].charge(account, request)
         assert type(first) is outcome
         assert await _charges(sandbox) == books
@@ -359,7 +359,7 @@ async def test_refund_under_a_fault_and_again_under_the_same_key(
     returned_in_the_end: int,
 ):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=1) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         truemoney = providers["truemoney"]
         charged = await truemoney.charge(account, _request())
         assert isinstance(charged, Accepted)
@@ -384,7 +384,7 @@ async def test_refund_under_a_fault_and_again_under_the_same_key(
 async def test_inquiry_and_statement_under_a_fault_say_nothing(sandbox: Sandbox, fault: str):
     account, request, today = _account(sandbox), _request(code=None), business_date_of(real_now())
     details = {"seconds": 2} if fault == "timeout_before" else {}
-    async with ProviderHttp(timeout_seconds=1) as http:
+    async with ProviderHttp(timeout_seconds=2) as http:
         truemoney = TrueMoney(http)
         await truemoney.charge(account, request)
         await _fault(sandbox, "inquiry", fault, **details)
@@ -401,7 +401,7 @@ async def test_inquiry_and_statement_under_a_fault_say_nothing(sandbox: Sandbox,
 
 async def test_refund_is_refused_when_the_payment_is_too_old(sandbox: Sandbox):
     account = _account(sandbox)
-    async with Providers(timeout_seconds=10) as providers:
+    async with Providers(timeout_seconds=2) as providers:
         charged = await providers["truemoney"].charge(account, _request())
         assert isinstance(charged, Accepted)
         await sandbox.pass_days(31)

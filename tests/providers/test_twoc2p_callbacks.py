@@ -60,7 +60,7 @@ CLAIMS = {
 
 def parse(body: bytes) -> ParsedCallback:
     callback = Callback(headers={}, body=body, received_at=NOON)
-    return TwoC2p(ProviderHttp(timeout_seconds=1)).parse_callback(account_at("http://127.0.0.1:1"), callback)
+    return TwoC2p(ProviderHttp(timeout_seconds=10)).parse_callback(account_at("http://127.0.0.1:1"), callback)
 
 
 def rejected(body: bytes) -> str:
@@ -209,7 +209,7 @@ def test_refund_notification_is_rejected():
 
 
 def test_reply_is_any_200():
-    adapter = TwoC2p(ProviderHttp(timeout_seconds=1))
+    adapter = TwoC2p(ProviderHttp(timeout_seconds=10))
     callback = Callback(headers={}, body=b"\xff", received_at=NOON)
     assert adapter.callback_reply(account_at("http://127.0.0.1:1"), callback, "1") == CallbackReply()
 

@@ -118,7 +118,7 @@ class FakeTrueMoney:
 
 
 async def run(replies: dict[str, Reply], operation: str, *arguments, livemode: bool = False, **credentials: str):
-    async with serving(FakeTrueMoney(replies)) as stub, ProviderHttp(timeout_seconds=1) as http:
+    async with serving(FakeTrueMoney(replies)) as stub, ProviderHttp(timeout_seconds=10) as http:
         account = account_at(stub.url, "truemoney", livemode=livemode)
         account = replace(account, credentials={**account.credentials, **credentials})
         return await getattr(TrueMoney(http), operation)(account, *arguments), stub
