@@ -109,10 +109,6 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
             "last": self.last,
             "after_at": self.before.recorded_at,
             "last_at": self.end.recorded_at,
-            "number_before": self.before.block_number,
-            "last_before": self.before.last_sequence,
-            "hash_before": self.before.hash,
-            "incarnation_before": self.before.incarnation,
             "cut": self.cut,
             "from_sequence": self.start.head.last_sequence,
             "seed": self.seed,
@@ -169,6 +165,18 @@ async def ask(connection: Connection, question: str, arguments: Mapping[str, Any
     except asyncpg.NumericValueOutOfRangeError as error:
         text = f"{question} after {arguments.get('after')}: a number is beyond its type ({error})"
         return [{"row_count": 0, "fault_count": 1, "faults": [text]}]
+
+
+async def copied(connection: Connection, question: str, arguments: Mapping[str, Any]) -> tuple[bytes, int]:
+    """What COPY gives out for a question, in the binary format, and how many rows that is."""
+    asked, parts = _QUESTIONS[question], list[bytes]()
+
+    async def take(part: bytes) -> None:
+        parts.append(part)
+
+    values = [arguments[name] for name in asked.names]
+    status = await connection.copy_from_query(asked.sql, *values, output=take, format="binary")
+    return b"".join(parts), int(status.removeprefix("COPY "))
 
 
 def _questions() -> dict[str, _Question]:

@@ -1,12 +1,13 @@
-"""Checks once more in plain Python, from rows as stored and `chain.py` alone: slower, for auditors.
+"""Checks in plain Python, from rows as stored and `chain.py` alone: slow, and in words.
 
-`verify(…, independent=True)` puts them in the place of their namesakes of `checks_of_ranges.py`, so that neither the
-database's arithmetic nor its SHA-256 has to be believed; the last comparisons are the same.
+They read the ranges that `checks_in_columns.py` does not find in order. With `verify(…, independent=True)` they read
+all, and what is rare too, so that neither arithmetic in columns nor the database's has to be believed; the last
+comparisons are the same.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -70,7 +71,7 @@ def _chunk(answers: Answers) -> Chunk:
 class SequenceGapless(ranges.SequenceGapless):
     """Counts one by one."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Compare the sequences found with the range."""
@@ -85,7 +86,7 @@ class SequenceGapless(ranges.SequenceGapless):
 class PostingsWhole(ranges.PostingsWhole):
     """Looks at every posting with its entry."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Look at every posting with its entry."""
@@ -124,7 +125,7 @@ def _fault_of(posting: Row) -> str | None:
 class BalancesAfter(ranges.BalancesAfter):
     """Carries every account's debits − credits from posting to posting."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Carry every account's debits − credits forward."""
@@ -149,7 +150,7 @@ def _in_order(chunk: Chunk) -> Iterator[Row]:
 class AccountTotals(ranges.AccountTotals):
     """Adds posting by posting and hold by hold."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Add postings and holds up."""
@@ -176,10 +177,26 @@ class AccountTotals(ranges.AccountTotals):
         self._totals[account] = (before[0] + debits, before[1] + credits_, max(before[2], sequence))
 
 
+class AccountDays(ranges.AccountDays):
+    """Adds posting by posting."""
+
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
+
+    def read(self, answers: Answers) -> None:
+        """Add every posting to the day of its entry."""
+        chunk = _chunk(answers)
+        days = {entry["sequence"]: entry["effective_on"] for entry in chunk.entries}
+        for sequence, postings in chunk.postings.items():
+            for posting in postings if sequence in days else ():
+                amount = posting["amount_minor"]
+                moved = (posting["debit_account"], amount, 0), (posting["credit_account"], 0, amount)
+                self.move(days[sequence], moved)
+
+
 class BlockChain(ranges.BlockChain):
     """Follows the blocks one by one."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def __init__(self, start: Start, seed: int) -> None:
         super().__init__(start, seed)
@@ -219,7 +236,7 @@ def _block_faults(block: Row, before: Head) -> Iterator[str]:
 class BlockHashes(ranges.BlockHashes):
     """Computes leaves and blocks with `chain.py`."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Compute the leaves of the chunk, then its blocks."""
@@ -240,7 +257,7 @@ class BlockHashes(ranges.BlockHashes):
 class Keys(ranges.Keys):
     """Looks every key up, in both directions."""
 
-    questions = (CHUNK,)
+    questions: ClassVar[tuple[str, ...]] = (CHUNK,)
 
     def read(self, answers: Answers) -> None:
         """Entries → keys."""
@@ -270,7 +287,7 @@ class Keys(ranges.Keys):
 class Caps(ranges.Caps):
     """Adds draw by draw."""
 
-    questions = ("caps", CHUNK)
+    questions: ClassVar[tuple[str, ...]] = ("caps", CHUNK)
 
     def read(self, answers: Answers) -> None:
         """Add the draws up; a sum may never fall below zero."""
@@ -293,10 +310,11 @@ PYTHON_SCANS: Final[dict[str, type[Scan]]] = {
         PostingsWhole,
         BalancesAfter,
         AccountTotals,
+        AccountDays,
         BlockChain,
         BlockHashes,
         Keys,
         Caps,
     )
 }
-"""By the name of the check of `checks_of_ranges.py` that each of them does again."""
+"""By the name of the check that each of them does."""

@@ -9,18 +9,15 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import date
 from itertools import pairwise
-from secrets import randbits
 from typing import Any, Final, NamedTuple
 
 from ledger.account_listing import RollUpBy, roll_up
 from ledger.chart_of_accounts import CHART, AccountKind
 from ledger.periods import Period, PeriodState, periods
 from ledger.posting import Connection
-from ledger.queries import QUERIES, fetch_range
+from ledger.queries import QUERIES
 
 ENTRIES_AT_ONCE: Final = 50_000
-ACCOUNTS_AT_ONCE: Final = 500
-"""Accounts whose days one statement reads; an account may have moved on every day of ten years."""
 
 
 class Moved(NamedTuple):
@@ -35,34 +32,6 @@ class Moved(NamedTuple):
 
 
 NOTHING: Final = Moved(0, 0)
-
-
-async def account_days(connection: Connection, book_id: int, cut: int) -> AsyncIterator[str]:
-    """Every account's days, and its latest one in the totals, are its postings by business date.
-
-    Every day's debits and credits are multiplied by numbers drawn anew for this run, and an account's products added
-    up: one number an account, however many days. Two histories of an account have the same sum only if they are the
-    same, but for a chance of 2⁻⁶⁴ that nobody can prepare.
-    """
-    weights: defaultdict[date, Moved] = defaultdict(lambda: Moved(randbits(64), randbits(64)))
-    sums: defaultdict[int, int] = defaultdict(int)
-
-    def product(day: date, debits: int, credits_: int) -> int:
-        return weights[day].debits * debits + weights[day].credits * credits_
-
-    for after, through in _ranges(0, cut, ENTRIES_AT_ONCE):
-        for row in await fetch_range(connection, "moved_by_day", book_id, after, through):
-            day, amount_minor = row["effective_on"], int(row["amount_minor"])
-            sums[row["debit_account"]] += product(day, amount_minor, 0)
-            sums[row["credit_account"]] += product(day, 0, amount_minor)
-    last = await connection.fetchval(QUERIES["last_account"], book_id)
-    for after, through in _ranges(0, last, ACCOUNTS_AT_ONCE):
-        for row in await connection.fetch(QUERIES["days_at"], book_id, after, through, cut):
-            sums[row["account_id"]] -= product(row["effective_on"], int(row["debits"]), int(row["credits"]))
-        for row in await connection.fetch(QUERIES["days_out_of_step"], book_id, after, through):
-            yield f"account {row['account_id']} does not carry its days before {row['effective_on']}"
-    for account in sorted(account for account, left in sums.items() if left):
-        yield f"account {account} has days that are not those of its postings"
 
 
 async def holds_held(connection: Connection, book_id: int, cut: int) -> AsyncIterator[str]:  # noqa: ARG001
@@ -115,7 +84,6 @@ async def roll_ups(connection: Connection, book_id: int, cut: int) -> AsyncItera
 
 
 CHECKS: Final[dict[str, Callable[[Connection, int, int], AsyncIterator[str]]]] = {
-    "account_days": account_days,
     "holds_held": holds_held,
     "periods_closed": periods_closed,
     "roll_ups": roll_ups,

@@ -1,10 +1,10 @@
 """Verification: re-adds the books by another road and says whether they are what they claim to be.
 
-Every check is named and stands alone. The books are read forward in ranges of whole blocks; the database adds within a
-range (`sql/verification.sql`, none of it code of posting), Python carries between ranges. Each question is a
-transaction of its own, so no snapshot stays open, nothing is locked and posting goes on meanwhile: verification
-follows the head until little is left. Memory grows with the number of accounts and of entries drawn on, not with the
-history. With `independent` everything is added and hashed in Python instead.
+Every check is named and stands alone. The books are read forward in ranges of whole blocks, each compared with itself
+in columns (`range_sums.py`) or, where anything is not in order, row by row; the checks carry sums between ranges.
+Nothing of it is code of posting. Each range is a transaction of its own, so no snapshot stays open, nothing is locked
+and posting goes on meanwhile: verification follows the head until little is left. Memory grows with the number of
+accounts and of entries drawn on, not with the history. With `independent` every range is read row by row.
 """
 
 import asyncio
@@ -15,29 +15,23 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger import checks_in_python
-from ledger.archives import archives, newest_archive, verification_start
+from ledger.archives import archives, verification_start
 from ledger.checks import Answers, Head, Problems, Range, Row, Scan, Start, ask, from_lines
-from ledger.checks_of_accounts import account_days, periods_closed
+from ledger.checks_in_columns import COLUMN_SCANS, SUMS, sums_or_rows
+from ledger.checks_in_python import CHUNK, PYTHON_SCANS, gather
+from ledger.checks_of_accounts import periods_closed
 from ledger.checks_of_functions import code
-from ledger.checks_of_ranges import RANGE_SCANS
+from ledger.checks_of_ranges import RARE_QUESTIONS, RARE_SCANS
 from ledger.checks_of_schema import guards, kinds, trial_balance_zero
 from ledger.errors import BookNotFound
 from ledger.posting import Connection
 from ledger.queries import QUERIES
+from ledger.range_sums import AccountFacts
 
-SCANS: Final[tuple[type[Scan], ...]] = RANGE_SCANS
+SCANS: Final[tuple[type[Scan], ...]] = (*COLUMN_SCANS, *RARE_SCANS)
 """Read the books forward. The order of both is the order of the report."""
 SingleCheck = Callable[[Connection, int, int], Awaitable[Problems]]
 """(connection, book, last sequence verified) → problems."""
-
-
-async def _account_days(connection: Connection, book_id: int, cut: int) -> Problems:
-    """Days are added up from the first entry on, so only while every entry is in the books."""
-    archive = await newest_archive(connection, book_id)
-    if archive is not None:
-        return Problems(note=f"not added up: entries through {archive.head.last_sequence} are archived")
-    return await _through_the_last_entry(account_days)(connection, book_id, cut)
 
 
 def _through_the_last_entry(check: Callable[[Connection, int, int], AsyncIterator[str]]) -> SingleCheck:
@@ -51,7 +45,6 @@ def _through_the_last_entry(check: Callable[[Connection, int, int], AsyncIterato
 
 
 SINGLE_CHECKS: Final[dict[str, SingleCheck]] = {
-    "account_days": _account_days,
     "periods_closed": _through_the_last_entry(periods_closed),
     "trial_balance_zero": trial_balance_zero,
     "kinds": kinds,
@@ -63,9 +56,9 @@ SINGLE_CHECKS: Final[dict[str, SingleCheck]] = {
 
 RANGE_ENTRIES: Final = 2_000
 LEFT_ENTRIES: Final = 10_000
-RANGE_ENTRIES_MIN, RANGE_ENTRIES_MAX = 500, 100_000
+RANGE_ENTRIES_MIN, RANGE_ENTRIES_MAX = 500, 50_000
 RANGE_BLOCKS: Final = 20_000
-RANGE_SECONDS: Final = 1
+RANGE_SECONDS: Final = 2
 RANGES_AHEAD: Final = 4
 EXTENSIONS_MAX: Final = 10
 PROBLEMS_SHOWN: Final = 5
@@ -148,10 +141,7 @@ async def run_checks(
 ) -> VerificationReport:
     """`verify` without its care for snapshots: for tests that roll back what they did to the books."""
     plan, seed = await Plan.make(connections[0], book_id), secrets.randbits(62)
-    scans = [
-        (checks_in_python.PYTHON_SCANS.get(scan.name, scan) if independent else scan)(plan.start, seed)
-        for scan in SCANS
-    ]
+    scans = [(PYTHON_SCANS.get(scan.name, scan) if independent else scan)(plan.start, seed) for scan in SCANS]
     singles = SINGLE_CHECKS | ({} if published is None else {"published_checkpoints": published})
     reader, found, first_cut = _Reader(plan, scans, progress), dict[str, Check](), plan.newest.last_sequence
     waiting = list(singles.items())
@@ -269,6 +259,7 @@ class _Reader:
     def __init__(self, plan: Plan, scans: Sequence[Scan], progress: Progress | None) -> None:
         self._plan, self._scans, self._progress = plan, scans, progress
         self._questions = tuple(dict.fromkeys(question for scan in scans for question in scan.questions))
+        self._facts = AccountFacts()
         self._waiting: dict[int, tuple[Range, Answers]] = {}
         self._turn, self._planned, self._read = asyncio.Condition(), 0, 0
 
@@ -282,7 +273,7 @@ class _Reader:
                     return
                 number, self._planned = self._planned, self._planned + 1
             started_seconds = time.monotonic()
-            answers = await _answers(connection, range_, self._questions)
+            answers = await self._answers(connection, range_)
             self._plan.took(range_.last - range_.after, time.monotonic() - started_seconds)
             async with self._turn:
                 self._waiting[number] = (range_, answers)
@@ -301,14 +292,17 @@ class _Reader:
             if self._progress is not None:
                 self._progress(range_.last, self._plan.newest.last_sequence)
 
-
-async def _answers(connection: Connection, range_: Range, questions: Sequence[str]) -> Answers:
-    arguments, answers = range_.arguments(), dict[str, list[Row]]()
-    async with connection.transaction():
-        await connection.execute(SETTINGS)
-        for question in questions:
-            if question == checks_in_python.CHUNK:
-                answers[question] = await checks_in_python.gather(connection, range_)
-            else:
-                answers[question] = await ask(connection, question, arguments)
-    return answers
+    async def _answers(self, connection: Connection, range_: Range) -> Answers:
+        arguments, answers = range_.arguments(), dict[str, list[Row]]()
+        async with connection.transaction():
+            await connection.execute(SETTINGS)
+            for question in self._questions:
+                if question == SUMS:
+                    answers |= await sums_or_rows(connection, range_, self._facts)
+                elif question in RARE_QUESTIONS and SUMS in answers and answers[SUMS][0][SUMS].plain:
+                    answers[question] = []
+                elif question == CHUNK:
+                    answers[CHUNK] = await gather(connection, range_)
+                else:
+                    answers[question] = await ask(connection, question, arguments)
+        return answers

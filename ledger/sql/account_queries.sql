@@ -193,14 +193,6 @@ ORDER BY min(g.code), g.name, a.currency;
 SELECT p.starts_on, p.ends_on, p.state, p.changed_at, p.closed_at_sequence
 FROM ledger.periods AS p WHERE p.book_id = $1 ORDER BY p.ends_on;
 
--- name: moved_by_day
--- What entries after $2 through $3 moved between each two accounts, by true business date.
-SELECT p.debit_account, p.credit_account, e.effective_on, sum(p.amount_minor) AS amount_minor
-FROM ledger.entries AS e
-JOIN ledger.postings AS p ON p.book_id = e.book_id AND p.sequence = e.sequence AND p.recorded_at = e.recorded_at
-WHERE e.book_id = $1 AND p.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 AND p.sequence > $2 AND p.sequence <= $3
-GROUP BY p.debit_account, p.credit_account, e.effective_on;
-
 -- name: moved_by_accounts
 -- What entries after $2 through $3 moved between each two accounts.
 SELECT p.debit_account, p.credit_account, sum(p.amount_minor) AS amount_minor

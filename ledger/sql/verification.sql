@@ -1,95 +1,54 @@
--- What `verify` asks of each range of the books. The database re-adds what it stores; nothing here is code of posting.
+-- What `verify` asks of each range of the books; nothing here is code of posting.
 -- :book; :after < sequence <= :last; blocks :after_at < recorded_at <= :last_at; :cut is the last sequence verified.
--- Most answer (row_count, fault_count, faults): how many rows were looked at, how many faults, the first in words.
+-- The *_columns are read by COPY and added up by checks_in_columns.py. The others re-add what is rare in the database and
+-- answer (row_count, fault_count, faults): how many rows were looked at, how many faults, the first in words.
 
--- name: sequences
-SELECT count(*) AS row_count,
-       count(*) FILTER (WHERE x.sequence <> x.before + 1) + (coalesce(max(x.sequence), :after) < :last)::integer AS fault_count,
-       (array_agg(CASE WHEN x.sequence = x.before THEN format('entry %s is there more than once', x.sequence)
-                       ELSE format('entries %s … %s are missing', x.before + 1, x.sequence - 1) END)
-            FILTER (WHERE x.sequence <> x.before + 1))[1:100]
-       || CASE WHEN coalesce(max(x.sequence), :after) < :last
-               THEN ARRAY[format('entries %s … %s are missing', coalesce(max(x.sequence), :after) + 1, :last)] END AS faults
-FROM (
-    SELECT e.sequence, lag(e.sequence, 1, :after::bigint) OVER (ORDER BY e.sequence) AS before
-    FROM ledger.entries AS e WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last::bigint
-) AS x;
+-- name: entry_columns
+-- What is rarely there comes as the bytes that are sealed (chain.py).
+SELECT e.sequence, e.recorded_at, e.block_number, e.key, e.effective_on, e.kind, coalesce(e.hold_action, 0::smallint),
+       e.caller, e.metadata,
+       CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor,
+                              e.reverses, e.hold_action, e.hold, h.sequence) = 0 THEN '\x00'::bytea
+            ELSE '\x01'::bytea || record_send(ROW(
+                e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor, e.reverses,
+                e.hold_action, e.hold, h.debit_account, h.credit_account, h.amount_minor, h.expires_at)) END
+FROM ledger.entries AS e
+LEFT JOIN ledger.holds AS h ON h.book_id = :book AND h.sequence = e.sequence AND h.sequence > :after AND h.sequence <= :last
+WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last
+ORDER BY e.sequence;
 
--- name: lines
--- Lines 1 … n of the entry's own moment. Only placing (1), releasing (3) and expiring (4) a hold moves nothing.
-SELECT coalesce(sum(x.line_count), 0)::bigint AS row_count, count(*) FILTER (WHERE x.fault) AS fault_count,
-       (array_agg(format('entry %s: %s', x.sequence, CASE
-           WHEN x.orphaned THEN 'there are postings and no entry'
-           WHEN x.line_count IS NULL THEN 'there is no posting'
-           ELSE format('there are %s postings, lines %s … %s, or of another moment', x.line_count, x.first_line, x.last_line)
-           END)) FILTER (WHERE x.fault))[1:100] AS faults
-FROM (
-    SELECT coalesce(e.sequence, p.sequence) AS sequence, e.sequence IS NULL AS orphaned, p.line_count, p.first_line, p.last_line,
-           e.sequence IS NULL
-           OR CASE WHEN p.sequence IS NULL THEN coalesce(e.hold_action, 0) NOT IN (1, 3, 4)
-                   ELSE p.first_line <> 1 OR p.last_line <> p.line_count
-                       OR p.first_at <> e.recorded_at OR p.last_at <> e.recorded_at END AS fault
-    FROM (SELECT y.sequence, y.recorded_at, y.hold_action FROM ledger.entries AS y
-          WHERE y.book_id = :book AND y.sequence > :after AND y.sequence <= :last) AS e
-    FULL JOIN (SELECT y.sequence, count(*) AS line_count, min(y.line) AS first_line, max(y.line) AS last_line,
-                      min(y.recorded_at) AS first_at, max(y.recorded_at) AS last_at
-               FROM ledger.postings AS y
-               WHERE y.book_id = :book AND y.sequence > :after AND y.sequence <= :last
-               GROUP BY y.sequence) AS p ON p.sequence = e.sequence
-) AS x;
+-- name: posting_columns
+SELECT p.sequence, p.recorded_at, p.line, p.debit_account, p.credit_account, p.amount_minor, p.debit_balance_after,
+       p.credit_balance_after, p.available_on IS NOT NULL,
+       CASE WHEN num_nonnulls(p.reverses_line, p.available_on, p.up_to_minor) = 0 THEN '\x00'::bytea
+            ELSE '\x01'::bytea || record_send(ROW(p.reverses_line, p.available_on, p.up_to_minor)) END
+FROM ledger.postings AS p
+WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
+ORDER BY p.sequence, p.line;
 
--- name: postings
--- The accounts that the range names are looked up once each, whatever others there are.
-WITH named AS MATERIALIZED (
-    SELECT n.account_id, a.account_id IS NOT NULL AS found, a.kind, a.currency
-    FROM (SELECT p.debit_account AS account_id FROM ledger.postings AS p
-          WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
-          UNION
-          SELECT p.credit_account FROM ledger.postings AS p
-          WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last) AS n
-    LEFT JOIN ledger.accounts AS a ON a.book_id = :book AND a.account_id = n.account_id
-)
-SELECT 0::bigint AS row_count, count(*) AS fault_count,
-       (array_agg(format('posting %s/%s %s', x.sequence, x.line, x.fault)))[1:100] AS faults
-FROM (
-    SELECT p.sequence, p.line, CASE
-               WHEN NOT (d.found AND c.found) THEN 'names an account that does not exist'
-               WHEN p.amount_minor <= 0 OR p.debit_account = p.credit_account THEN 'moves nothing'
-               WHEN d.currency <> c.currency THEN 'mixes currencies'
-               WHEN (p.available_on IS NULL) = (d.kind = 30 OR c.kind = 30)
-                   THEN 'has available_on where it does not belong, or none where it does' END AS fault
-    FROM ledger.postings AS p
-    JOIN named AS d ON d.account_id = p.debit_account
-    JOIN named AS c ON c.account_id = p.credit_account
-    WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
-) AS x
-WHERE x.fault IS NOT NULL;
+-- name: reference_columns
+SELECT r.sequence, r.scheme, r.value FROM ledger.entry_references AS r
+WHERE r.book_id = :book AND r.sequence > :after AND r.sequence <= :last
+ORDER BY r.sequence, r.scheme, r.value;
 
--- name: moves
--- One row an account that moved: its sums, its first balance after, and how often a balance after is not the one before
--- plus or minus the amount – counted for an account that grows on the debit side and for one that grows on the credit.
-SELECT x.account_id, k.normal_side, x.debits, x.credits, x.last_sequence, x.posting_count, x.first_sequence, x.first_after,
-       x.first_moved, x.debit_faults, x.credit_faults
-FROM (
-    SELECT y.account_id, sum(y.debit)::bigint AS debits, sum(y.credit)::bigint AS credits, count(*) AS posting_count,
-           min(y.sequence) AS first_sequence, max(y.sequence) AS last_sequence,
-           max(y.after) FILTER (WHERE y.before IS NULL) AS first_after,
-           max(y.debit - y.credit) FILTER (WHERE y.before IS NULL) AS first_moved,
-           count(*) FILTER (WHERE y.after - y.before <> y.debit - y.credit) AS debit_faults,
-           count(*) FILTER (WHERE y.before - y.after <> y.debit - y.credit) AS credit_faults
-    FROM (
-        SELECT v.account_id, p.sequence, v.after, v.debit, v.credit,
-               lag(v.after) OVER (PARTITION BY v.account_id ORDER BY p.sequence, p.line) AS before
-        FROM ledger.postings AS p
-        CROSS JOIN LATERAL (VALUES (p.debit_account, p.debit_balance_after, p.amount_minor, 0::bigint),
-                                   (p.credit_account, p.credit_balance_after, 0::bigint, p.amount_minor)
-            ) AS v(account_id, after, debit, credit)
-        WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
-    ) AS y
-    GROUP BY y.account_id
-) AS x
-LEFT JOIN ledger.accounts AS a ON a.book_id = :book AND a.account_id = x.account_id
-LEFT JOIN ledger.account_kinds AS k ON k.kind = a.kind;
+-- name: block_columns
+SELECT b.recorded_at, b.block_number, b.incarnation, b.layout_version, b.first_sequence, b.last_sequence, b.previous_hash,
+       b.hash
+FROM ledger.blocks AS b
+WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
+ORDER BY b.recorded_at;
+
+-- name: key_columns
+-- With the last sequence of the same moment: no key leads beyond it.
+SELECT q.key, q.sequence, q.recorded_at,
+       (SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = :book ORDER BY b.recorded_at DESC LIMIT 1)
+FROM ledger.idempotency_keys AS q
+WHERE q.book_id = :book AND q.key >= :from_key::uuid ORDER BY q.key LIMIT :limit;
+
+-- name: accounts_named
+SELECT a.account_id, a.kind, a.currency, k.normal_side
+FROM ledger.accounts AS a JOIN ledger.account_kinds AS k ON k.kind = a.kind
+WHERE a.book_id = :book AND a.account_id = ANY(:accounts::bigint[]);
 
 -- name: totals_page
 -- The accounts after number :after_account with their totals as of sequence :cut: their rows less what was posted and
@@ -127,123 +86,6 @@ LEFT JOIN (
     GROUP BY x.account_id
 ) AS s ON s.account_id = a.account_id
 ORDER BY a.account_id;
-
--- name: blocks
--- Each block follows the one before: number, range, hash, incarnation. It is empty exactly where the incarnation rises.
-SELECT count(*) AS row_count, count(x.fault) AS fault_count,
-       (array_agg(format('block %s %s', x.block_number, x.fault)) FILTER (WHERE x.fault IS NOT NULL))[1:100] AS faults
-FROM (
-    SELECT y.block_number, CASE
-               WHEN y.layout_version <> 1 THEN format('has the unknown layout version %s', y.layout_version)
-               WHEN y.block_number <> y.number_before + 1 THEN format('follows block %s', y.number_before)
-               WHEN y.first_sequence <> y.last_before + 1 OR y.last_sequence < y.last_before
-                   THEN format('holds %s … %s after %s', y.first_sequence, y.last_sequence, y.last_before)
-               WHEN y.previous_hash <> y.hash_before THEN 'does not name the hash of the block before'
-               WHEN y.incarnation < y.incarnation_before THEN 'is of an earlier incarnation than the block before'
-               WHEN (y.last_sequence = y.last_before) <> (y.incarnation > y.incarnation_before)
-                   THEN 'is empty without a new incarnation, or begins one with entries' END AS fault
-    FROM (
-        SELECT b.block_number, b.incarnation, b.layout_version, b.first_sequence, b.last_sequence, b.previous_hash,
-               lag(b.block_number, 1, :number_before::bigint) OVER w AS number_before,
-               lag(b.last_sequence, 1, :last_before::bigint) OVER w AS last_before,
-               lag(b.hash, 1, :hash_before::bytea) OVER w AS hash_before,
-               lag(b.incarnation, 1, :incarnation_before::integer) OVER w AS incarnation_before
-        FROM ledger.blocks AS b
-        WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
-        WINDOW w AS (ORDER BY b.recorded_at)
-    ) AS y
-) AS x;
-
--- name: entries_in_blocks
-SELECT 0::bigint AS row_count, count(*) AS fault_count,
-       (array_agg(format('entry %s is not in the block that it says', e.sequence)))[1:100] AS faults
-FROM ledger.entries AS e
-LEFT JOIN ledger.blocks AS b
-    ON b.book_id = :book AND b.recorded_at = e.recorded_at AND b.block_number = e.block_number
-    AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
-    AND b.first_sequence <= e.sequence AND b.last_sequence >= e.sequence
-WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last AND b.book_id IS NULL;
-
--- name: hashes
--- Every block's hash from the columns of its rows; chain.py says the same bytes in Python.
-SELECT coalesce(sum(x.entry_count), 0)::bigint AS row_count, count(*) FILTER (WHERE x.hash IS DISTINCT FROM x.computed) AS fault_count,
-       (array_agg(format('block %s is not what its hash says', x.block_number))
-            FILTER (WHERE x.hash IS DISTINCT FROM x.computed))[1:100] AS faults
-FROM (
-    SELECT b.block_number, b.hash, l.entry_count, sha256(
-               b.previous_hash || record_send(ROW(b.layout_version, b.book_id, b.incarnation, b.block_number,
-                                                  b.first_sequence, b.last_sequence, b.recorded_at))
-               || sha256(coalesce(l.leaves, ''::bytea))) AS computed
-    FROM ledger.blocks AS b
-    LEFT JOIN (
-        SELECT z.recorded_at, count(*) AS entry_count, string_agg(z.leaf, ''::bytea ORDER BY z.sequence) AS leaves
-        FROM (
-            SELECT e.sequence, e.recorded_at, sha256(
-                       '\x0001'::bytea || int8send(e.book_id) || int8send(e.sequence) || timestamptz_send(e.recorded_at)
-                       || int8send(e.block_number) || uuid_send(e.key) || date_send(e.effective_on) || int2send(e.kind)
-                       || int4send(octet_length(e.caller)) || textsend(e.caller)
-                       || int4send(octet_length(e.metadata)) || e.metadata
-                       || int4send(coalesce(p.line_count, 0)) || int4send(coalesce(r.reference_count, 0))
-                       || CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor,
-                                                 e.drawable_minor, e.reverses, e.hold_action, e.hold, h.sequence) = 0
-                               THEN '\x00'::bytea
-                               ELSE '\x01'::bytea || record_send(ROW(
-                                   e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor,
-                                   e.drawable_minor, e.reverses, e.hold_action, e.hold, h.debit_account,
-                                   h.credit_account, h.amount_minor, h.expires_at)) END
-                       || coalesce(p.lines, ''::bytea) || coalesce(r.lines, ''::bytea)) AS leaf
-            FROM ledger.entries AS e
-            LEFT JOIN (
-                SELECT y.sequence, count(*)::integer AS line_count, string_agg(y.bytes, ''::bytea ORDER BY y.line) AS lines
-                FROM (
-                    SELECT p.sequence, p.line,
-                           int2send(p.line) || int8send(p.debit_account) || int8send(p.credit_account)
-                           || int8send(p.amount_minor) || int8send(p.debit_balance_after) || int8send(p.credit_balance_after)
-                           || CASE WHEN num_nonnulls(p.reverses_line, p.available_on, p.up_to_minor) = 0
-                                   THEN '\x00'::bytea
-                                   ELSE '\x01'::bytea || record_send(ROW(p.reverses_line, p.available_on, p.up_to_minor))
-                                   END AS bytes
-                    FROM ledger.postings AS p
-                    WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
-                ) AS y
-                GROUP BY y.sequence
-            ) AS p ON p.sequence = e.sequence
-            LEFT JOIN (
-                SELECT y.sequence, count(*)::integer AS reference_count,
-                       string_agg(int4send(octet_length(y.scheme)) || textsend(y.scheme)
-                                  || int4send(octet_length(y.value)) || textsend(y.value), ''::bytea
-                                  ORDER BY y.scheme, y.value) AS lines
-                FROM ledger.entry_references AS y
-                WHERE y.book_id = :book AND y.sequence > :after AND y.sequence <= :last
-                GROUP BY y.sequence
-            ) AS r ON r.sequence = e.sequence
-            LEFT JOIN ledger.holds AS h ON h.book_id = :book AND h.sequence = e.sequence
-                AND h.sequence > :after AND h.sequence <= :last
-            WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last
-        ) AS z
-        GROUP BY z.recorded_at
-    ) AS l ON l.recorded_at = b.recorded_at
-    WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
-) AS x;
-
--- name: entry_keys
--- A sum of secret hashes stands for the set: two sets of the same size and sum are the same but once in 2⁶⁴.
-SELECT count(*) AS row_count, coalesce(sum(hash_record_extended(ROW(e.key, e.sequence, e.recorded_at), :seed)), 0)::text AS total
-FROM ledger.entries AS e WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last;
-
--- name: key_page_end
-SELECT q.key FROM ledger.idempotency_keys AS q
-WHERE q.book_id = :book AND q.key >= :from_key::uuid ORDER BY q.key OFFSET :limit LIMIT 1;
-
--- name: stored_keys
-SELECT count(*) FILTER (WHERE q.sequence <= :cut) AS row_count,
-       count(*) FILTER (WHERE q.sequence > (SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = :book
-                                            ORDER BY b.recorded_at DESC LIMIT 1)) AS beyond_count,
-       coalesce(sum(hash_record_extended(ROW(q.key, q.sequence, q.recorded_at), :seed))
-                FILTER (WHERE q.sequence <= :cut), 0)::text AS total
-FROM ledger.idempotency_keys AS q
-WHERE q.book_id = :book AND q.key >= :from_key::uuid AND (q.key < :to_key::uuid OR :to_key IS NULL)
-    AND (q.sequence > :from_sequence OR q.sequence < 1);
 
 -- name: entries_without_key
 SELECT e.sequence

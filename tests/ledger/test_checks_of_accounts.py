@@ -11,7 +11,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from ledger import checks_of_accounts
+from ledger import checks_of_accounts, checks_of_ranges
+from ledger.checks import BEFORE_GENESIS, Range, Start
+from ledger.checks_in_python import CHUNK, AccountDays, gather
 from ledger.checks_of_accounts import CHECKS
 from ledger.feed import head
 from ledger.holds import hold_by_key, place_hold, post_hold
@@ -29,7 +31,26 @@ PERIODS = [(date(2026, 9, 1), date(2026, 9, 30)), (date(2026, 10, 1), date(2026,
 async def problems(connection: asyncpg.Connection, cut: int) -> dict[str, list[str]]:
     """What each check finds; those that find nothing are left out."""
     found = {name: [line async for line in check(connection, BOOK, cut)] for name, check in CHECKS.items()}
+    found[AccountDays.name] = await days_out_of_order(connection, cut)
     return {name: lines for name, lines in found.items() if lines}
+
+
+async def days_out_of_order(connection: asyncpg.Connection, cut: int) -> list[str]:
+    """What the scan of the days finds over the entries up to a cut, in two ranges."""
+    check = AccountDays(Start(), seed=0)
+    for after, last in ((0, cut // 2), (cut // 2, cut)):
+        range_ = Range(
+            book_id=BOOK,
+            before=BEFORE_GENESIS,
+            end=BEFORE_GENESIS,
+            after=after,
+            last=last,
+            cut=cut,
+            start=Start(),
+            seed=0,
+        )
+        check.read({CHUNK: await gather(connection, range_)})
+    return (await check.finish(connection, BOOK, cut)).found
 
 
 async def books(app: asyncpg.Connection) -> int:
@@ -166,7 +187,7 @@ async def test_every_tampering_is_found_by_its_check(app: asyncpg.Connection, su
         }
         await undo.rollback()
     assert found == {done: expected for done, (_, expected) in TAMPERINGS.items()}
-    assert set().union(*found.values()) == set(CHECKS)
+    assert set().union(*found.values()) == {*CHECKS, "account_days"}
     assert await problems(app, cut) == {}
 
 
@@ -177,7 +198,7 @@ async def test_chunks_of_any_size_find_the_same(
     sound, tampered = [], []
     for entries, accounts in ((50_000, 500), (7, 2), (1, 1)):
         monkeypatch.setattr(checks_of_accounts, "ENTRIES_AT_ONCE", entries)
-        monkeypatch.setattr(checks_of_accounts, "ACCOUNTS_AT_ONCE", accounts)
+        monkeypatch.setattr(checks_of_ranges, "ACCOUNTS_AT_ONCE", accounts)
         sound.append(await problems(app, cut))
         undo = superuser.transaction()
         await undo.start()

@@ -17,7 +17,7 @@ from ledger.verification import SingleCheck, VerificationReport, verify
 
 @ledger.command(name="verify")
 @book_option
-@click.option("--independent", is_flag=True, help="Add and hash in Python instead of in the database: slower.")
+@click.option("--independent", is_flag=True, help="Read every row in plain Python: slower, and easy to follow.")
 @json_option
 def verify_(book: int, *, independent: bool, as_json: bool) -> None:
     """Re-add a book by another road; exit code 1 when anything is not as it should be.
