@@ -1,6 +1,7 @@
 """Archived months: what the books go on from when the rows of a closed month are away."""
 
-from datetime import date
+from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -23,6 +24,44 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     month: date
     head: Head
     last_day: date
+
+
+class ArchivePlace(StrEnum):
+    """Where the rows of a month that was archived are now."""
+
+    BOOKS = "books"
+    """It was restored."""
+    ARCHIVE = "ledger_archive"
+    """In tables of that schema, from where it can be restored at once."""
+    EXPORT = "export"
+    """In the files of its export only."""
+
+
+class ArchivedMonth(msgspec.Struct, frozen=True, kw_only=True):
+    """A month of a book that was archived, also where it was restored since.
+
+    Attributes:
+        month: its first day.
+        head_hash: of the book's last block in the month.
+        merkle_root: over its block hashes of the month, RFC 6962.
+        manifest_hash: SHA-256 of the manifest of the first export.
+    """
+
+    book_id: int
+    month: date
+    first_sequence: int
+    last_sequence: int
+    head_hash: bytes
+    merkle_root: bytes
+    manifest_hash: bytes
+    archived_at: datetime
+    place: ArchivePlace
+
+
+async def archived_months(connection: Connection) -> list[ArchivedMonth]:
+    """Every month that was archived, of every book, oldest first."""
+    rows = await connection.fetch(QUERIES["archived_months"])
+    return [ArchivedMonth(**{**row, "place": ArchivePlace(row["place"])}) for row in rows]
 
 
 async def newest_archive(connection: Connection, book_id: int) -> Archive | None:

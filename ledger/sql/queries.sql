@@ -343,6 +343,21 @@ FROM ledger.entries AS e
 LEFT JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = e.sequence
 WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
 
+-- name: archive_refusals
+SELECT r.reason FROM ledger.archive_refusals_v1($1, $2) AS r;
+
+-- name: archived_months
+-- Every month of every book that was ever archived, and where its rows are now.
+SELECT a.book_id, a.month, a.first_sequence, a.last_sequence, a.head_hash, a.merkle_root, a.manifest_hash, a.archived_at,
+       CASE WHEN bool_or(c.nspname = 'ledger') THEN 'books' WHEN count(c.nspname) > 0 THEN 'ledger_archive' ELSE 'export' END
+           AS place
+FROM ledger.archives AS a
+LEFT JOIN (
+    SELECT n.nspname, t.relname FROM pg_catalog.pg_class AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+    WHERE n.nspname IN ('ledger', 'ledger_archive')
+) AS c ON c.relname = 'entries_' || to_char(a.month, 'YYYY_MM')
+GROUP BY a.book_id, a.month ORDER BY a.month, a.book_id;
+
 -- name: newest_archive
 -- Of the months that are away: the one that the books go on from.
 SELECT a.* FROM ledger.archives AS a
