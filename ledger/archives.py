@@ -122,7 +122,7 @@ async def verification_start(connection: Connection, book_id: int) -> Start:
 
 
 async def archives(connection: Connection, book_id: int, cut: int) -> Problems:  # noqa: ARG001
-    """Archived months follow each other, their balances are balanced, and the books kept the last block of each."""
+    """Archived months follow each other and their balances are balanced; the last block and all contents were kept."""
     problems = Problems()
     for row in await connection.fetch(QUERIES["archives_in_order"], book_id):
         problems.rows += 1
@@ -133,4 +133,7 @@ async def archives(connection: Connection, book_id: int, cut: int) -> Problems: 
             problems.add(f"the archived balances of {month} do not add up")
         if row["kept_hash"] != row["head_hash"]:
             problems.add(f"the block at the end of {month} is not the archived one")
+        entries = row["first_sequence"], row["last_sequence"]
+        if await connection.fetchval(QUERIES["archived_contents_hash"], book_id, *entries) != row["contents_hash"]:
+            problems.add(f"what was kept of the contents of {month} is not what it was")
     return problems

@@ -1,7 +1,7 @@
 """Archiving a closed month: verified, exported to files that can be verified alone, and taken out of the books."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from ledger.archived_exports import MANIFEST, Manifest
+from ledger.archived_exports import MANIFEST, BookOfExport, Manifest
 from ledger.errors import ArchivingRefused
 from ledger.month_exports import Progress, export_month, prove_export, said_to_nobody
 from ledger.months import months_made
@@ -19,6 +19,8 @@ from ledger.queries import QUERIES
 from ledger.verification import verify
 
 REFUSED: Final = "QK007"
+ENTRIES_AT_ONCE: Final = 12_000
+"""As archive_contents_v1 wants it: whole rows of 120."""
 
 
 class MonthState(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +71,12 @@ async def archive_month(
 ) -> Manifest:
     """Verify every book of a month, export the month, prove the export, then take the month out of the books.
 
-    The export stays where it was written when a later step is refused. Posting waits only for the last step, which
-    detaches three partitions in one transaction.
+    Before the last step hashes of the entries' contents are kept, so that a repeated one is still known. The export
+    stays where it was written when a later step is refused. Posting waits only for the last step, which detaches three
+    partitions in one transaction.
 
     Args:
-        owner: of the owner of the books, outside any transaction; for the last step only.
+        owner: of the owner of the books, outside any transaction; for the last two steps only.
         month: any day of it, in UTC.
         folder: new folder for the export; its parent is there.
         actor: who archives, for the record.
@@ -99,6 +102,8 @@ async def archive_month(
             raise ArchivingRefused(f"book {book.book_id} does not verify: {broken}")
     progress("proving the export", 0, 1)
     await prove_export(folder)
+    for book in manifest.books:
+        await _keep_contents(owner, book, partial(progress, f"keeping contents of book {book.book_id}"))
     await _called(
         owner,
         "SELECT ledger.archive_month_v1($1, $2, $3, $4, $5, $6, $7)",
@@ -127,6 +132,14 @@ async def restore_month(owner: Connection, month: date, *, actor: str, reason: s
         LedgerBusy: it waited too long for those who post; nothing was changed.
     """
     await _called(owner, "SELECT ledger.restore_month_v1($1, $2, $3)", month, actor, reason)
+
+
+async def _keep_contents(owner: Connection, book: BookOfExport, progress: Callable[[int, int], None]) -> None:
+    total = book.last_sequence - book.first_sequence + 1
+    for first in range(book.first_sequence, book.last_sequence + 1, ENTRIES_AT_ONCE):
+        last = min(first + ENTRIES_AT_ONCE - 1, book.last_sequence)
+        await _called(owner, "SELECT ledger.archive_contents_v1($1, $2, $3)", book.book_id, first, last)
+        progress(last - book.first_sequence + 1, total)
 
 
 async def _called(connection: Connection, sql: str, *arguments: Any) -> None:

@@ -37,7 +37,11 @@ BEGIN
     FROM pg_temp.archived AS a
     JOIN ledger.blocks AS b ON b.book_id = a.book_id AND b.recorded_at = a.ends_at
     LEFT JOIN unnest(p_book, p_head_hash) AS u(book_id, head_hash) ON u.book_id = a.book_id
+    LEFT JOIN LATERAL (
+        SELECT sum(octet_length(c.hashes)) / 16 AS content_count FROM ledger.archived_contents AS c
+        WHERE c.book_id = a.book_id AND c.first_sequence BETWEEN a.first_sequence AND a.last_sequence) AS c ON true
     WHERE u.head_hash IS DISTINCT FROM b.hash OR a.entry_count <> a.last_sequence - a.first_sequence + 1
+        OR a.entry_count > 0 AND c.content_count IS DISTINCT FROM a.entry_count
     ORDER BY a.book_id LIMIT 1;
     IF refusal IS NOT NULL THEN
         RAISE EXCEPTION '%', refusal USING ERRCODE = 'QK007';
@@ -45,9 +49,14 @@ BEGIN
 
     PERFORM set_config('quickkub.ledger_change', 'archive_month_v1', true);
     INSERT INTO ledger.archives (book_id, month, first_sequence, last_sequence, first_block, last_block, ends_at,
-                                 incarnation, head_hash, merkle_root, manifest_hash, last_day, archived_at)
+                                 incarnation, head_hash, merkle_root, manifest_hash, contents_hash, last_day,
+                                 archived_at)
     SELECT a.book_id, first_day, a.first_sequence, a.last_sequence, a.first_block, a.last_block, a.ends_at,
-           b.incarnation, b.hash, u.merkle_root, p_manifest_hash, greatest(
+           b.incarnation, b.hash, u.merkle_root, p_manifest_hash,
+           (SELECT sha256(coalesce(string_agg(sha256(c.hashes), ''::bytea ORDER BY c.first_sequence), ''))
+            FROM ledger.archived_contents AS c
+            WHERE c.book_id = a.book_id AND c.first_sequence BETWEEN a.first_sequence AND a.last_sequence),
+           greatest(
                (SELECT max(o.last_day) FROM ledger.archives AS o WHERE o.book_id = a.book_id),
                (SELECT max(greatest(e.effective_on, e.booked_on)) FROM ledger.entries AS e
                 WHERE e.book_id = a.book_id AND e.recorded_at >= month_starts AND e.recorded_at < month_ends),

@@ -373,7 +373,7 @@ SELECT o.sequence, o.drawn_minor FROM ledger.archived_draws AS o WHERE o.book_id
 
 -- name: archives_in_order
 -- Every archive with the one before, the block that the books kept of it, and the sum of its balances.
-SELECT a.month, a.first_sequence, a.first_block, a.head_hash, b.hash AS kept_hash,
+SELECT a.month, a.first_sequence, a.last_sequence, a.first_block, a.head_hash, a.contents_hash, b.hash AS kept_hash,
        to_regclass('ledger.entries_' || to_char(a.month, 'YYYY_MM')) IS NULL AS away,
        lag(a.last_sequence, 1, 0::bigint) OVER (ORDER BY a.month) AS last_before,
        lag(a.last_block, 1, -1::bigint) OVER (ORDER BY a.month) AS block_before,
@@ -382,6 +382,11 @@ SELECT a.month, a.first_sequence, a.first_block, a.head_hash, b.hash AS kept_has
 FROM ledger.archives AS a
 LEFT JOIN ledger.blocks AS b ON b.book_id = $1 AND b.recorded_at = a.ends_at
 WHERE a.book_id = $1 ORDER BY a.month;
+
+-- name: archived_contents_hash
+-- Over what is kept of the contents of the archived entries $2 through $3.
+SELECT sha256(coalesce(string_agg(sha256(c.hashes), ''::bytea ORDER BY c.first_sequence), '')) AS hash
+FROM ledger.archived_contents AS c WHERE c.book_id = $1 AND c.first_sequence BETWEEN $2 AND $3;
 
 -- name: books_of_month
 -- The books that have blocks in the half-open span $1 … $2: of what they hold there, the hash that it follows, and its last.
