@@ -3,6 +3,15 @@
 -- name: head
 SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
 
+-- name: consumers
+SELECT c.name, c.sequence, greatest(coalesce(h.last_sequence, 0) - c.sequence, 0) AS behind,
+       CASE WHEN c.leased_until > clock_timestamp() THEN c.leased_until END AS leased_until
+FROM ledger.feed_consumers AS c
+LEFT JOIN LATERAL (
+    SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1
+) AS h ON true
+WHERE c.book_id = $1 ORDER BY c.name;
+
 -- name: lock_opening
 -- One opener of books at a time, until its transaction ends. The next statement sees what the last one opened.
 SELECT pg_advisory_xact_lock(7453010364987428);
