@@ -54,6 +54,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     books: list[BookOfExport]
 
 
+def manifest_of(folder: Path) -> Manifest:
+    """The manifest of an export.
+
+    Raises:
+        MsgspecError: it is none.
+    """
+    return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+
+
 def verify_export(folder: Path) -> list[str]:
     """What is wrong with an export, in words; nothing when it proves itself.
 
@@ -61,7 +70,10 @@ def verify_export(folder: Path) -> list[str]:
     other without a gap; the last hash and the Merkle root of each book are the manifest's. Compare these with a
     checkpoint or with `ledger.archives` to know that the manifest is the month's.
     """
-    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    try:
+        manifest = manifest_of(folder)
+    except msgspec.MsgspecError as error:
+        return [f"the manifest cannot be read: {error}"]
     problems = []
     for name, file in manifest.files.items():
         with (folder / f"{name}.csv.gz").open("rb") as raw:

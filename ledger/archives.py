@@ -1,6 +1,7 @@
 """Archived months: what the books go on from when the rows of a closed month are away."""
 
-from datetime import date
+from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -23,6 +24,44 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     month: date
     head: Head
     last_day: date
+
+
+class ArchivePlace(StrEnum):
+    """Where the rows of a month that was archived are now."""
+
+    BOOKS = "books"
+    """It was restored."""
+    ARCHIVE = "ledger_archive"
+    """In tables of that schema, from where it can be restored at once."""
+    EXPORT = "export"
+    """In the files of its export only."""
+
+
+class ArchivedMonth(msgspec.Struct, frozen=True, kw_only=True):
+    """A month of a book that was archived, also where it was restored since.
+
+    Attributes:
+        month: its first day.
+        head_hash: of the book's last block in the month.
+        merkle_root: over its block hashes of the month, RFC 6962.
+        manifest_hash: SHA-256 of the manifest of the first export.
+    """
+
+    book_id: int
+    month: date
+    first_sequence: int
+    last_sequence: int
+    head_hash: bytes
+    merkle_root: bytes
+    manifest_hash: bytes
+    archived_at: datetime
+    place: ArchivePlace
+
+
+async def archived_months(connection: Connection) -> list[ArchivedMonth]:
+    """Every month that was archived, of every book, oldest first."""
+    rows = await connection.fetch(QUERIES["archived_months"])
+    return [ArchivedMonth(**{**row, "place": ArchivePlace(row["place"])}) for row in rows]
 
 
 async def newest_archive(connection: Connection, book_id: int) -> Archive | None:
@@ -83,7 +122,7 @@ async def verification_start(connection: Connection, book_id: int) -> Start:
 
 
 async def archives(connection: Connection, book_id: int, cut: int) -> Problems:  # noqa: ARG001
-    """Archived months follow each other, their balances are balanced, and the books kept the last block of each."""
+    """Archived months follow each other and their balances are balanced; the last block and all contents were kept."""
     problems = Problems()
     for row in await connection.fetch(QUERIES["archives_in_order"], book_id):
         problems.rows += 1
@@ -94,4 +133,7 @@ async def archives(connection: Connection, book_id: int, cut: int) -> Problems: 
             problems.add(f"the archived balances of {month} do not add up")
         if row["kept_hash"] != row["head_hash"]:
             problems.add(f"the block at the end of {month} is not the archived one")
+        entries = row["first_sequence"], row["last_sequence"]
+        if await connection.fetchval(QUERIES["archived_contents_hash"], book_id, *entries) != row["contents_hash"]:
+            problems.add(f"what was kept of the contents of {month} is not what it was")
     return problems

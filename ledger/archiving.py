@@ -1,71 +1,111 @@
-"""Archiving a closed month: verified, exported to files that can be verified alone, and taken out of the books.
+"""Archiving a closed month: verified, exported to files that can be verified alone, and taken out of the books."""
 
-An export is a folder: `entries.csv.gz`, `postings.csv.gz`, `blocks.csv.gz`, `references.csv.gz`, `holds.csv.gz` (a
-header line, text as PostgreSQL writes it, moments in UTC, bytes in hex, by book and sequence) and `manifest.json`: the
-SHA-256 and number of rows of each file; for each book the range, the hash that it follows, its head hash and the Merkle
-root over its block hashes (RFC 6962). `archived_exports.py` proves it with nothing but the files.
-"""
-
-import asyncio
-import gzip
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from ledger.archived_exports import MANIFEST, BookOfExport, FileOfExport, Manifest, verify_export
+from ledger.archived_exports import MANIFEST, BookOfExport, Manifest
 from ledger.errors import ArchivingRefused
-from ledger.merkle import MerkleRoot
-from ledger.months import month_after
-from ledger.posting import Connection
+from ledger.month_exports import Progress, export_month, prove_export, said_to_nobody
+from ledger.months import months_made
+from ledger.posting import CONNECTION_LOST, Connection, ledger_error
 from ledger.queries import QUERIES
 from ledger.verification import verify
 
 REFUSED: Final = "QK007"
-PARTITIONED: Final = ("entries", "postings", "blocks")
-PROBLEMS_SHOWN: Final = 5
-PIECE_BYTES: Final = 1 << 20
-BY_SEQUENCE: Final = ("entries", "postings", "references", "holds")
-ROWS_AT_ONCE: Final = 100_000
-SETTINGS: Final = """SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
-    set_config('bytea_output', 'hex', true)"""
+ENTRIES_AT_ONCE: Final = 12_000
+"""As archive_contents_v1 wants it: whole rows of 120."""
+
+
+class MonthState(msgspec.Struct, frozen=True, kw_only=True):
+    """A month that is in the books.
+
+    Attributes:
+        month: its first day.
+        obstacles: why it cannot be archived now, in words, most general first; nothing: it can.
+    """
+
+    month: date
+    obstacles: tuple[str, ...]
+
+
+async def months_in_books(connection: Connection, *, at: datetime) -> list[MonthState]:
+    """Every month that is in the books, oldest first, with what keeps it there.
+
+    Args:
+        connection: of a role that may read the books.
+        at: the moment asked about.
+    """
+    return [
+        MonthState(month=month, obstacles=await obstacles(connection, month, at=at))
+        for month in sorted(await months_made(connection))
+    ]
+
+
+async def obstacles(connection: Connection, month: date, *, at: datetime) -> tuple[str, ...]:
+    """Why a month cannot be archived at a moment, in words, most general first; nothing: it can.
+
+    Args:
+        connection: of a role that may read the books.
+        month: any day of it, in UTC.
+        at: the moment asked about.
+    """
+    return tuple(row["reason"] for row in await connection.fetch(QUERIES["archive_refusals"], month, at))
 
 
 async def archive_month(
-    connection: Connection, month: date, *, folder: Path, actor: str, reason: str, beside: Sequence[Connection] = ()
+    owner: Connection,
+    month: date,
+    *,
+    folder: Path,
+    actor: str,
+    reason: str,
+    readers: Sequence[Connection] = (),
+    progress: Progress = said_to_nobody,
 ) -> Manifest:
     """Verify every book of a month, export the month, prove the export, then take the month out of the books.
 
-    The export stays where it was written when the last step is refused. Posting waits only for the last step, which
-    detaches three partitions in one transaction.
+    Before the last step hashes of the entries' contents are kept, so that a repeated one is still known. The export
+    stays where it was written when a later step is refused. Posting waits only for the last step, which detaches three
+    partitions in one transaction.
 
     Args:
-        connection: of the owner of the books, outside any transaction.
+        owner: of the owner of the books, outside any transaction; for the last two steps only.
         month: any day of it, in UTC.
         folder: new folder for the export; its parent is there.
         actor: who archives, for the record.
         reason: why, for the record.
-        beside: more connections, for verification.
+        readers: one connection or more, outside any transaction, of a role that may read the books; none = the
+            owner's.
+        progress: called after each piece of the work.
 
     Raises:
         ArchivingRefused: a book does not verify, or the month is too new, not closed, holds an open hold, or an older
             one is still in the books. Nothing was changed.
+        LedgerBusy: the last step waited too long for those who post; nothing was changed.
     """
-    manifest = await export_month(connection, month, folder=folder)
+    reader, *beside = readers or [owner]
+    if found := await obstacles(reader, month, at=await reader.fetchval("SELECT clock_timestamp()")):
+        raise ArchivingRefused("; ".join(found))
+    manifest = await export_month(reader, month, folder=folder, progress=progress)
     for book in manifest.books:
-        report = await verify(connection, book.book_id, beside=beside)
+        verifying = partial(progress, f"verifying book {book.book_id}")
+        report = await verify(reader, book.book_id, beside=beside, progress=verifying)
         if not report.passed:
             broken = ", ".join(check.name for check in report.checks if not check.passed)
             raise ArchivingRefused(f"book {book.book_id} does not verify: {broken}")
-    problems = await asyncio.to_thread(verify_export, folder)
-    if problems:
-        raise ArchivingRefused(f"the export does not verify: {'; '.join(problems[:PROBLEMS_SHOWN])}")
+    progress("proving the export", 0, 1)
+    await prove_export(folder)
+    for book in manifest.books:
+        await _keep_contents(owner, book, partial(progress, f"keeping contents of book {book.book_id}"))
     await _called(
-        connection,
+        owner,
         "SELECT ledger.archive_month_v1($1, $2, $3, $4, $5, $6, $7)",
         month,
         [book.book_id for book in manifest.books],
@@ -78,124 +118,34 @@ async def archive_month(
     return manifest
 
 
-async def restore_month(connection: Connection, month: date, *, actor: str, reason: str) -> None:
+async def restore_month(owner: Connection, month: date, *, actor: str, reason: str) -> None:
     """Take the newest archived month back into the books, from its tables in the schema `ledger_archive`.
 
     Args:
-        connection: of the owner of the books.
+        owner: of the owner of the books.
         month: any day of it, in UTC.
         actor: who restores, for the record.
         reason: why, for the record.
 
     Raises:
         ArchivingRefused: it is not the newest archived month, or its tables are not there.
+        LedgerBusy: it waited too long for those who post; nothing was changed.
     """
-    await _called(connection, "SELECT ledger.restore_month_v1($1, $2, $3)", month, actor, reason)
+    await _called(owner, "SELECT ledger.restore_month_v1($1, $2, $3)", month, actor, reason)
 
 
-async def load_export(connection: Connection, folder: Path) -> Manifest:
-    """Make the tables of an archived month in `ledger_archive` again, from an export that proves itself.
-
-    Args:
-        connection: of the owner of the books.
-        folder: the export.
-
-    Raises:
-        ArchivingRefused: the export does not verify.
-    """
-    problems = await asyncio.to_thread(verify_export, folder)
-    if problems:
-        raise ArchivingRefused(f"the export does not verify: {'; '.join(problems[:PROBLEMS_SHOWN])}")
-    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    suffix = manifest.month.replace("-", "_")
-    async with connection.transaction():
-        for name in PARTITIONED:
-            table = f"{name}_{suffix}"
-            await connection.execute(f"CREATE TABLE ledger_archive.{table} (LIKE ledger.{name} INCLUDING ALL)")
-            rows = _unpacked(folder / f"{name}.csv.gz")
-            await connection.copy_to_table(table, schema_name="ledger_archive", source=rows, format="csv", header=True)
-    return manifest
-
-
-async def export_month(connection: Connection, month: date, *, folder: Path) -> Manifest:
-    """Write the rows of a month, of every book, into a new folder.
-
-    Args:
-        connection: outside any transaction, of a role that may read the books.
-        month: any day of it, in UTC; it must be over.
-        folder: made here; its parent is there.
-    """
-    starts, ends = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (month, month_after(month, 1)))
-    books: Sequence[Any] = await connection.fetch(QUERIES["books_of_month"], starts, ends)
-    by_sequence = [
-        (row["book_id"], after, min(after + ROWS_AT_ONCE, row["last_sequence"]))
-        for row in books
-        for after in range(row["first_sequence"] - 1, row["last_sequence"], ROWS_AT_ONCE)
-    ]
-    days = [starts + timedelta(days=day) for day in range((ends - starts).days)]
-    by_day = [(row["book_id"], day, day + timedelta(days=1)) for row in books for day in days]
-    await asyncio.to_thread(folder.mkdir)
-    spans_of: dict[str, Sequence[tuple[Any, ...]]] = {**dict.fromkeys(BY_SEQUENCE, by_sequence), "blocks": by_day}
-    files = {
-        name: await _export(connection, name, spans, folder / f"{name}.csv.gz") for name, spans in spans_of.items()
-    }
-    manifest = Manifest(
-        month=f"{starts:%Y-%m}",
-        files=files,
-        books=[
-            BookOfExport(
-                book_id=row["book_id"],
-                first_sequence=row["first_sequence"],
-                last_sequence=row["last_sequence"],
-                previous_hash=row["previous_hash"].hex(),
-                head_hash=row["head_hash"].hex(),
-                merkle_root=(await _merkle_root(connection, row["book_id"], starts, ends)).hex(),
-            )
-            for row in books
-        ],
-    )
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-    return manifest
-
-
-async def _export(connection: Connection, name: str, spans: Sequence[tuple[Any, ...]], path: Path) -> FileOfExport:
-    """Write one file, span after span, each in a transaction of its own."""
-    rows, first = 0, True
-    with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as packed:
-
-        async def write(data: bytes) -> None:
-            packed.write(data)
-
-        for span in spans:
-            async with connection.transaction():
-                await connection.execute(SETTINGS)
-                status = await connection.copy_from_query(
-                    QUERIES[f"export_{name}"], *span, output=write, format="csv", header=first
-                )
-            rows, first = rows + int(status.split()[-1]), False
-    with path.open("rb") as written:
-        digest = hashlib.file_digest(written, "sha256").hexdigest()
-    return FileOfExport(rows=rows, sha256=digest)
-
-
-async def _unpacked(path: Path) -> AsyncIterator[bytes]:
-    with gzip.open(path, "rb") as packed:
-        while data := packed.read(PIECE_BYTES):
-            yield data
-
-
-async def _merkle_root(connection: Connection, book_id: int, starts: datetime, ends: datetime) -> bytes:
-    tree = MerkleRoot()
-    async with connection.transaction():
-        async for row in connection.cursor(QUERIES["block_hashes_of_month"], book_id, starts, ends, prefetch=10_000):
-            tree.add(row["hash"])
-    return tree.root()
+async def _keep_contents(owner: Connection, book: BookOfExport, progress: Callable[[int, int], None]) -> None:
+    total = book.last_sequence - book.first_sequence + 1
+    for first in range(book.first_sequence, book.last_sequence + 1, ENTRIES_AT_ONCE):
+        last = min(first + ENTRIES_AT_ONCE - 1, book.last_sequence)
+        await _called(owner, "SELECT ledger.archive_contents_v1($1, $2, $3)", book.book_id, first, last)
+        progress(last - book.first_sequence + 1, total)
 
 
 async def _called(connection: Connection, sql: str, *arguments: Any) -> None:
     try:
         await connection.execute(sql, *arguments)
     except asyncpg.PostgresError as error:
-        if error.sqlstate == REFUSED:
-            raise ArchivingRefused(str(error)) from error
-        raise
+        raise (ArchivingRefused(str(error)) if error.sqlstate == REFUSED else ledger_error(error)) from error
+    except CONNECTION_LOST as error:
+        raise ledger_error(error) from error

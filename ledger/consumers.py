@@ -13,14 +13,17 @@ because inside a posting transaction it would take one lock for the whole server
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 
 from ledger.errors import CursorLost, LedgerError
 from ledger.feed import RecordedEntry, read_entries
 from ledger.posting import CONNECTION_LOST, Connection, ledger_error
+from ledger.queries import QUERIES
 
 CHANNEL: Final = "ledger_feed"
 BATCH_ENTRIES: Final = 500
@@ -29,6 +32,26 @@ POLL_SECONDS: Final = 1.0
 HINT_SECONDS: Final = 0.05
 
 Handler = Callable[[Sequence[RecordedEntry]], Awaitable[None]]
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who follows a book.
+
+    Attributes:
+        sequence: the last entry that was handled.
+        behind: entries that are not yet.
+        leased_until: somebody's turn ends then, unless renewed; None: nobody is at it.
+    """
+
+    name: str
+    sequence: int
+    behind: int
+    leased_until: datetime | None
+
+
+async def consumers(connection: Connection, book_id: int) -> list[Consumer]:
+    """Everybody who ever followed the book, by name."""
+    return [Consumer(**row) for row in await connection.fetch(QUERIES["consumers"], book_id)]
 
 
 async def claim(
@@ -101,18 +124,33 @@ async def consume(
     stop: asyncio.Event,
     hint: asyncio.Event | None = None,
     poll_seconds: float = POLL_SECONDS,
+    holder: UUID | None = None,
+    until_idle: bool = False,
 ) -> None:
     """Follow a book until `stop` is set, batch by batch; a hint makes the next look come at once.
+
+    Args:
+        pool: lends a connection for each step; none is kept while the handler works.
+        book_id: the book followed.
+        name: of the consumer.
+        handler: gets each batch, at least once.
+        stop: ends it, after the batch at hand.
+        hint: set when something may be new.
+        poll_seconds: between two looks when nothing is.
+        holder: whose turn it is; None = of this call.
+        until_idle: return as soon as nothing is new, or it is not our turn.
 
     Raises:
         LedgerError: the database is away, or the cursor was lost; call again.
     """
-    holder, woken = uuid4(), hint or asyncio.Event()
+    holder, woken = holder or uuid4(), hint or asyncio.Event()
     try:
         while not stop.is_set():
             woken.clear()
             if await consume_once(pool, book_id, name, handler, holder=holder):
                 continue
+            if until_idle:
+                return
             with suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), poll_seconds)
     finally:

@@ -26,7 +26,7 @@ async def make_months(connection: Connection, *, today: date, ahead: int) -> int
         connection: outside a transaction, so that each month's locks end with it.
         today: the date in UTC.
     """
-    made = await _months_made(connection)
+    made = await months_made(connection)
     missing = [month for month in (month_after(today, n) for n in range(ahead + 1)) if month not in made]
     return sum([await connection.fetchval("SELECT ledger.create_month_v1($1)", month) for month in missing])
 
@@ -38,11 +38,12 @@ async def months_ahead(connection: Connection, *, today: date) -> int:
         connection: of a role that may read the ledger.
         today: the date in UTC.
     """
-    made, ahead = await _months_made(connection), -1
+    made, ahead = await months_made(connection), -1
     while month_after(today, ahead + 1) in made:
         ahead += 1
     return ahead
 
 
-async def _months_made(connection: Connection) -> set[date]:
+async def months_made(connection: Connection) -> set[date]:
+    """The months that can be posted into or read, each by its first day."""
     return {row["month"] for row in await connection.fetch(QUERIES["months_made"])}

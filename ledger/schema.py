@@ -23,6 +23,7 @@ FUNCTIONS: Final = (
     "block_hash_v1",
     "given_contents_v1",
     "stored_contents_v1",
+    "is_archived_v1",
     "entry_breaches_v1",
     "check_rare_v1",
     "numbers_of_v1",
@@ -41,6 +42,8 @@ FUNCTIONS: Final = (
     "write_metadata_v1",
     "change_period_v1",
     "create_month_v1",
+    "archive_contents_v1",
+    "archive_refusals_v1",
     "archive_month_v1",
     "restore_month_v1",
     "claim_consumer_v1",
@@ -64,6 +67,8 @@ CALLED_BY_APP: Final = (
     "record_checkpoint_v1",
     "restored_v1",
 )
+CALLED_BY_READERS: Final = ("archive_refusals_v1",)
+"""By app and auditor; they only read."""
 APPEND_ONLY: Final = (
     "currencies",
     "account_kinds",
@@ -82,6 +87,8 @@ APPEND_ONLY: Final = (
     "archived_balances",
     "archived_draws",
     "archived_pending",
+    "archived_contents",
+    "archived_amounts",
     "checkpoints",
     "restorations",
 )
@@ -131,6 +138,8 @@ def statements(*, app: str, auditor: str, today: date) -> Iterator[str]:
         yield f"GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO {role}"
     for name in CALLED_BY_APP:
         yield f"GRANT EXECUTE ON FUNCTION ledger.{name} TO {app}"
+    for name in CALLED_BY_READERS:
+        yield f"GRANT EXECUTE ON FUNCTION ledger.{name} TO {app}, {auditor}"
     for months in range(-MONTHS_BACK, MONTHS_AHEAD + 1):
         yield f"SELECT ledger.create_month_v1('{month_after(today, months)}')"
 

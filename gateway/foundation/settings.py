@@ -1,9 +1,10 @@
 """Settings: read once from the environment, then passed on as one frozen value.
 
 Without any setting QuickKub runs on the embedded servers. Addresses of your own servers are `DATABASE_URL` (login
-of the app role), `DATABASE_OWNER_URL` (migrations only, never given to serve or work), `SANDBOX_DATABASE_URL`,
-`AUDITOR_DATABASE_URL` and `REDIS_URL`; the key over all keys is `MASTER_KEY` (64 hexadecimal digits), the one that
-signs checkpoints of the books `CHECKPOINT_SIGNING_KEY` (as many). Everything else is `QUICKKUB_<NAME OF THE FIELD>`.
+of the app role), `DATABASE_OWNER_URL` (migrations and archiving only, never given to serve or work),
+`SANDBOX_DATABASE_URL`, `AUDITOR_DATABASE_URL` and `REDIS_URL`; the key over all keys is `MASTER_KEY` (64 hexadecimal
+digits), the one that signs checkpoints of the books `CHECKPOINT_SIGNING_KEY` (as many). Everything else is
+`QUICKKUB_<NAME OF THE FIELD>`.
 """
 
 import os

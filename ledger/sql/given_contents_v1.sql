@@ -1,9 +1,10 @@
 -- The content of each entry of a call, as text that is equal exactly when the content is equal: the same columns in the
--- same order as stored_contents_v1. An account that is not open yet is its position, negative.
+-- same order as stored_contents_v1. An account that is not open yet is its position, negative; an entry that is not in the
+-- books is its key. The form never changes: what was archived is known by the hash of it, so settings are pinned.
 -- Who asked (`caller`) is not content: the janitor that repeats what a callback posted repeats the same entry. Nor is
 -- the linked group, which a repetition has by itself.
 CREATE FUNCTION ledger.given_contents_v1(
-    p_kind smallint[], p_effective_on date[], p_metadata bytea[],
+    p_book bigint, p_kind smallint[], p_effective_on date[], p_metadata bytea[],
     p_original_key uuid[], p_drawn_minor bigint[], p_drawable_minor bigint[], p_reverses_key uuid[],
     p_hold_action smallint[], p_hold_key uuid[], p_hold_expires_at timestamptz[], p_occurred_at timestamptz[],
     p_account_id bigint[], p_posting_count integer[], p_debit integer[], p_credit integer[], p_amount_minor bigint[],
@@ -11,14 +12,19 @@ CREATE FUNCTION ledger.given_contents_v1(
     p_reference_entry integer[], p_reference_scheme text[], p_reference_value text[]
 ) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    SET TimeZone = utc SET DateStyle = iso, ymd SET bytea_output = hex
 AS $function$
-    SELECT array_agg(ROW(e.kind, e.effective_on, e.metadata, e.original_key, e.drawn_minor, e.drawable_minor,
-                         e.reverses_key, e.hold_action, e.hold_key, e.hold_expires_at, e.occurred_at,
+    SELECT array_agg(ROW(e.kind, e.effective_on, e.metadata, coalesce(o.sequence::text, e.original_key::text),
+                         e.drawn_minor, e.drawable_minor, coalesce(v.sequence::text, e.reverses_key::text),
+                         e.hold_action, coalesce(k.sequence::text, e.hold_key::text), e.hold_expires_at, e.occurred_at,
                          p.postings, r.refs)::text ORDER BY e.n)
     FROM unnest(p_kind, p_effective_on, p_metadata, p_original_key, p_drawn_minor, p_drawable_minor, p_reverses_key,
                 p_hold_action, p_hold_key, p_hold_expires_at, p_occurred_at)
         WITH ORDINALITY AS e(kind, effective_on, metadata, original_key, drawn_minor, drawable_minor, reverses_key,
                              hold_action, hold_key, hold_expires_at, occurred_at, n)
+    LEFT JOIN ledger.idempotency_keys AS o ON o.book_id = p_book AND o.key = e.original_key
+    LEFT JOIN ledger.idempotency_keys AS v ON v.book_id = p_book AND v.key = e.reverses_key
+    LEFT JOIN ledger.idempotency_keys AS k ON k.book_id = p_book AND k.key = e.hold_key
     LEFT JOIN (
         SELECT o.n, array_agg(ROW(
             coalesce(p_account_id[u.d], -u.d), coalesce(p_account_id[u.c], -u.c), u.amount_minor,

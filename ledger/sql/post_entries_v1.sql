@@ -238,12 +238,14 @@ BEGIN
 
         IF probing THEN
             contents := ledger.given_contents_v1(
-                p_kind, p_effective_on, p_metadata, p_original_key, p_drawn_minor, p_drawable_minor, p_reverses_key,
+                p_book, p_kind, p_effective_on, p_metadata, p_original_key, p_drawn_minor, p_drawable_minor, p_reverses_key,
                 p_hold_action, p_hold_key, p_hold_expires_at, p_occurred_at, ids,
                 p_posting_count, p_debit, p_credit, p_amount_minor, p_available_on, p_reverses_line, p_up_to,
                 p_reference_entry, p_reference_scheme, p_reference_value);
             SELECT array_agg(q.sequence ORDER BY u.n), array_agg(q.recorded_at ORDER BY u.n),
-                   array_agg(s.content = u.content ORDER BY u.n), array_agg(u.number ORDER BY u.n)
+                   array_agg(coalesce(s.content = u.content, ledger.is_archived_v1(p_book, q.sequence, u.content))
+                             ORDER BY u.n),
+                   array_agg(u.number ORDER BY u.n)
             INTO known_sequence, known_at, known_same, key_number
             FROM (SELECT v.key, v.content, v.n, dense_rank() OVER (ORDER BY v.key)::integer AS number
                   FROM unnest(p_key, contents) WITH ORDINALITY AS v(key, content, n)) AS u

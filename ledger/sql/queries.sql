@@ -3,6 +3,15 @@
 -- name: head
 SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
 
+-- name: consumers
+SELECT c.name, c.sequence, greatest(coalesce(h.last_sequence, 0) - c.sequence, 0) AS behind,
+       CASE WHEN c.leased_until > clock_timestamp() THEN c.leased_until END AS leased_until
+FROM ledger.feed_consumers AS c
+LEFT JOIN LATERAL (
+    SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1
+) AS h ON true
+WHERE c.book_id = $1 ORDER BY c.name;
+
 -- name: lock_opening
 -- One opener of books at a time, until its transaction ends. The next statement sees what the last one opened.
 SELECT pg_advisory_xact_lock(7453010364987428);
@@ -343,6 +352,21 @@ FROM ledger.entries AS e
 LEFT JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = e.sequence
 WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
 
+-- name: archive_refusals
+SELECT r.reason FROM ledger.archive_refusals_v1($1, $2) AS r;
+
+-- name: archived_months
+-- Every month of every book that was ever archived, and where its rows are now.
+SELECT a.book_id, a.month, a.first_sequence, a.last_sequence, a.head_hash, a.merkle_root, a.manifest_hash, a.archived_at,
+       CASE WHEN bool_or(c.nspname = 'ledger') THEN 'books' WHEN count(c.nspname) > 0 THEN 'ledger_archive' ELSE 'export' END
+           AS place
+FROM ledger.archives AS a
+LEFT JOIN (
+    SELECT n.nspname, t.relname FROM pg_catalog.pg_class AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.relnamespace
+    WHERE n.nspname IN ('ledger', 'ledger_archive')
+) AS c ON c.relname = 'entries_' || to_char(a.month, 'YYYY_MM')
+GROUP BY a.book_id, a.month ORDER BY a.month, a.book_id;
+
 -- name: newest_archive
 -- Of the months that are away: the one that the books go on from.
 SELECT a.* FROM ledger.archives AS a
@@ -358,7 +382,7 @@ SELECT o.sequence, o.drawn_minor FROM ledger.archived_draws AS o WHERE o.book_id
 
 -- name: archives_in_order
 -- Every archive with the one before, the block that the books kept of it, and the sum of its balances.
-SELECT a.month, a.first_sequence, a.first_block, a.head_hash, b.hash AS kept_hash,
+SELECT a.month, a.first_sequence, a.last_sequence, a.first_block, a.head_hash, a.contents_hash, b.hash AS kept_hash,
        to_regclass('ledger.entries_' || to_char(a.month, 'YYYY_MM')) IS NULL AS away,
        lag(a.last_sequence, 1, 0::bigint) OVER (ORDER BY a.month) AS last_before,
        lag(a.last_block, 1, -1::bigint) OVER (ORDER BY a.month) AS block_before,
@@ -367,6 +391,11 @@ SELECT a.month, a.first_sequence, a.first_block, a.head_hash, b.hash AS kept_has
 FROM ledger.archives AS a
 LEFT JOIN ledger.blocks AS b ON b.book_id = $1 AND b.recorded_at = a.ends_at
 WHERE a.book_id = $1 ORDER BY a.month;
+
+-- name: archived_contents_hash
+-- Over what is kept of the contents of the archived entries $2 through $3.
+SELECT sha256(coalesce(string_agg(sha256(c.hashes), ''::bytea ORDER BY c.first_sequence), '')) AS hash
+FROM ledger.archived_contents AS c WHERE c.book_id = $1 AND c.first_sequence BETWEEN $2 AND $3;
 
 -- name: books_of_month
 -- The books that have blocks in the half-open span $1 … $2: of what they hold there, the hash that it follows, and its last.

@@ -5,11 +5,13 @@ CREATE FUNCTION ledger.replayed_amounts_v1(
 ) RETURNS bigint[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT array_agg(coalesce(p.amount_minor, p_amount_minor[u.j]) ORDER BY u.j)
+    SELECT array_agg(coalesce(p.amount_minor, a.amount_minor, p_amount_minor[u.j]) ORDER BY u.j)
     FROM (SELECT c.sequence, c.replayed_at, g.line, row_number() OVER (ORDER BY c.n, g.line) AS j
           FROM unnest(p_sequence, p_replayed_at, p_posting_count) WITH ORDINALITY AS c(sequence, replayed_at, size, n),
                generate_series(1, c.size) AS g(line)) AS u
     LEFT JOIN ledger.postings AS p
         ON p.book_id = p_book AND p.sequence = u.sequence AND p.recorded_at = u.replayed_at AND p.line = u.line
         AND u.replayed_at < p_posted_at
+    LEFT JOIN ledger.archived_amounts AS a
+        ON a.book_id = p_book AND a.sequence = u.sequence AND a.line = u.line AND u.replayed_at < p_posted_at
 $function$

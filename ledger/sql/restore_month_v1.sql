@@ -18,9 +18,11 @@ BEGIN
             USING ERRCODE = 'QK007';
     END IF;
     PERFORM set_config('quickkub.ledger_change', 'restore_month_v1', true);
-    EXECUTE format('DROP TABLE ledger.%I', 'blocks_' || suffix);
     FOREACH parent IN ARRAY ARRAY['entries', 'postings', 'blocks'] LOOP
         partition := parent || '_' || suffix;
+        IF parent = 'blocks' THEN  -- the last: who posts waits from here on
+            EXECUTE format('DROP TABLE ledger.%I', partition);
+        END IF;
         EXECUTE format('DROP TRIGGER IF EXISTS append_only ON ledger_archive.%I', partition);
         EXECUTE format('ALTER TABLE ledger_archive.%I SET SCHEMA ledger', partition);
         EXECUTE format('ALTER TABLE ledger.%I ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)',

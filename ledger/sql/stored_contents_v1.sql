@@ -1,6 +1,7 @@
 -- The content of the entries stored under some keys, in the form of given_contents_v1.
 CREATE FUNCTION ledger.stored_contents_v1(p_book bigint, p_key uuid[]) RETURNS TABLE (key uuid, content text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    SET TimeZone = utc SET DateStyle = iso, ymd SET bytea_output = hex
 AS $function$
     WITH found AS (
         SELECT e.*
@@ -9,12 +10,10 @@ AS $function$
         JOIN ledger.entries AS e
             ON e.book_id = p_book AND e.sequence = q.sequence AND e.recorded_at = q.recorded_at
     )
-    SELECT e.key, ROW(e.kind, e.effective_on, e.metadata, o.key, e.drawn_minor, e.drawable_minor,
-                      v.key, e.hold_action, k.key, h.expires_at, e.occurred_at, p.postings, r.refs)::text
+    SELECT e.key, ROW(e.kind, e.effective_on, e.metadata, e.draws_on::text, e.drawn_minor, e.drawable_minor,
+                      e.reverses::text, e.hold_action, e.hold::text, h.expires_at, e.occurred_at,
+                      p.postings, r.refs)::text
     FROM found AS e
-    LEFT JOIN ledger.entries AS o ON o.book_id = p_book AND o.sequence = e.draws_on
-    LEFT JOIN ledger.entries AS v ON v.book_id = p_book AND v.sequence = e.reverses
-    LEFT JOIN ledger.entries AS k ON k.book_id = p_book AND k.sequence = e.hold
     LEFT JOIN ledger.holds AS h ON h.book_id = p_book AND h.sequence = e.sequence
     LEFT JOIN ledger.holds AS s ON s.book_id = p_book AND s.sequence = coalesce(e.hold, e.sequence)
     LEFT JOIN LATERAL (

@@ -1,5 +1,6 @@
 """A closed month leaves the books whole: what was proved before is proved after, and it can come back."""
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -11,29 +12,24 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from ledger import verification
-from ledger.accounts import open_book
 from ledger.archived_exports import verify_export
-from ledger.archiving import archive_month, load_export, restore_month
+from ledger.archives import ArchivePlace, archived_months
+from ledger.archiving import archive_month, months_in_books, restore_month
 from ledger.balances import balances, balances_at, trial_balance
 from ledger.errors import ArchivingRefused, MonthArchived
 from ledger.feed import entry_by_key, entry_by_sequence, pending_by_day, read_entries
 from ledger.holds import place_hold
-from ledger.journal import EntryKind, ExternalReference, JournalEntry, Posted
+from ledger.journal import EntryKind, Posted
+from ledger.month_exports import load_export
 from ledger.months import month_after
-from ledger.periods import begin_closing, close_period, define_periods
-from ledger.posting import post_entries
-from ledger.schema import SQL
+from ledger.posting import Ledger, post_entries
 from ledger.statements import statement, statement_by_dates
 from ledger.verification import run_checks, verify
 from tests.conftest import ClonedDatabase
-from tests.ledger.entries import AVAILABLE, BANK, DAY, PAYOUTS, PENDING, drawing, entry, paid_out, posting, received
+from tests.ledger.entries import AVAILABLE, BANK, DAY, PAYOUTS, PENDING, drawing, entry, posting, received
+from tests.ledger.old_months import ACT, LAST, LIVE, MONTH, NEXT, TEST, TODAY, closed, history
 
-LIVE, TEST = 1, 2000
-TODAY = datetime.now(UTC).date()
-MONTH, NEXT, LAST = (month_after(TODAY, n) for n in (-2, -1, 0))
 ACCOUNTS = [BANK, AVAILABLE, PAYOUTS]
-ACT = {"actor": "op_1", "reason": "ticket 7"}
 
 
 @pytest.fixture
@@ -41,50 +37,6 @@ async def owner(database: ClonedDatabase) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database.owner_dsn)
     yield connection
     await connection.close()
-
-
-async def at(superuser: asyncpg.Connection, moment: datetime | None) -> None:
-    """Let the books believe that it is another moment; None = the clock's."""
-    seconds = 0 if moment is None else int((datetime.now(UTC) - moment).total_seconds())
-    for name in ("post_entries_v1", "open_book_v1", "open_accounts_v1"):
-        text = (SQL / f"{name}.sql").read_text().replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
-        await superuser.execute(
-            text.replace("clock_timestamp()", f"(clock_timestamp() - interval '{seconds} seconds')")
-        )
-
-
-async def history(app: asyncpg.Connection, superuser: asyncpg.Connection, *more: JournalEntry) -> list[JournalEntry]:
-    """Two months old: 1 with a cap, a reference, a draw; this month: 3 draws again, 4 pays out. A test book at rest."""
-    await superuser.execute("SELECT ledger.create_month_v1($1)", MONTH)
-    await at(superuser, datetime(MONTH.year, MONTH.month, 10, tzinfo=UTC))
-    await open_book(app, LIVE, code="live", mode="live")
-    await open_book(app, TEST, code="at rest", mode="test")
-    captured = received(
-        1_000, drawable_minor=1_000, references=(ExternalReference("scb", "b"),), effective_on=MONTH, metadata=b'\x00,"'
-    )
-    old = [captured, drawing(captured, 300, effective_on=MONTH)]
-    await post_entries(app, LIVE, [*more, *old])
-    await post_entries(app, TEST, [received(5, effective_on=MONTH)])
-    await at(superuser, None)
-    new = [drawing(captured, 200, effective_on=LAST), paid_out(400, effective_on=LAST)]
-    results = await post_entries(app, LIVE, new)
-    assert [result.sequence - len(more) for result in results if isinstance(result, Posted)] == [3, 4]
-    return old + new
-
-
-async def closed(app: asyncpg.Connection, through: date) -> None:
-    end = through - timedelta(days=1)
-    bounds = [(MONTH, end), (through, month_after(TODAY, 6) - timedelta(days=1))]
-    assert await define_periods(app, LIVE, bounds, **ACT) is None
-    assert await begin_closing(app, LIVE, ends_on=end, **ACT) is None
-    assert await close_period(app, LIVE, ends_on=end, **ACT) is None
-
-
-@pytest.fixture(autouse=True)
-def clock_moved_knowingly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests move the clock by changing the functions, which verification would rightly name."""
-    others = {name: check for name, check in verification.SINGLE_CHECKS.items() if name != "code"}
-    monkeypatch.setattr(verification, "SINGLE_CHECKS", others)
 
 
 async def proved(app: asyncpg.Connection, *books: int) -> None:
@@ -139,7 +91,8 @@ async def test_archived_month_is_away_and_the_books_go_on(
     [refused, drawn] = await post_entries(app, LIVE, [drawing(entries[0], 501), drawing(entries[0], 500)])
     assert (getattr(refused, "sequence", None), getattr(drawn, "sequence", None)) == (None, 5)
     [again] = await post_entries(app, LIVE, [entries[0]])
-    assert not isinstance(again, Posted) or (again.replayed and again.sequence == 1)
+    assert isinstance(again, Posted)
+    assert (again.replayed, again.sequence) == (True, 1)
     await proved(app, LIVE, TEST)
 
     await restore_month(owner, MONTH, **ACT)
@@ -177,18 +130,108 @@ async def test_month_that_must_stay_is_refused_and_nothing_is_changed(
     await refused(MONTH, "not wholly before")
     with pytest.raises(ArchivingRefused, match="not the newest"):
         await restore_month(owner, MONTH, **ACT)
-    await superuser.execute("ALTER TABLE ledger.accounts DISABLE TRIGGER append_only")
-    await superuser.execute(
-        "UPDATE ledger.accounts SET debits_posted = debits_posted + 1 WHERE kind = 11 AND book_id = 1"
-    )
-    await superuser.execute("ALTER TABLE ledger.accounts ENABLE ALWAYS TRIGGER append_only")
-    await refused(MONTH, "book 1 does not verify: account_totals")
     for forbidden in (
         "SELECT ledger.archive_month_v1($1, '{}', '{}', '{}', '', '', '')",
         "SELECT ledger.restore_month_v1($1, '', '')",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await app.execute(forbidden, MONTH)
+
+
+async def test_month_of_books_that_do_not_verify_or_moved_since_is_refused(
+    app: asyncpg.Connection, owner: asyncpg.Connection, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    await history(app, superuser)
+    await closed(app, NEXT)
+    call = "SELECT ledger.archive_month_v1($1, $2, $3, $3, '', 'op_1', 'why')"
+    for books, heads in (([], []), ([LIVE, TEST], [b"another", b"another"])):
+        with pytest.raises(asyncpg.PostgresError, match="book 1 was not verified, or changed since"):
+            await owner.execute(call, MONTH, books, heads)
+    await superuser.execute("ALTER TABLE ledger.accounts DISABLE TRIGGER append_only")
+    await superuser.execute(
+        "UPDATE ledger.accounts SET debits_posted = debits_posted + 1 WHERE kind = 11 AND book_id = 1"
+    )
+    await superuser.execute("ALTER TABLE ledger.accounts ENABLE ALWAYS TRIGGER append_only")
+    with pytest.raises(ArchivingRefused, match="book 1 does not verify: account_totals"):
+        await archive_month(owner, MONTH, folder=tmp_path / "month", **ACT)
+    assert await app.fetchval("SELECT count(*) FROM ledger.archives") == 0
+    assert await app.fetchval("SELECT count(*) FROM ledger.entries") == 5
+
+
+async def test_what_keeps_each_month_is_said_and_where_an_archived_one_lies(
+    app: asyncpg.Connection, owner: asyncpg.Connection, database: ClonedDatabase, superuser: asyncpg.Connection,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    await history(app, superuser)
+    auditor = await asyncpg.connect(database.auditor_dsn)
+    now = datetime.now(UTC)
+
+    async def obstacles_of(reader: asyncpg.Connection) -> dict[date, tuple[str, ...]]:
+        return {each.month: each.obstacles for each in await months_in_books(reader, at=now)}
+
+    for reader in (app, auditor):
+        found = await obstacles_of(reader)
+        assert list(found) == [month_after(TODAY, n) for n in range(-2, 4)]
+        assert found[MONTH] == ("book 1: the month is not wholly before the first period that is not closed",)
+        assert found[NEXT] == (
+            f"month {NEXT:%Y_%m} is among the last two",
+            f"an earlier month than {NEXT:%Y_%m} is in the books",
+        )
+    await closed(app, NEXT)
+    assert (await obstacles_of(auditor))[MONTH] == ()
+    assert await archived_months(auditor) == []
+
+    # Everything but the last step is done by a role that only reads.
+    done: list[tuple[str, int, int]] = []
+    manifest = await archive_month(
+        owner, MONTH, folder=tmp_path / "month", readers=[auditor], progress=lambda *said: done.append(said), **ACT
+    )
+    assert list(dict.fromkeys(doing for doing, _, _ in done)) == [
+        "exporting", "verifying book 1", "verifying book 2000", "proving the export",
+        "keeping contents of book 1", "keeping contents of book 2000",
+    ]  # fmt: skip
+    assert all(0 <= part <= total for _, part, total in done)
+    assert MONTH not in await obstacles_of(auditor)
+    live, test = await archived_months(auditor)
+    assert (live.book_id, live.first_sequence, live.last_sequence, live.month) == (LIVE, 1, 2, MONTH)
+    assert [each.head_hash.hex() for each in (live, test)] == [book.head_hash for book in manifest.books]
+    assert live.manifest_hash == hashlib.sha256((tmp_path / "month" / "manifest.json").read_bytes()).digest()
+    places = [live.place]
+    await restore_month(owner, MONTH, **ACT)
+    places += [each.place for each in await archived_months(auditor) if each.book_id == LIVE]
+    await archive_month(owner, MONTH, folder=tmp_path / "again", **ACT)
+    for table in ("entries", "postings", "blocks"):
+        await owner.execute(f"DROP TABLE ledger_archive.{table}_{MONTH:%Y_%m}")
+    places += [each.place for each in await archived_months(auditor) if each.book_id == LIVE]
+    assert places == [ArchivePlace.ARCHIVE, ArchivePlace.BOOKS, ArchivePlace.EXPORT]
+    await auditor.close()
+
+
+async def test_nobody_who_posts_meanwhile_is_turned_away(
+    app: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    pool: asyncpg.Pool,
+    superuser: asyncpg.Connection,
+    tmp_path: Path,
+) -> None:
+    await history(app, superuser)
+    await closed(app, NEXT)
+    ledger, over, posted = Ledger(pool), asyncio.Event(), []
+
+    async def caller(book: int) -> None:
+        while not over.is_set():
+            posted.append(await ledger.post(book, received(1)))
+
+    callers = [asyncio.create_task(caller(book)) for book in (LIVE, TEST) for _ in range(4)]
+    for turn in range(3):
+        await archive_month(owner, MONTH, folder=tmp_path / str(turn), **ACT)
+        await restore_month(owner, MONTH, **ACT)
+    over.set()
+    await asyncio.gather(*callers)
+    await ledger.close()
+    assert posted
+    assert {type(each) for each in posted} == {Posted}
+    await proved(app, LIVE, TEST)
 
 
 async def test_month_that_others_still_need_is_refused(
@@ -212,8 +255,6 @@ async def test_month_that_others_still_need_is_refused(
     with pytest.raises(asyncpg.PostgresError, match="book 1: the hold of entry 2 is open"):
         await superuser.execute(call, *asked)
     await undo.rollback()
-    with pytest.raises(asyncpg.PostgresError, match="was not verified, or changed since"):
-        await owner.execute(call, MONTH, asked[1], [b"another"] * len(heads))
     before, starts = month_after(TODAY, -3), datetime(MONTH.year, MONTH.month, 1, tzinfo=UTC)
     undo = superuser.transaction()
     await undo.start()
@@ -248,21 +289,27 @@ async def test_export_proves_itself_and_tampering_with_it_is_found(
     await proved(app, LIVE, TEST)
     with pytest.raises(ArchivingRefused, match="tables are not there"):
         await restore_month(owner, MONTH, **ACT)
-    await load_export(owner, folder)
+    with pytest.raises(ArchivingRefused, match="is not the export of month"):
+        await load_export(owner, NEXT, folder)
+    await load_export(owner, MONTH, folder)
     await restore_month(owner, MONTH, **ACT)
     await proved(app, LIVE, TEST)
 
+    with pytest.raises(ArchivingRefused, match=f"the tables of month {MONTH:%Y_%m} are there"):
+        await load_export(owner, MONTH, folder)
     path = folder / "postings.csv.gz"
     changed = gzip.decompress(path.read_bytes()).replace(b",1000,", b",1001,")
     path.write_bytes(gzip.compress(changed, mtime=0))
     assert verify_export(folder) == ["postings.csv.gz is not the manifest's"]
     with pytest.raises(ArchivingRefused, match="does not verify"):
-        await load_export(owner, folder)
+        await load_export(owner, MONTH, folder)
     manifest = folder / "manifest.json"
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     old = json.loads(manifest.read_text())["files"]["postings"]["sha256"]
     manifest.write_text(manifest.read_text().replace(old, digest))
     assert verify_export(folder) == ["book 1: block 1 is not what its hash says"]
+    manifest.write_text("{}")
+    assert verify_export(folder) == ["the manifest cannot be read: Object missing required field `month`"]
 
 
 async def test_tampering_with_the_archive_is_found(

@@ -105,6 +105,19 @@ async def connected(book: int) -> AsyncIterator[asyncpg.Connection]:
             await connection.close()
 
 
+@asynccontextmanager
+async def pooled(book: int) -> AsyncIterator[asyncpg.Pool]:
+    """Connections of the app role, lent one at a time, to a book that is there."""
+    async with resolved(Settings.from_environment()) as settings:
+        if settings.database_url is None:
+            raise SettingsInvalid("DATABASE_URL must be set, or nothing for the embedded servers")
+        pool = asyncpg.create_pool(settings.database_url, min_size=1, max_size=1, server_settings=SESSION_SETTINGS)
+        async with pool:
+            async with pool.acquire() as connection:
+                await books.opened_at(connection, book)
+            yield pool
+
+
 def account_text(account: AccountRef) -> str:
     """An account as `AccountName` reads it."""
     suffix = "" if account.currency == "THB" else f":{account.currency}"
