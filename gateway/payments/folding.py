@@ -36,12 +36,16 @@ _STATUS_WHILE_UNPAID: Final[Mapping[AttemptStatus, IntentStatus]] = {
     AttemptStatus.UNKNOWN: IntentStatus.PROCESSING,
     AttemptStatus.AUTHORIZED: IntentStatus.REQUIRES_CAPTURE,
     AttemptStatus.NOT_ATTEMPTED: IntentStatus.REQUIRES_PAYMENT_METHOD,
+    AttemptStatus.ABANDONED: IntentStatus.REQUIRES_PAYMENT_METHOD,
     AttemptStatus.DECLINED: IntentStatus.REQUIRES_PAYMENT_METHOD,
     AttemptStatus.EXPIRED: IntentStatus.EXPIRED,
     AttemptStatus.VOIDED: IntentStatus.CANCELED,
 }
 
 _ENDS_WITHOUT_MONEY: Final = frozenset({AttemptStatus.DECLINED, AttemptStatus.EXPIRED, AttemptStatus.VOIDED})
+
+_ENDED_BY_US: Final = frozenset({AttemptStatus.NOT_ATTEMPTED, AttemptStatus.ABANDONED})
+"""Outcomes after which nothing is waited for, whatever a provider may still say."""
 
 CHARGE_FACTS: Final = frozenset({*_STATUS_OF_FACT, FactKind.CAPTURED})
 """What can be said of an attempt."""
@@ -85,7 +89,7 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt and all that is known of it.
 
     Attributes:
-        outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown or pending.
+        outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown, pending or abandoned.
         shows_action: whether there is something for the payer to do.
     """
 
@@ -227,9 +231,12 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
 
 
 def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptStatus) -> IntentStatus:
-    is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome is AttemptStatus.NOT_ATTEMPTED
+    is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome in _ENDED_BY_US
     if terms.is_canceled or (terms.cancel_requested_at is not None and is_over):
         return IntentStatus.CANCELED
+    if attempt.outcome is AttemptStatus.ABANDONED:
+        # That the provider calls it void or expired is no news, and the payer may pay in another way.
+        return IntentStatus.REQUIRES_PAYMENT_METHOD
     if status is AttemptStatus.PENDING:
         return IntentStatus.REQUIRES_ACTION if attempt.shows_action else IntentStatus.PROCESSING
     return _STATUS_WHILE_UNPAID[status]

@@ -17,6 +17,7 @@ from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
+from gateway.payments import lost_answers
 from gateway.payments.calls import Calls, charge_fact, subject_of
 from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding
@@ -125,10 +126,18 @@ class Janitor:
                 finding = replace(finding, outcome=AttemptStatus.PENDING, next_action=inquiry.next_action)
             result = "found" if inquiry.found else "not_found"
         await self._applier.report(finding, book_id=attempt.book_id)
+        if isinstance(inquiry, Inquiry) and lost_answers.is_lost(attempt, inquiry, self._schedule, now):
+            await self._recover(intent, attempt, inquiry, now)
         if isinstance(inquiry, Inquiry) and inquiry.found and intent.capture_requested_at is not None:
             await self._resume_capture(intent, attempt, inquiry.facts, now)
         await self._postpone(attempt, now, attempt.expires_at)
         return result
+
+    async def _recover(self, intent: IntentRow, attempt: AttemptRow, inquiry: Inquiry, now: datetime) -> None:
+        """A QR whose text never came: the payer can do nothing until it is there, or given up."""
+        finding = await lost_answers.recover(self._calls, intent, attempt, inquiry, now)
+        if finding is not None:
+            await self._applier.report(finding, book_id=attempt.book_id)
 
     async def _resume_capture(
         self, intent: IntentRow, attempt: AttemptRow, facts: tuple[Fact, ...], now: datetime

@@ -87,8 +87,9 @@ class ScriptedProvider:
         key = request.provider_key
         kind = FactKind.PENDING
         if request.method is Method.CARD:
-            taken = FactKind.AUTHORIZED if request.capture_later else FactKind.CAPTURED
-            kind = FactKind.DECLINED if declined else taken
+            kind = FactKind.AUTHORIZED if request.capture_later else FactKind.CAPTURED
+        if declined:
+            kind = FactKind.DECLINED
         known = self.charges.setdefault(key, [])
         if not known:
             known.append(self.fact(request, kind, request.created_at + timedelta(seconds=1)))
