@@ -28,6 +28,7 @@ from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, p
 from gateway.payments.states import AttemptStatus, RefundStatus
 from gateway.payments.tables import attempts, intents
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry, Unknown
+from gateway.providers.circuits import is_circuit_open
 
 CLAIM_MAX: Final = 50
 _SENT_AGAIN_AFTER_ASKS: Final = 1
@@ -130,7 +131,7 @@ class Janitor:
             await self._recover(intent, attempt, inquiry, now)
         if isinstance(inquiry, Inquiry) and inquiry.found and intent.capture_requested_at is not None:
             await self._resume_capture(intent, attempt, inquiry.facts, now)
-        await self._postpone(attempt, now, attempt.expires_at)
+        await self._postpone(attempt, now, attempt.expires_at, is_asked=not _was_stopped(inquiry))
         return result
 
     async def _recover(self, intent: IntentRow, attempt: AttemptRow, inquiry: Inquiry, now: datetime) -> None:
@@ -174,7 +175,7 @@ class Janitor:
                 await self._postpone(refund, now, keep_lease=True)
                 await self._refunds.send(refund, clock)
                 return "sent_again"
-        await self._postpone(refund, now)
+        await self._postpone(refund, now, is_asked=not _was_stopped(inquiry))
         return result
 
     def _may_send_again(self, refund: RefundRow, now: datetime) -> bool:
@@ -197,12 +198,27 @@ class Janitor:
             return await self._clock_of(connection, row.book_id), intent
 
     async def _postpone(
-        self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None, *, keep_lease: bool = False
+        self,
+        row: AttemptRow | RefundRow,
+        now: datetime,
+        deadline: datetime | None = None,
+        *,
+        keep_lease: bool = False,
+        is_asked: bool = True,
     ) -> None:
-        endless = row.status in _NOT_SENT_YET
-        due_at = self._schedule.next_due_at(row.asks + 1, now, not_after=deadline, endless=endless)
+        """Put off the next question; only one that could reach the provider counts."""
+        asks, endless = row.asks + is_asked, row.status in _NOT_SENT_YET
+        if is_asked:
+            due_at = self._schedule.next_due_at(asks, now, not_after=deadline, endless=endless)
+        else:
+            due_at = self._schedule.retry_at(now, not_after=deadline)
         async with self._database.transaction() as connection:
-            await postpone(connection, row, due_at, keep_lease=keep_lease)
+            await postpone(connection, row, due_at, asks=asks, keep_lease=keep_lease)
+
+
+def _was_stopped(inquiry: Inquiry | Unknown) -> bool:
+    """Whether nobody was asked, because the provider's circuit is open."""
+    return isinstance(inquiry, Unknown) and is_circuit_open(inquiry.reason)
 
 
 def _is_decided(facts: tuple[Fact, ...], attempt: AttemptRow) -> bool:
