@@ -116,6 +116,12 @@ GROUP BY t.owner, t.currency, t.available_on
 HAVING sum(t.amount) <> 0
 ORDER BY t.available_on, t.owner, t.currency;
 
+-- name: pending_on_day
+-- What of the merchant's account, $2, is still pending for the day, $3.
+SELECT coalesce(sum(CASE WHEN p.credit_account = $2 THEN p.amount_minor ELSE -p.amount_minor END), 0)::bigint
+FROM ledger.postings AS p
+WHERE p.book_id = $1 AND p.available_on = $3 AND $2 IN (p.debit_account, p.credit_account);
+
 -- name: newest_block
 SELECT b.* FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
 
