@@ -7,6 +7,13 @@ SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.r
 -- One opener of books at a time, until its transaction ends. The next statement sees what the last one opened.
 SELECT pg_advisory_xact_lock(7453010364987428);
 
+-- name: wait_for_locks
+-- How long this transaction waits for a lock from now on.
+SELECT set_config('lock_timeout', $1, true);
+
+-- name: lock_timeout
+SELECT current_setting('lock_timeout');
+
 -- name: next_book_id
 -- Test books count from 1000.
 SELECT greatest(max(b.book_id) + 1, 1000) FROM ledger.books AS b;
