@@ -34,6 +34,7 @@ from gateway.payments.folding import (
     higher,
 )
 from gateway.payments.limits import Use, counts, use_of
+from gateway.payments.link_rooms import LinkRoom
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
 from gateway.payments.states import (
     ENDED_REFUNDS,
@@ -113,7 +114,11 @@ _EVENT_OF_STATUS: Final = {
 
 
 class Case:
-    """One intent with all that belongs to it, while findings are added to it."""
+    """One intent with all that belongs to it, while findings are added to it.
+
+    Args:
+        room: what is left of its link, where that matters: it has no money of the merchant's yet, and money came.
+    """
 
     def __init__(
         self,
@@ -122,8 +127,11 @@ class Case:
         refunds: Sequence[RefundRow],
         facts: Sequence[FactRow],
         disputes: DisputeCase | None = None,
+        *,
+        room: LinkRoom | None = None,
     ) -> None:
         self._before = intent
+        self._room = room
         self._disputes = disputes or DisputeCase()
         self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
         self._attempts_before = {attempt.attempt_id: attempt for attempt in attempts}
@@ -154,7 +162,12 @@ class Case:
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
         attempts = sorted(self._attempts.values(), key=lambda attempt: (attempt.created_at, attempt.attempt_id))
-        folded = fold(_terms(self._before), [self._terms_of(attempt) for attempt in attempts])
+        is_paid_by_others = self._room is not None and self._room.is_used_up
+        folded = fold(
+            _terms(self._before, is_paid_by_others=is_paid_by_others), [self._terms_of(attempt) for attempt in attempts]
+        )
+        if self._room is not None and folded.captured_minor:
+            self._room.use()
         self._new = [_booked(fact, folded) for fact in self._new]
         self._facts |= {_key(fact): fact for fact in self._new}
         settled_attempts = [
@@ -388,13 +401,14 @@ def event_of(intent: IntentRow, kind: str, view: bytes, now: datetime) -> NewEve
     )
 
 
-def _terms(intent: IntentRow) -> IntentTerms:
+def _terms(intent: IntentRow, *, is_paid_by_others: bool) -> IntentTerms:
     return IntentTerms(
         amount_minor=intent.amount_minor,
         currency=intent.currency,
         cancel_requested_at=intent.cancel_requested_at,
         is_canceled=intent.status is IntentStatus.CANCELED,
         capture_later=intent.capture_later,
+        is_paid_by_others=is_paid_by_others,
     )
 
 

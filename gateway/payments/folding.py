@@ -5,7 +5,8 @@ in time is decided by when the payer paid and by our own terms (deadline, cancel
 message reached us. The rules of money:
 
 - the first sufficient receipt in time pays the amount due; what it brings beyond that is held for the payer;
-- every other receipt – short, a second one, after the deadline, after cancelling, in another currency – is held whole;
+- every other receipt – short, a second one, after the deadline, after cancelling, in another currency, under a link
+  whose payments others have made – is held whole;
 - a receipt that was booked stays as it was booked, because entries are never rewritten.
 
 So status, qualifiers and both sums follow from the set of facts alone. Only *which* of two sufficient receipts is the
@@ -106,6 +107,7 @@ class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
         cancel_requested_at: money paid after it is not wanted.
         is_canceled: the merchant was told so. It stays, whatever a sending that was under way then came to.
         capture_later: the merchant takes what he wants of what was authorised, so less is not too little.
+        is_paid_by_others: the payment's link has all the payments that it may have.
     """
 
     amount_minor: int
@@ -113,10 +115,11 @@ class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None
     is_canceled: bool = False
     capture_later: bool = False
+    is_paid_by_others: bool = False
 
     def pays(self, amount_minor: int) -> bool:
         """Whether a receipt of so much can be the payment."""
-        return amount_minor >= (1 if self.capture_later else self.amount_minor)
+        return not self.is_paid_by_others and amount_minor >= (1 if self.capture_later else self.amount_minor)
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +163,7 @@ def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
         status = _unpaid_status(terms, attempts[-1], statuses[-1])
     return Folded(
         status=status,
-        qualifiers=frozenset(_qualifiers(ours, captured_minor, held_minor)),
+        qualifiers=frozenset(_qualifiers(terms, ours, captured_minor, held_minor)),
         attempts=statuses,
         bookings=bookings,
         captured_minor=captured_minor,
@@ -242,10 +245,12 @@ def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptSta
     return _STATUS_WHILE_UNPAID[status]
 
 
-def _qualifiers(receipts: Sequence[_Receipt], captured_minor: int, held_minor: int) -> Iterable[Qualifier]:
-    if captured_minor and held_minor:
+def _qualifiers(
+    terms: IntentTerms, receipts: Sequence[_Receipt], captured_minor: int, held_minor: int
+) -> Iterable[Qualifier]:
+    if held_minor and (captured_minor or terms.is_paid_by_others):
         yield Qualifier.OVERPAID
-    if not captured_minor and any(receipt.in_time for receipt in receipts):
+    elif not captured_minor and any(receipt.in_time for receipt in receipts):
         yield Qualifier.PARTIALLY_PAID
     if not all(receipt.in_time for receipt in receipts):
         yield Qualifier.PAID_LATE
