@@ -92,12 +92,14 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown, pending or abandoned.
         shows_action: whether there is something for the payer to do.
+        is_unseen: a QR whose text never reached us, so that no payer has seen it.
     """
 
     outcome: AttemptStatus
     shows_action: bool
     expires_at: datetime | None
     facts: tuple[KnownFact, ...]
+    is_unseen: bool = False
 
 
 class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,8 +239,9 @@ def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptSta
     is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome in _ENDED_BY_US
     if terms.is_canceled or (terms.cancel_requested_at is not None and is_over):
         return IntentStatus.CANCELED
-    if attempt.outcome is AttemptStatus.ABANDONED:
-        # That the provider calls it void or expired is no news, and the payer may pay in another way.
+    if attempt.outcome is AttemptStatus.ABANDONED or (attempt.is_unseen and status is AttemptStatus.VOIDED):
+        # Ended by us and by no wish of the merchant's: the payer may pay in another way. The second is a QR whose
+        # cancellation was done, and whose answer was lost, too.
         return IntentStatus.REQUIRES_PAYMENT_METHOD
     if status is AttemptStatus.PENDING:
         return IntentStatus.REQUIRES_ACTION if attempt.shows_action else IntentStatus.PROCESSING

@@ -261,12 +261,9 @@ def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | No
     match attempt.status:
         case AttemptStatus.NOT_ATTEMPTED:
             return LastError(code=NOT_ATTEMPTED_CODE, provider_code=attempt.provider_code, retryable=True)
-        case AttemptStatus.ABANDONED:
-            return LastError(
-                code=attempt.failure_code or ANSWER_LOST_CODE,
-                provider_code=attempt.provider_code,
-                retryable=attempt.failure_code == ANSWER_LOST_CODE,
-            )
+        case AttemptStatus.ABANDONED | AttemptStatus.VOIDED if intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+            code = attempt.failure_code or ANSWER_LOST_CODE
+            return LastError(code=code, provider_code=attempt.provider_code, retryable=code == ANSWER_LOST_CODE)
         case AttemptStatus.DECLINED:
             return LastError(
                 code=attempt.failure_code or "declined", provider_code=attempt.provider_code, retryable=False

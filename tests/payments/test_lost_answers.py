@@ -7,7 +7,7 @@ from gateway.foundation.ids import new_id
 from gateway.payments.errors import Refused
 from gateway.payments.requests import ConfirmIntent, CreateIntent
 from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier
-from gateway.providers.base import Method
+from gateway.providers.base import FactKind, Method
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 AGAIN = ConfirmIntent(payment_method=Method.PROMPTPAY)
@@ -110,6 +110,32 @@ async def test_what_is_not_certainly_dead_is_waited_for(house, merchant, cancel_
     await ask(house, merchant)
     view = await house.intents.get(merchant, intent.id)
     assert view.status is IntentStatus.REQUIRES_PAYMENT_METHOD
+
+
+@pytest.mark.parametrize("who_hears", ["janitor", "merchant"])
+async def test_cancellation_whose_answer_is_lost_too_leaves_the_payment_payable(house, merchant, who_hears):
+    house.scb.cancel_answer = "unknown"
+    intent, view = await abandoned(house, merchant)
+    assert view.status is IntentStatus.PROCESSING
+    key = (await house.attempt(intent.id))["provider_key"]
+    void = await house.paid_fact(intent, house.scb, kind=FactKind.VOIDED)
+    house.scb.charges[key].append(void)
+    if who_hears == "janitor":
+        await ask(house, merchant)
+    else:
+        await house.applier.apply(void, book_id=merchant.book_id)
+    view = await house.intents.get(merchant, intent.id)
+    assert (view.status, view.last_error.code, view.last_error.retryable) == (
+        IntentStatus.REQUIRES_PAYMENT_METHOD,
+        "provider_answer_lost",
+        True,
+    )
+    assert (await confirm(house, merchant, intent)).status is IntentStatus.REQUIRES_ACTION
+
+
+async def test_merchant_who_cancels_meanwhile_is_heard(house, merchant):
+    intent, _ = await abandoned(house, merchant)
+    assert (await house.intents.cancel(merchant, intent.id)).status is IntentStatus.CANCELED
 
 
 async def test_paid_meanwhile_is_neither_sent_again_nor_canceled(house, merchant):
