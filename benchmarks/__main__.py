@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from benchmarks import books, cells, growth, http, peers, variants, verify_speed
+from benchmarks import books, cells, growth, hanging_endpoint, http, peers, variants, verify_speed
 from benchmarks.options import Options
 from benchmarks.report import Finding, heading, table, write_json
 from benchmarks.server import Server, conditions, fresh_server
@@ -27,10 +27,11 @@ PARTS: Final[dict[str, Callable[[Server, Options], Awaitable[Measured]]]] = {
     "growth": growth.measure,
     "http": http.measure,
     "http-long": http.measure_long,
+    "hanging": hanging_endpoint.measure,
 }
 SETS: Final = {
     "quick": ["cells", "variants", "peers", "books", "verify", "http"],
-    "long": ["growth", "verify", "http-long"],
+    "long": ["growth", "verify", "http-long", "hanging"],
 }
 LONG_VERIFY_ENTRIES: Final = (100_000, 1_000_000)
 

@@ -18,6 +18,9 @@ from ledger.queries import QUERIES
 LIVE_BOOK = 1
 """The live estate."""
 
+OPENING_WAIT = "60s"
+"""How long the opening of a book waits for those before it."""
+
 BookMode = Literal["live", "test"]
 
 
@@ -41,9 +44,13 @@ class AccountRefusal(IntEnum):
 async def new_book_id(connection: Connection) -> int:
     """A free number for a test book (from 1000 up).
 
-    Call it in the transaction that opens the book: until that ends, nobody else gets a number.
+    Call it in the transaction that opens the book: until that ends, nobody else gets a number, and whoever wants one
+    waits its turn, longer than sessions wait for other locks: many books are opened at once, and no payment waits here.
     """
+    usual = await connection.fetchval(QUERIES["lock_timeout"])
+    await connection.fetchval(QUERIES["wait_for_locks"], OPENING_WAIT)
     await connection.fetchval(QUERIES["lock_opening"])
+    await connection.fetchval(QUERIES["wait_for_locks"], usual)
     number = await connection.fetchval(QUERIES["next_book_id"])
     return int(number)
 

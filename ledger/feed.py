@@ -207,6 +207,18 @@ async def pending_by_day(
     return [PendingDay(row["owner"], row["currency"], row["available_on"], row["amount_minor"]) for row in rows]
 
 
+async def pending_on(connection: Connection, book_id: int, account: AccountRef, day: date) -> int:
+    """What of one merchant's pending account is still pending for a day, in minor units; zero once it was moved.
+
+    Of days in months that were archived nothing is known.
+    """
+    rows = await connection.fetch(QUERIES["account_ids"], book_id, *columns_of([account]))
+    if not rows:
+        return 0
+    amount_minor: int = await connection.fetchval(QUERIES["pending_on_day"], book_id, rows[0]["account_id"], day)
+    return amount_minor
+
+
 async def _whole(connection: Connection, book_id: int, rows: Sequence[Any]) -> list[RecordedEntry]:
     """Entries with their postings and references, in two more statements however many entries."""
     if not rows:

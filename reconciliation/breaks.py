@@ -5,7 +5,7 @@ break (whose kind may change: what was `timing` yesterday is missing today), one
 needs nobody to remember it, and cannot be forgotten.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Any, Final
@@ -57,7 +57,7 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         subject: what it is about; there is one open break of a subject: `line:stl_…`, `expected:12-1`,
-            `transfer:stl_…`, `batch:stl_…`, `unsettled:scb:THB:2026-11-23`.
+            `transfer:stl_…`, `batch:stl_…`, `unsettled:scb:THB:2026-11-23`, `sent:clm_…`.
         amount_minor: what is at stake, signed in our view; for `amount_differs` statement less books.
         since_on: business date of the oldest thing in it, from which its age counts.
         reason: a sentence for a human.
@@ -79,6 +79,22 @@ class Break(msgspec.Struct, frozen=True, kw_only=True):
         return (on - self.since_on).days
 
 
+class SentTransfer(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer that was handed to the bank and that no entry expects, because it is booked by the bank's line.
+
+    Attributes:
+        subject: id of what it pays; end_to_end_id: what the bank calls it.
+        amount_minor: > 0.
+        sent_on: business date on which the bank had it.
+    """
+
+    subject: str
+    end_to_end_id: str
+    amount_minor: int
+    currency: str
+    sent_on: date
+
+
 async def refresh(
     connection: Connection,
     *,
@@ -87,10 +103,17 @@ async def refresh(
     run_id: str,
     calendar: BusinessCalendar,
     new_id: Callable[[str], str],
+    sent: Sequence[SentTransfer] = (),
 ) -> None:
-    """Open, keep and close breaks so that they are what does not agree through that business date. One transaction."""
+    """Open, keep and close breaks so that they are what does not agree through that business date. One transaction.
+
+    Args:
+        sent: transfers whose line is waited for.
+    """
     async with connection.transaction():
-        found = await _find(connection, book_id, through, calendar)
+        judge = _Judge(through, calendar)
+        found = await _find(connection, book_id, through, judge)
+        found += [judge.sent(transfer) for transfer in sent if transfer.sent_on <= through]
         subjects = [each.subject for each in found]
         sql = queries("breaks")
         await connection.execute(sql["close_breaks"], book_id, through, run_id, subjects)
@@ -122,8 +145,8 @@ async def listed(
     ]
 
 
-async def _find(connection: Connection, book_id: int, through: date, calendar: BusinessCalendar) -> list[Break]:
-    sql, judge = queries("breaks"), _Judge(through, calendar)
+async def _find(connection: Connection, book_id: int, through: date, judge: "_Judge") -> list[Break]:
+    sql = queries("breaks")
     transfers = await open_transfers(connection, book_id=book_id, through=through)
     batches = await open_batches(connection, book_id=book_id, through=through)
     fees = [
@@ -312,6 +335,21 @@ class _Judge:
             currency=row["currency"],
             since_on=row["effective_on"],
             reason=f"entry {row['sequence']}, {shown}, is on {where}{when}",
+        )
+
+    def sent(self, transfer: SentTransfer) -> Break:
+        """A transfer that the bank has and its statement does not."""
+        kind, when = self._timing_or(BreakKind.MISSING_AT_BANK, transfer.sent_on)
+        amount = f"{to_text(transfer.amount_minor, transfer.currency)} {transfer.currency}"
+        return _break(
+            f"sent:{transfer.subject}",
+            kind,
+            stage="payout",
+            provider=None,
+            amount_minor=-transfer.amount_minor,
+            currency=transfer.currency,
+            since_on=transfer.sent_on,
+            reason=f"transfer {transfer.end_to_end_id} of {amount}, sent to the bank, is on no bank statement{when}",
         )
 
     def unsettled(self, row: Mapping[str, Any]) -> Break:

@@ -145,6 +145,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
         entry_key: the key of the entry that a row causes, from the row's id and a purpose.
         banks: account as the bank's statement names it → owner of the ledger's bank account.
         rates_ppm: what each provider keeps back of a payment.
+        sent: transfers on their way of which the books know only once the bank shows them.
     """
 
     connect: Callable[[], AbstractAsyncContextManager[Connection]]
@@ -154,6 +155,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     banks: Mapping[str, str]
     rates_ppm: Mapping[str, tuple[int, ...]] = matching.PUBLIC_RATES_PPM
     calendar: BusinessCalendar = msgspec.field(default_factory=thai_banks)
+    sent: tuple[breaks.SentTransfer, ...] = ()
 
     async def run(self, *, book_id: int, business_date: date, now: datetime, dry_run: bool = False) -> RunResult:
         """Reconcile a book through a business date.
@@ -204,7 +206,13 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
                 connection, book_id=book_id, banks=self.banks, post=self.post, entry_key=self.entry_key
             )
         await breaks.refresh(
-            connection, book_id=book_id, through=through, run_id=run_id, calendar=self.calendar, new_id=self.new_id
+            connection,
+            book_id=book_id,
+            through=through,
+            run_id=run_id,
+            calendar=self.calendar,
+            new_id=self.new_id,
+            sent=self.sent,
         )
         result = RunResult(
             run_id=run_id,

@@ -28,7 +28,7 @@ LIVES_SECONDS: Final = {
 }
 """Business seconds after which the QR of such an order expires."""
 QR_LIVES_SECONDS: Final = 45
-"""Of all other QRs: a bank that does not repeat a lost QR leaves nothing to wait for but the QR's end."""
+"""Of all other QRs: one that was lost, and that its bank neither repeats nor cancels in time, is waited for."""
 LATE_SECONDS: Final = 3.0
 SILENT_SECONDS: Final = 8.0
 REFUND_FAILS_SECONDS: Final = 3.0
@@ -36,6 +36,7 @@ RETURN_URL: Final = "https://shop.invalid/back"
 BANK: Final = "scb"
 """Whose app the payers of mobile banking have."""
 AUTHORISED: Final = frozenset({Befalls.CAPTURED_LATER, Befalls.RELEASED})
+UNPAID_STATUSES: Final = ("expired", "requires_payment_method")
 FINAL_STATUSES: Final = frozenset(
     {"succeeded", "requires_payment_method", "canceled", "expired", "requires_capture", "conflicted"}
 )
@@ -216,7 +217,7 @@ async def _told(shop: Shop, order: Order, intent: dict[str, Any]) -> dict[str, A
 
 
 async def _refund(shop: Shop, order: Order, intent_id: str) -> None:
-    if await _wait_for_status(shop, intent_id, "succeeded", "expired") == "expired":
+    if await _wait_for_status(shop, intent_id, "succeeded", *UNPAID_STATUSES) in UNPAID_STATUSES:
         # Its QR was lost while a server was killed: nobody paid, so there is nothing to give back.
         return
     body = {"payment_intent": intent_id, "amount": order.refund_minor, "reason": "requested_by_customer"}

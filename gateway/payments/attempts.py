@@ -18,7 +18,7 @@ from gateway.foundation.ids import new_id
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.admission import Admission
-from gateway.payments.calls import Calls, subject_of
+from gateway.payments.calls import Calls, charge_request, subject_of
 from gateway.payments.deciding import Finding
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier
@@ -39,7 +39,7 @@ from gateway.payments.routing import Route, Sum, routes
 from gateway.payments.schedule import Schedule
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.tables import attempts, intents
-from gateway.providers.base import ChargeRequest, Inquiry, Method
+from gateway.providers.base import Inquiry, Method
 
 PlanOf = Callable[[AsyncConnection, str, Method], Awaitable[FeePlan | None]]
 """An account's fee plan in force for a method; None where it may not take it."""
@@ -224,20 +224,7 @@ class Attempts:
         self, principal: MerchantPrincipal, intent: IntentRow, attempt: AttemptRow, how: ConfirmIntent
     ) -> None:
         """Ask the provider. No transaction is open meanwhile."""
-        charge = ChargeRequest(
-            attempt_id=attempt.attempt_id,
-            provider_key=attempt.provider_key,
-            method=attempt.method,
-            amount_minor=attempt.amount_minor,
-            currency=attempt.currency,
-            created_at=attempt.created_at,
-            expires_at=attempt.expires_at,
-            description=intent.description,
-            card_token=how.card_token,
-            return_url=how.return_url,
-            capture_later=intent.capture_later,
-            bank=how.bank,
-        )
+        charge = charge_request(intent, attempt, card_token=how.card_token, return_url=how.return_url, bank=how.bank)
         finding = await self._calls.charge(attempt, charge, principal.clock.now())
         await self._applier.report(finding, book_id=principal.book_id)
 

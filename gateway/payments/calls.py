@@ -189,6 +189,31 @@ def _handler(provider: Provider) -> HandlesDisputes:
     return provider
 
 
+def charge_request(
+    intent: IntentRow,
+    attempt: AttemptRow,
+    *,
+    card_token: str | None = None,
+    return_url: str | None = None,
+    bank: str | None = None,
+) -> ChargeRequest:
+    """The request for an attempt's money: the same on every repetition but for what only the merchant's request has."""
+    return ChargeRequest(
+        attempt_id=attempt.attempt_id,
+        provider_key=attempt.provider_key,
+        method=attempt.method,
+        amount_minor=attempt.amount_minor,
+        currency=attempt.currency,
+        created_at=attempt.created_at,
+        expires_at=attempt.expires_at,
+        description=intent.description,
+        card_token=card_token,
+        return_url=return_url,
+        capture_later=intent.capture_later,
+        bank=bank,
+    )
+
+
 def subject_of(row: AttemptRow | RefundRow) -> Subject:
     """The subject that a row is."""
     if isinstance(row, AttemptRow):

@@ -27,13 +27,12 @@ from gateway.payments.folding import (
     AttemptTerms,
     Booking,
     Folded,
-    IntentTerms,
-    KnownFact,
     fold,
     fold_refund,
     higher,
 )
 from gateway.payments.limits import Use, counts, use_of
+from gateway.payments.link_rooms import LinkRoom
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
 from gateway.payments.states import (
     ENDED_REFUNDS,
@@ -43,6 +42,7 @@ from gateway.payments.states import (
     IntentStatus,
     RefundStatus,
 )
+from gateway.payments.terms import attempt_terms, fact_name, intent_terms, known_fact
 from gateway.payments.views import encoded, intent_view, refund_view
 from gateway.providers.base import Fact, FactKind, NextAction
 from gateway.webhooks.events import NewEvent
@@ -113,7 +113,11 @@ _EVENT_OF_STATUS: Final = {
 
 
 class Case:
-    """One intent with all that belongs to it, while findings are added to it."""
+    """One intent with all that belongs to it, while findings are added to it.
+
+    Args:
+        room: what is left of its link, where that matters: it has no money of the merchant's yet, and money came.
+    """
 
     def __init__(
         self,
@@ -122,8 +126,11 @@ class Case:
         refunds: Sequence[RefundRow],
         facts: Sequence[FactRow],
         disputes: DisputeCase | None = None,
+        *,
+        room: LinkRoom | None = None,
     ) -> None:
         self._before = intent
+        self._room = room
         self._disputes = disputes or DisputeCase()
         self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
         self._attempts_before = {attempt.attempt_id: attempt for attempt in attempts}
@@ -154,7 +161,11 @@ class Case:
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
         attempts = sorted(self._attempts.values(), key=lambda attempt: (attempt.created_at, attempt.attempt_id))
-        folded = fold(_terms(self._before), [self._terms_of(attempt) for attempt in attempts])
+        is_paid_by_others = self._room is not None and self._room.is_used_up
+        terms = intent_terms(self._before, is_paid_by_others=is_paid_by_others)
+        folded = fold(terms, [self._terms_of(attempt) for attempt in attempts])
+        if self._room is not None and folded.captured_minor:
+            self._room.use()
         self._new = [_booked(fact, folded) for fact in self._new]
         self._facts |= {_key(fact): fact for fact in self._new}
         settled_attempts = [
@@ -236,22 +247,8 @@ class Case:
 
     def _terms_of(self, attempt: AttemptRow) -> AttemptTerms:
         new = {_key(fact) for fact in self._new}
-        return AttemptTerms(
-            outcome=attempt.outcome,
-            shows_action=attempt.next_action is not None,
-            expires_at=attempt.expires_at,
-            facts=tuple(
-                KnownFact(
-                    key=_name(fact),
-                    kind=fact.kind,
-                    amount_minor=fact.amount_minor,
-                    currency=fact.currency,
-                    occurred_at=fact.occurred_at,
-                    booking=None if _key(fact) in new else Booking(fact.captured_minor, fact.held_minor),
-                )
-                for fact in self._facts_of(attempt.attempt_id)
-            ),
-        )
+        facts = self._facts_of(attempt.attempt_id)
+        return attempt_terms(attempt, [known_fact(fact, is_new=_key(fact) in new) for fact in facts])
 
     def _settled_attempt(self, attempt: AttemptRow, status: AttemptStatus) -> AttemptRow:
         declined = _first(self._facts_of(attempt.attempt_id), FactKind.DECLINED)
@@ -388,16 +385,6 @@ def event_of(intent: IntentRow, kind: str, view: bytes, now: datetime) -> NewEve
     )
 
 
-def _terms(intent: IntentRow) -> IntentTerms:
-    return IntentTerms(
-        amount_minor=intent.amount_minor,
-        currency=intent.currency,
-        cancel_requested_at=intent.cancel_requested_at,
-        is_canceled=intent.status is IntentStatus.CANCELED,
-        capture_later=intent.capture_later,
-    )
-
-
 def _attempt_with(attempt: AttemptRow, finding: Finding) -> AttemptRow:
     """The attempt with what our own call brought; an outcome only rises, so a late answer takes nothing back."""
     outcome = attempt.outcome
@@ -422,16 +409,12 @@ def _refund_with(refund: RefundRow, finding: Finding) -> RefundRow:
 
 
 def _booked(fact: FactRow, folded: Folded) -> FactRow:
-    booking = folded.bookings.get(_name(fact), Booking())
+    booking = folded.bookings.get(fact_name(fact), Booking())
     return msgspec.structs.replace(fact, captured_minor=booking.captured_minor, held_minor=booking.held_minor)
 
 
 def _key(fact: FactRow) -> tuple[str, FactKind, str]:
     return fact.provider, fact.kind, fact.provider_transaction_id
-
-
-def _name(fact: FactRow) -> str:
-    return f"{fact.provider}/{fact.kind}/{fact.provider_transaction_id}"
 
 
 def _first(facts: Iterable[FactRow], kind: FactKind) -> FactRow | None:

@@ -14,7 +14,7 @@ its caller gets the error, its facts go to `fact_quarantine`, nobody else notice
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -37,6 +37,7 @@ from gateway.payments.dispute_case import DisputeCase
 from gateway.payments.dispute_records import disputes_of
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
 from gateway.payments.folding import CHARGE_FACTS, DISPUTE_FACTS
+from gateway.payments.link_rooms import link_rooms
 from gateway.payments.records import (
     AttemptRow,
     FactRow,
@@ -54,7 +55,7 @@ from gateway.payments.records import (
     subjects_of,
 )
 from gateway.payments.tables import attempts, disputes, fact_quarantine, facts, intents, refunds
-from gateway.providers.base import Fact
+from gateway.providers.base import Fact, FactKind
 from gateway.webhooks.events import NewEvent
 from ledger.coalescing import Coalescer
 from ledger.encoding import AccountNumbers
@@ -187,7 +188,13 @@ class FactApplier:
         async with self._database.transaction() as connection:
             subjects = await _subjects(connection, book_id, findings)
             known = [subject for subject in subjects if subject is not None]
-            cases = await _locked_cases(connection, book_id, known, disputed=_disputed(findings, subjects))
+            cases = await _locked_cases(
+                connection,
+                book_id,
+                known,
+                disputed=_spoken_of(findings, subjects, DISPUTE_FACTS),
+                paid=_spoken_of(findings, subjects, {FactKind.CAPTURED}),
+            )
             now = (await self._clock_of(connection, book_id)).now()
             results = [_add(cases, finding, subject, now) for finding, subject in zip(findings, subjects, strict=True)]
             changes = [case.settle(now) for _, case in sorted(cases.items())]
@@ -276,21 +283,24 @@ async def _subjects(connection: AsyncConnection, book_id: int, findings: Sequenc
     ]
 
 
-def _disputed(findings: Sequence[Finding], subjects: Sequence[Subject | None]) -> set[str]:
-    """The intents of whose disputes there is news."""
+def _spoken_of(
+    findings: Sequence[Finding], subjects: Sequence[Subject | None], kinds: Collection[FactKind]
+) -> set[str]:
+    """The intents of which there is news of these kinds."""
     return {
         subject.intent_id
         for finding, subject in zip(findings, subjects, strict=True)
-        if subject is not None and any(fact.kind in DISPUTE_FACTS for fact in finding.facts)
+        if subject is not None and any(fact.kind in kinds for fact in finding.facts)
     }
 
 
 async def _locked_cases(
-    connection: AsyncConnection, book_id: int, subjects: Sequence[Subject], *, disputed: set[str]
+    connection: AsyncConnection, book_id: int, subjects: Sequence[Subject], *, disputed: set[str], paid: set[str]
 ) -> dict[str, Case]:
     """The intents of the subjects, locked, with all that belongs to them; read after the lock, not before.
 
-    Disputes are read of those in `disputed` only: payments are many and disputes few.
+    Disputes are read of those in `disputed` only: payments are many and disputes few. Links are asked for room only
+    where money came, in `paid` or before, and the merchant has none of it yet.
     """
     wanted = {subject.intent_id for subject in subjects}
     if not wanted:
@@ -301,6 +311,12 @@ async def _locked_cases(
     refund_ids = {subject.refund_id for subject in subjects if subject.refund_id is not None}
     all_refunds = await refunds_by_id(connection, book_id, refund_ids) if refund_ids else []
     its_attempts, its_refunds, its_facts = _by_intent(all_attempts), _by_intent(all_refunds), _by_intent(all_facts)
+    links = {
+        row.intent_id: row.payment_link_id
+        for row in rows
+        if row.payment_link_id is not None and not row.captured_minor and (row.held_minor or row.intent_id in paid)
+    }
+    rooms = await link_rooms(connection, book_id, set(links.values()))
     its_disputes = {
         row.intent_id: await _disputes_of(connection, row, its_facts[row.intent_id])
         for row in rows
@@ -313,6 +329,7 @@ async def _locked_cases(
             its_refunds[row.intent_id],
             its_facts[row.intent_id],
             its_disputes.get(row.intent_id),
+            room=rooms.get(links.get(row.intent_id, "")),
         )
         for row in rows
     }

@@ -5,7 +5,8 @@ in time is decided by when the payer paid and by our own terms (deadline, cancel
 message reached us. The rules of money:
 
 - the first sufficient receipt in time pays the amount due; what it brings beyond that is held for the payer;
-- every other receipt – short, a second one, after the deadline, after cancelling, in another currency – is held whole;
+- every other receipt – short, a second one, after the deadline, after cancelling, in another currency, under a link
+  whose payments others have made – is held whole;
 - a receipt that was booked stays as it was booked, because entries are never rewritten.
 
 So status, qualifiers and both sums follow from the set of facts alone. Only *which* of two sufficient receipts is the
@@ -36,12 +37,16 @@ _STATUS_WHILE_UNPAID: Final[Mapping[AttemptStatus, IntentStatus]] = {
     AttemptStatus.UNKNOWN: IntentStatus.PROCESSING,
     AttemptStatus.AUTHORIZED: IntentStatus.REQUIRES_CAPTURE,
     AttemptStatus.NOT_ATTEMPTED: IntentStatus.REQUIRES_PAYMENT_METHOD,
+    AttemptStatus.ABANDONED: IntentStatus.REQUIRES_PAYMENT_METHOD,
     AttemptStatus.DECLINED: IntentStatus.REQUIRES_PAYMENT_METHOD,
     AttemptStatus.EXPIRED: IntentStatus.EXPIRED,
     AttemptStatus.VOIDED: IntentStatus.CANCELED,
 }
 
 _ENDS_WITHOUT_MONEY: Final = frozenset({AttemptStatus.DECLINED, AttemptStatus.EXPIRED, AttemptStatus.VOIDED})
+
+_ENDED_BY_US: Final = frozenset({AttemptStatus.NOT_ATTEMPTED, AttemptStatus.ABANDONED})
+"""Outcomes after which nothing is waited for, whatever a provider may still say."""
 
 CHARGE_FACTS: Final = frozenset({*_STATUS_OF_FACT, FactKind.CAPTURED})
 """What can be said of an attempt."""
@@ -85,14 +90,16 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt and all that is known of it.
 
     Attributes:
-        outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown or pending.
+        outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown, pending or abandoned.
         shows_action: whether there is something for the payer to do.
+        is_unseen: a QR whose text never reached us, so that no payer has seen it.
     """
 
     outcome: AttemptStatus
     shows_action: bool
     expires_at: datetime | None
     facts: tuple[KnownFact, ...]
+    is_unseen: bool = False
 
 
 class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +109,7 @@ class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
         cancel_requested_at: money paid after it is not wanted.
         is_canceled: the merchant was told so. It stays, whatever a sending that was under way then came to.
         capture_later: the merchant takes what he wants of what was authorised, so less is not too little.
+        is_paid_by_others: the payment's link has all the payments that it may have.
     """
 
     amount_minor: int
@@ -109,10 +117,11 @@ class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None
     is_canceled: bool = False
     capture_later: bool = False
+    is_paid_by_others: bool = False
 
     def pays(self, amount_minor: int) -> bool:
         """Whether a receipt of so much can be the payment."""
-        return amount_minor >= (1 if self.capture_later else self.amount_minor)
+        return not self.is_paid_by_others and amount_minor >= (1 if self.capture_later else self.amount_minor)
 
 
 class Folded(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,7 +165,7 @@ def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
         status = _unpaid_status(terms, attempts[-1], statuses[-1])
     return Folded(
         status=status,
-        qualifiers=frozenset(_qualifiers(ours, captured_minor, held_minor)),
+        qualifiers=frozenset(_qualifiers(terms, ours, captured_minor, held_minor)),
         attempts=statuses,
         bookings=bookings,
         captured_minor=captured_minor,
@@ -227,18 +236,24 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
 
 
 def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptStatus) -> IntentStatus:
-    is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome is AttemptStatus.NOT_ATTEMPTED
+    is_over = status in _ENDS_WITHOUT_MONEY or attempt.outcome in _ENDED_BY_US
     if terms.is_canceled or (terms.cancel_requested_at is not None and is_over):
         return IntentStatus.CANCELED
+    if attempt.outcome is AttemptStatus.ABANDONED or (attempt.is_unseen and status is AttemptStatus.VOIDED):
+        # Ended by us and by no wish of the merchant's: the payer may pay in another way. The second is a QR whose
+        # cancellation was done, and whose answer was lost, too.
+        return IntentStatus.REQUIRES_PAYMENT_METHOD
     if status is AttemptStatus.PENDING:
         return IntentStatus.REQUIRES_ACTION if attempt.shows_action else IntentStatus.PROCESSING
     return _STATUS_WHILE_UNPAID[status]
 
 
-def _qualifiers(receipts: Sequence[_Receipt], captured_minor: int, held_minor: int) -> Iterable[Qualifier]:
-    if captured_minor and held_minor:
+def _qualifiers(
+    terms: IntentTerms, receipts: Sequence[_Receipt], captured_minor: int, held_minor: int
+) -> Iterable[Qualifier]:
+    if held_minor and (captured_minor or terms.is_paid_by_others):
         yield Qualifier.OVERPAID
-    if not captured_minor and any(receipt.in_time for receipt in receipts):
+    elif not captured_minor and any(receipt.in_time for receipt in receipts):
         yield Qualifier.PARTIALLY_PAID
     if not all(receipt.in_time for receipt in receipts):
         yield Qualifier.PAID_LATE

@@ -17,6 +17,7 @@ from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
+from gateway.payments import lost_answers
 from gateway.payments.calls import Calls, charge_fact, subject_of
 from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding
@@ -27,6 +28,7 @@ from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, p
 from gateway.payments.states import AttemptStatus, RefundStatus
 from gateway.payments.tables import attempts, intents
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry, Unknown
+from gateway.providers.circuits import is_circuit_open
 
 CLAIM_MAX: Final = 50
 _SENT_AGAIN_AFTER_ASKS: Final = 1
@@ -125,10 +127,18 @@ class Janitor:
                 finding = replace(finding, outcome=AttemptStatus.PENDING, next_action=inquiry.next_action)
             result = "found" if inquiry.found else "not_found"
         await self._applier.report(finding, book_id=attempt.book_id)
+        if isinstance(inquiry, Inquiry) and lost_answers.is_lost(attempt, inquiry, self._schedule, now):
+            await self._recover(intent, attempt, inquiry, now)
         if isinstance(inquiry, Inquiry) and inquiry.found and intent.capture_requested_at is not None:
             await self._resume_capture(intent, attempt, inquiry.facts, now)
-        await self._postpone(attempt, now, attempt.expires_at)
+        await self._postpone(attempt, now, attempt.expires_at, is_asked=not _was_stopped(inquiry))
         return result
+
+    async def _recover(self, intent: IntentRow, attempt: AttemptRow, inquiry: Inquiry, now: datetime) -> None:
+        """A QR whose text never came: the payer can do nothing until it is there, or given up."""
+        finding = await lost_answers.recover(self._calls, intent, attempt, inquiry, now)
+        if finding is not None:
+            await self._applier.report(finding, book_id=attempt.book_id)
 
     async def _resume_capture(
         self, intent: IntentRow, attempt: AttemptRow, facts: tuple[Fact, ...], now: datetime
@@ -165,7 +175,7 @@ class Janitor:
                 await self._postpone(refund, now, keep_lease=True)
                 await self._refunds.send(refund, clock)
                 return "sent_again"
-        await self._postpone(refund, now)
+        await self._postpone(refund, now, is_asked=not _was_stopped(inquiry))
         return result
 
     def _may_send_again(self, refund: RefundRow, now: datetime) -> bool:
@@ -188,12 +198,27 @@ class Janitor:
             return await self._clock_of(connection, row.book_id), intent
 
     async def _postpone(
-        self, row: AttemptRow | RefundRow, now: datetime, deadline: datetime | None = None, *, keep_lease: bool = False
+        self,
+        row: AttemptRow | RefundRow,
+        now: datetime,
+        deadline: datetime | None = None,
+        *,
+        keep_lease: bool = False,
+        is_asked: bool = True,
     ) -> None:
-        endless = row.status in _NOT_SENT_YET
-        due_at = self._schedule.next_due_at(row.asks + 1, now, not_after=deadline, endless=endless)
+        """Put off the next question; only one that could reach the provider counts."""
+        asks, endless = row.asks + is_asked, row.status in _NOT_SENT_YET
+        if is_asked:
+            due_at = self._schedule.next_due_at(asks, now, not_after=deadline, endless=endless)
+        else:
+            due_at = self._schedule.retry_at(now, not_after=deadline)
         async with self._database.transaction() as connection:
-            await postpone(connection, row, due_at, keep_lease=keep_lease)
+            await postpone(connection, row, due_at, asks=asks, keep_lease=keep_lease)
+
+
+def _was_stopped(inquiry: Inquiry | Unknown) -> bool:
+    """Whether nobody was asked, because the provider's circuit is open."""
+    return isinstance(inquiry, Unknown) and is_circuit_open(inquiry.reason)
 
 
 def _is_decided(facts: tuple[Fact, ...], attempt: AttemptRow) -> bool:

@@ -29,7 +29,13 @@ ALL_METHODS: Final = "*"
 """Stands for every method together; sorts before each of them."""
 
 _COUNTS_NOT: Final = frozenset(
-    {AttemptStatus.NOT_ATTEMPTED, AttemptStatus.DECLINED, AttemptStatus.EXPIRED, AttemptStatus.VOIDED}
+    {
+        AttemptStatus.NOT_ATTEMPTED,
+        AttemptStatus.ABANDONED,
+        AttemptStatus.DECLINED,
+        AttemptStatus.EXPIRED,
+        AttemptStatus.VOIDED,
+    }
 )
 
 

@@ -24,7 +24,7 @@ from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import tokens
 from gateway.payments.calls import Calls
 from gateway.payments.claims import CURRENCY, claim_of_refund
-from gateway.payments.entries import pending_until, reserve_entry
+from gateway.payments.entries import pending_until
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
@@ -43,6 +43,7 @@ from gateway.payments.records import (
     rows_of,
 )
 from gateway.payments.refund_changes import change_refund
+from gateway.payments.refund_reserves import post_reserve
 from gateway.payments.requests import CreateRefund, check_metadata, provider_key_of
 from gateway.payments.routing import capabilities_of, check_refund
 from gateway.payments.schedule import Schedule, finish
@@ -167,7 +168,7 @@ class Refunds:
         """
         sending = None
         if refund.status is RefundStatus.REQUESTED:
-            result = await self._ledger.post(refund.book_id, reserve_entry(refund))
+            result = await post_reserve(self._database, self._ledger, refund, clock)
             if isinstance(result, Posted):
                 onwards = RefundStatus.SUBMITTED if refund.claim_id is None else RefundStatus.REQUIRES_ACTION
                 sending = await self._move_on(refund, onwards, clock)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import real_now
 from gateway.payments.records import AttemptRow, RefundRow
 from gateway.payments.tables import attempts, refunds
+from gateway.providers.circuits import OPEN_MS
 
 _DELAYS_SECONDS: Final = (10, 30, 2 * 60, 10 * 60, 3600, 6 * 3600, *(5 * [24 * 3600]))
 """From one question to the next. After the last one the statement decides, and a person."""
@@ -74,6 +75,11 @@ class Schedule:
             return not_after if due_at is None else min(due_at, not_after)
         return due_at
 
+    def retry_at(self, now: datetime, *, not_after: datetime | None = None) -> datetime:
+        """When a question that was never put is put again: once a circuit lets a call through."""
+        due_at = now + timedelta(milliseconds=OPEN_MS)
+        return min(due_at, not_after) if not_after is not None and not_after > now else due_at
+
     def lease_end(self) -> datetime:
         """Until when somebody who starts now is given."""
         return real_now() + self._lease
@@ -103,9 +109,14 @@ async def hasten(connection: AsyncConnection, attempt: AttemptRow, due_at: datet
 
 
 async def postpone(
-    connection: AsyncConnection, row: AttemptRow | RefundRow, due_at: datetime | None, *, keep_lease: bool = False
+    connection: AsyncConnection,
+    row: AttemptRow | RefundRow,
+    due_at: datetime | None,
+    *,
+    asks: int,
+    keep_lease: bool = False,
 ) -> None:
-    """Note that a question was asked, and when the next one is due; the lease ends unless it is kept."""
+    """Note how many questions were asked, and when the next one is due; the lease ends unless it is kept."""
     table = attempts if isinstance(row, AttemptRow) else refunds
     is_row = (
         attempts.c.attempt_id == row.attempt_id if isinstance(row, AttemptRow) else refunds.c.refund_id == row.refund_id
@@ -113,5 +124,5 @@ async def postpone(
     await connection.execute(
         update(table)
         .where(table.c.book_id == row.book_id, is_row, table.c.due_at.is_not(None))
-        .values(asks=row.asks + 1, due_at=due_at, leased_until=table.c.leased_until if keep_lease else None)
+        .values(asks=asks, due_at=due_at, leased_until=table.c.leased_until if keep_lease else None)
     )

@@ -31,12 +31,18 @@ class Qualifier(StrEnum):
 
 
 class AttemptStatus(StrEnum):
-    """Where one try at one provider stands; in order of rank, the later of two wins."""
+    """Where one try at one provider stands; in order of rank, the later of two wins.
+
+    Attributes:
+        ABANDONED: given up by us, because nobody can pay it: the provider's answer was lost, with all that its payer
+            would have needed. Money that comes all the same is booked as of any other attempt.
+    """
 
     SUBMITTED = "submitted"
     NOT_ATTEMPTED = "not_attempted"
     UNKNOWN = "unknown"
     PENDING = "pending"
+    ABANDONED = "abandoned"
     AUTHORIZED = "authorized"
     DECLINED = "declined"
     EXPIRED = "expired"

@@ -16,7 +16,8 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     """Why the latest attempt came to nothing.
 
     Attributes:
-        code: our stable word; `provider_not_attempted` where the provider certainly was not reached.
+        code: our stable word; `provider_not_attempted` where the provider certainly was not reached,
+            `provider_answer_lost` where its QR never reached us and was given up.
         provider_code: the provider's own word.
         retryable: whether a new payment may well succeed unchanged.
         reason: why the payer is blocked, where the code is `payer_blocked`.
@@ -145,6 +146,7 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOT_ATTEMPTED_CODE: Final = "provider_not_attempted"
+ANSWER_LOST_CODE: Final = "provider_answer_lost"
 _WIRE_STATUS: Final = {
     RefundStatus.REQUIRES_ACTION: "requires_action",
     RefundStatus.SUCCEEDED: "succeeded",
@@ -259,6 +261,9 @@ def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | No
     match attempt.status:
         case AttemptStatus.NOT_ATTEMPTED:
             return LastError(code=NOT_ATTEMPTED_CODE, provider_code=attempt.provider_code, retryable=True)
+        case AttemptStatus.ABANDONED | AttemptStatus.VOIDED if intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+            code = attempt.failure_code or ANSWER_LOST_CODE
+            return LastError(code=code, provider_code=attempt.provider_code, retryable=code == ANSWER_LOST_CODE)
         case AttemptStatus.DECLINED:
             return LastError(
                 code=attempt.failure_code or "declined", provider_code=attempt.provider_code, retryable=False

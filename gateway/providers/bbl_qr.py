@@ -27,7 +27,7 @@ from gateway.providers.base import (
 from gateway.providers.bbl_client import BblClient
 from gateway.providers.bbl_wire import MalformedAnswer, PaymentRow, Reply
 from gateway.providers.emvco import QrMalformed
-from gateway.providers.promptpay import Bill, read_qr
+from gateway.providers.promptpay import Bill, bill_payment_qr, read_qr
 from ledger.money import to_text
 
 NAME: Final = "bbl"
@@ -42,6 +42,8 @@ LATE_SECONDS: Final = 10 * 60
 """How long after a charge's life its day is still asked about: clocks differ, transfers take their time."""
 LOOK_UP: Final = {"212", "411", "412"}
 """The reference was used, has expired or is paid: it may be by this very request, so the payments are looked at."""
+ISSUED_BEFORE: Final = {"212"}
+"""The earlier QR is alive. The bank does not say its text again, and need not: a biller may write it himself."""
 
 REFUSED_REVERSALS: Final = {bbl_wire.NOT_YET: "refund_refused", "411": "refund_window_closed"}
 """Certain refusals of a reversal: no such payment, and (ASSUMED: the word after the cut-off) expired."""
@@ -79,7 +81,9 @@ class BblQr:
             paid = await self.inquire(account, request.provider_key, request.created_at, request.expires_at)
             if isinstance(paid, Inquiry) and paid.found:
                 return Accepted(provider_references=(request.provider_key,), facts=paid.facts)
-            return Unknown(reason=f"code {reply.code}, and the text of the earlier QR is lost")
+            if isinstance(paid, Unknown) or reply.code not in ISSUED_BEFORE:
+                return Unknown(reason=f"code {reply.code}, and no payment is known")
+            return _shown(request, _text_of(account, request))
         return bbl_wire.refusal(reply, "invalid_request")
 
     async def inquire(
@@ -188,6 +192,16 @@ def _issued(account: ProviderAccount, request: ChargeRequest, reply: Reply) -> O
     bill = qr.bill or Bill(biller_id="", reference1="")
     if (bill.biller_id, bill.reference1, qr.amount_minor) != expected:
         return Unknown(reason="the QR is not of this bill and amount")
+    return _shown(request, text)
+
+
+def _text_of(account: ProviderAccount, request: ChargeRequest) -> str:
+    """The text of the QR for this bill and amount: it follows from them, by the standard."""
+    bill = Bill(biller_id=account.credentials["biller_id"], reference1=request.provider_key)
+    return bill_payment_qr(bill, request.amount_minor)
+
+
+def _shown(request: ChargeRequest, text: str) -> Accepted:
     pending = Fact(
         provider=NAME,
         kind=FactKind.PENDING,

@@ -30,6 +30,11 @@ LOOK_MS: Final = 1_000
 """How often an open circuit looks whether somebody closed it by hand."""
 
 
+def is_circuit_open(reason: str) -> bool:
+    """Whether a call was not made for this reason: its own circuit is open, or that of the token's before it."""
+    return reason.rpartition(": ")[2] == CIRCUIT_OPEN
+
+
 class CircuitKey(msgspec.Struct, frozen=True):
     """Which calls a circuit is about; scope: `live`, or the id of a test account."""
 

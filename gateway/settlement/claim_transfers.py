@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.clock import business_date_of
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
@@ -32,10 +33,12 @@ from ledger.journal import ExternalReference, JournalEntry, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.payments import payer_money_came_back, payer_money_returned
 from ledger.posting_rules.refunds import refund_came_back, refund_failed, refund_paid
+from reconciliation.breaks import SentTransfer
 from reconciliation.runs import PayoutSeen
 
 CLAIMS_IN_FILE_MAX: Final = 5_000
 RETURNED_CODE: Final = "transfer_returned"
+_AT_THE_BANK: Final = (ClaimState.SUBMITTED, ClaimState.UNKNOWN, ClaimState.IN_TRANSIT)
 
 
 class ClaimTransfers:
@@ -127,6 +130,26 @@ class ClaimTransfers:
             currency=claim.currency,
             creditor=opened_destination(self._vault, claim),
         )
+
+
+async def on_their_way(connection: AsyncConnection, book_id: int) -> list[SentTransfer]:
+    """Claims that the bank was given, or may have been, and whose line its statement has not shown."""
+    c = refund_claims.c
+    statement = (
+        select(c.claim_id, c.end_to_end_id, c.amount_minor, c.currency, c.submitted_at)
+        .where(c.book_id == book_id, c.state.in_(_AT_THE_BANK), c.submitted_at.is_not(None))
+        .order_by(c.claim_id)
+    )
+    return [
+        SentTransfer(
+            subject=row.claim_id,
+            end_to_end_id=row.end_to_end_id,
+            amount_minor=row.amount_minor,
+            currency=row.currency,
+            sent_on=business_date_of(row.submitted_at),
+        )
+        for row in await connection.execute(statement)
+    ]
 
 
 async def _record(

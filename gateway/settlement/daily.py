@@ -28,6 +28,7 @@ from gateway.payments.errors import FactError
 from gateway.payments.facts import FactApplier
 from gateway.providers.base import Inquiry, ProviderAccount, StatementFile, StatementUnavailable
 from gateway.providers.registry import Providers
+from gateway.settlement.claim_transfers import on_their_way
 from gateway.settlement.confirmations import Confirmation, Confirmations
 from gateway.settlement.files import BANK
 from gateway.settlement.runs import SettlementRun
@@ -174,6 +175,8 @@ class Daily:
         """One reconciliation run of a book through a date, on what was imported so far."""
         livemode, now = await self._mode_and_time(book_id)
         accounts = await self._accounts(book_id)
+        async with self._database.read() as connection:
+            sent = await on_their_way(connection, book_id)
         engine = Reconciliation(
             connect=self._connect,
             post=self._ledger.post,
@@ -184,6 +187,7 @@ class Daily:
                 for account in accounts
                 if account.provider == BANK
             },
+            sent=tuple(sent),
         )
         return await engine.run(book_id=book_id, business_date=day, now=now, dry_run=dry_run)
 

@@ -1,7 +1,8 @@
 """Deliveries: events sent to endpoints, a lane for each endpoint. Locks: endpoint rows (lanes), by lease.
 
 A lane sends one delivery at a time, the oldest that is due; lanes run beside each other, so a dead endpoint delays
-nobody else. A delivery that waits for its next attempt does **not** block those behind it: one event that a
+nobody else: while an endpoint is waited for, the lane's slot is lent to others, and lanes that fail come after those
+that do not. A delivery that waits for its next attempt does **not** block those behind it: one event that a
 consumer cannot digest would hold back all others for days, and consumers order by the object's `version` anyway.
 What blocks is trouble of the endpoint as a whole (no answer, overload): then the lane pauses.
 
@@ -44,6 +45,8 @@ PAUSE_SECONDS_MAX: Final = 300
 RETRY_AFTER_SECONDS_MAX: Final = 86_400
 DISABLE_AFTER: Final = timedelta(days=5)
 LANES: Final = 20
+LANES_WAITING: Final = 200
+"""How many more may be waiting for their endpoints; each is an open connection and no work of ours."""
 LANE_SECONDS: Final = 30
 """How long a lane is served before others get its slot."""
 LEASE: Final = timedelta(seconds=60)
@@ -82,17 +85,25 @@ class Deliverer:
 
     Args:
         sender: makes the requests; it stays its owner's to close.
-        lanes: how many endpoints are served at a time.
+        lanes: how many endpoints are worked for at a time; those that are only waited for do not count.
+        waiting_max: how many more endpoints may be waited for.
         lease: how long a lane is kept from others after a sign of life; longer than two requests may take.
     """
 
     def __init__(
-        self, database: Database, vault: Vault, sender: Sender, *, lanes: int = LANES, lease: timedelta = LEASE
+        self,
+        database: Database,
+        vault: Vault,
+        sender: Sender,
+        *,
+        lanes: int = LANES,
+        waiting_max: int = LANES_WAITING,
+        lease: timedelta = LEASE,
     ) -> None:
         self._database = database
         self._vault = vault
         self._sender = sender
-        self._slots = Slots(lanes)
+        self._slots = Slots(lanes, lent_max=waiting_max)
         self._lease = lease
         self._closing = False
         self._lag_measured_at = -math.inf
@@ -128,9 +139,10 @@ class Deliverer:
                 delivery = await _next_due(connection, lane)
             if delivery is None:
                 break
-            attempt = await self._sender.send(
-                lane.url, self._secrets(lane, key), event_id=delivery.event_id, body=delivery.payload
-            )
+            async with self._slots.lent():
+                attempt = await self._sender.send(
+                    lane.url, self._secrets(lane, key), event_id=delivery.event_id, body=delivery.payload
+                )
             WEBHOOK_DELIVERY_SECONDS.labels(outcome=attempt.outcome.value).observe(attempt.milliseconds / 1000)
             count += 1
             renewed = await self._record(lane, key, delivery, attempt)
@@ -239,7 +251,7 @@ _CLAIM: Final = sql("""
             SELECT FROM gateway.webhook_deliveries AS delivery
             WHERE delivery.book_id = endpoint.book_id AND delivery.endpoint_id = endpoint.endpoint_id
               AND delivery.state = 'pending' AND delivery.next_attempt_at <= :now)
-        ORDER BY lease_until NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED)
+        ORDER BY failing_since IS NOT NULL, lease_until NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED)
     UPDATE gateway.webhook_endpoints AS endpoint SET lease_until = :lease_until, paused_until = NULL
     FROM claimable
     WHERE (endpoint.book_id, endpoint.endpoint_id) = (claimable.book_id, claimable.endpoint_id)

@@ -16,6 +16,13 @@ WHERE c.book_id = $1 ORDER BY c.name;
 -- One opener of books at a time, until its transaction ends. The next statement sees what the last one opened.
 SELECT pg_advisory_xact_lock(7453010364987428);
 
+-- name: wait_for_locks
+-- How long this transaction waits for a lock from now on.
+SELECT set_config('lock_timeout', $1, true);
+
+-- name: lock_timeout
+SELECT current_setting('lock_timeout');
+
 -- name: next_book_id
 -- Test books count from 1000.
 SELECT greatest(max(b.book_id) + 1, 1000) FROM ledger.books AS b;
@@ -124,6 +131,12 @@ FROM (
 GROUP BY t.owner, t.currency, t.available_on
 HAVING sum(t.amount) <> 0
 ORDER BY t.available_on, t.owner, t.currency;
+
+-- name: pending_on_day
+-- What of the merchant's account, $2, is still pending for the day, $3.
+SELECT coalesce(sum(CASE WHEN p.credit_account = $2 THEN p.amount_minor ELSE -p.amount_minor END), 0)::bigint
+FROM ledger.postings AS p
+WHERE p.book_id = $1 AND p.available_on = $3 AND $2 IN (p.debit_account, p.credit_account);
 
 -- name: newest_block
 SELECT b.* FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;

@@ -17,7 +17,7 @@ INTENT_MOVES = {
     "canceled": "succeeded conflicted",
     "succeeded": "conflicted",
 }
-ATTEMPT_RANKS = "submitted not_attempted unknown pending authorized declined expired voided captured"
+ATTEMPT_RANKS = "submitted not_attempted unknown pending abandoned authorized declined expired voided captured"
 REFUND_MOVES = {
     "requested": "submitted failed",
     "reserved": "submitted pending succeeded failed conflicted",

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.api import authentication
 from gateway.merchants.principals import RateLimit
+from gateway.providers.base import FactKind
 from tests.api.conftest import new_merchant, problem
 
 URL = "/v1/payment_links"
@@ -186,6 +187,84 @@ async def test_an_expired_link_takes_nothing(client, services, merchant):
     assert (await client.get(f"/v1/pay/{link['token']}")).json()["is_payable"] is False
     problem(await pay(client, link), 409, "payment_link_expired")
     assert services.house.scb.count("charge") == 0
+
+
+async def expired(client, services, merchant, link, count):
+    """So many payments under the link that ran out one after the other, each freeing the use for the next."""
+    house, payments = services.house, []
+    for number in range(count):
+        payment = (await pay(client, link, f"late{number}")).json()
+        assert payment["status"] == "requires_action"
+        principal = await house.principal(merchant.account_id, merchant.book_id)
+        await house.move_clock(principal, minutes=20)
+        await house.make_due()
+        await house.janitor.run_once()
+        intent = await house.intents.get(principal, payment["id"])
+        assert intent.status == "expired"
+        payments.append(intent)
+    return payments
+
+
+async def shown(client, merchant, intent):
+    return (await client.get(f"/v1/payment_intents/{intent.id}", headers=merchant.headers())).json()
+
+
+async def test_money_that_was_paid_in_time_and_told_after_another_paid_is_the_payers(client, services, merchant):
+    link = await made(client, merchant)
+    [late] = await expired(client, services, merchant, link, 1)
+    assert (await pay(client, link, "k2", CARD)).json()["status"] == "succeeded"
+    before = await services.house.balances(merchant)
+    await services.house.pay(merchant, late, services.house.scb)
+    view = await shown(client, merchant, late)
+    assert (view["status"], view["qualifiers"], view["amount_captured"]) == ("expired", ["overpaid"], 0)
+    after = await services.house.balances(merchant)
+    assert after["payer_refundable"] == 50_000
+    assert after["merchant_pending"] == before["merchant_pending"]
+    assert (await services.house.entries(merchant))[-1] == "payer_money_held"
+    assert (await services.house.event_types(merchant))[-1] == "payment_intent.overpaid"
+    # Told twice, and asked about again, it is still the payer's.
+    await services.house.pay(merchant, late, services.house.scb)
+    fact = await services.house.paid_fact(late, services.house.scb, kind=FactKind.EXPIRED, transaction="again")
+    await services.house.applier.apply(fact, book_id=merchant.book_id)
+    assert (await shown(client, merchant, late))["qualifiers"] == ["overpaid"]
+    assert (await client.get(f"{URL}/{link['id']}", headers=merchant.headers())).json()["uses"] == 1
+    back = await client.post(f"/v1/payment_intents/{late.id}/return_held", headers=merchant.money("back"), json={})
+    assert (back.status_code, back.json()["amount"]) == (201, 50_000)
+
+
+async def test_told_late_and_paid_by_nobody_else_it_is_the_payment(client, services, merchant):
+    link = await made(client, merchant)
+    [late] = await expired(client, services, merchant, link, 1)
+    await services.house.pay(merchant, late, services.house.scb)
+    view = await shown(client, merchant, late)
+    assert (view["status"], view["qualifiers"], view["amount_captured"]) == ("succeeded", [], 50_000)
+    problem(await pay(client, link, "k2"), 409, "payment_link_used")
+
+
+@pytest.mark.parametrize("uses_max", [1, 2])
+async def test_told_of_three_at_once_as_many_are_the_merchants_as_there_are_uses(client, services, merchant, uses_max):
+    link = await made(client, merchant, uses_max=uses_max)
+    late = await expired(client, services, merchant, link, 3)
+    house = services.house
+    await asyncio.gather(*(house.pay(merchant, each, house.scb, transaction=f"txn_{each.id}") for each in late))
+    views = [await shown(client, merchant, each) for each in late]
+    assert sorted(view["amount_captured"] for view in views) == [0] * (3 - uses_max) + [50_000] * uses_max
+    assert [view["qualifiers"] for view in views if not view["amount_captured"]] == [["overpaid"]] * (3 - uses_max)
+    assert (await house.balances(merchant))["payer_refundable"] == (3 - uses_max) * 50_000
+
+
+async def test_who_pays_while_money_of_another_arrives_pays_too_much(client, services, merchant):
+    link = await made(client, merchant)
+    [late] = await expired(client, services, merchant, link, 1)
+    paying = (await pay(client, link, "k2")).json()
+    await services.house.pay(merchant, late, services.house.scb)
+    assert (await shown(client, merchant, late))["status"] == "succeeded"
+    principal = await services.house.principal(merchant.account_id, merchant.book_id)
+    second = await services.house.intents.get(principal, paying["id"])
+    await services.house.pay(merchant, second, services.house.scb, transaction="txn_2")
+    view = await shown(client, merchant, second)
+    assert (view["qualifiers"], view["amount_captured"]) == (["overpaid"], 0)
+    assert (await services.house.balances(merchant))["payer_refundable"] == 50_000
 
 
 async def test_a_forged_token_is_not_found_and_opens_no_other_payment(client, merchant):

@@ -5,6 +5,7 @@ Method: real servers in homes of their own; crashes are SIGKILL to processes fou
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -146,6 +147,39 @@ async def test_a_killed_server_is_started_again_with_every_committed_row(folder)
         await eventually(both_again)
         await eventually(lambda: postgres.is_running(Home(folder)))
         assert await rows(endpoints.database_owner_url) == ["committed"]
+
+
+@pytest.mark.parametrize(("reason_after_seconds", "reasons"), [(30, 0), (0, 1)])
+async def test_a_server_that_takes_long_is_spoken_of_twice(monkeypatch, caplog, reason_after_seconds, reasons):
+    """Seven starts fail; then the server runs, and later dies once more."""
+    healths = iter([True, *[False] * 8, True, True, False, True])
+    starts = iter([*[EmbeddedUnavailable("PostgreSQL did not start (FATAL): see postgres.log")] * 7, None, None])
+    over = asyncio.Event()
+
+    def healthy(_: Home) -> bool:
+        try:
+            return next(healths)
+        except StopIteration:
+            loop.call_soon_threadsafe(over.set)
+            return True
+
+    def restart(_: Home, *, durable: bool) -> None:
+        if (error := next(starts)) is not None:
+            raise error
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(embedded, "SUPERVISION_SECONDS", 0.001)
+    monkeypatch.setattr(embedded, "REASON_AFTER_SECONDS", reason_after_seconds)
+    monkeypatch.setattr(embedded, "_healthy", healthy)
+    monkeypatch.setattr(embedded, "_restart", restart)
+    with caplog.at_level(logging.INFO):
+        supervision = asyncio.create_task(embedded._supervise(Home(Path("/nowhere")), durable=True))
+        await over.wait()
+        supervision.cancel()
+    said = [record.getMessage() for record in caplog.records]
+    begun, ended = "an embedded server has died and is started again", "the embedded servers run again after 0 s"
+    reason = "PostgreSQL did not start (FATAL): see postgres.log"
+    assert said == [begun, *[reason] * reasons, ended, begun, ended]
 
 
 async def test_servers_of_a_killed_owner_are_joined_and_then_stopped(folder):

@@ -111,7 +111,6 @@ class House:
         self.ears = ears
         self.owner = owner
         self._ears_url = ears_url
-        self._opening = asyncio.Lock()
         settings = services.settings
         self.browser = httpx.AsyncClient(base_url=settings.sandbox_url, timeout=HELD_SECONDS * 10, trust_env=False)
         self._merchant = httpx.AsyncClient(base_url=settings.public_url, timeout=30, trust_env=False)
@@ -133,19 +132,17 @@ class House:
 
     async def open_lane(self, provider: str) -> Lane:
         """A new merchant with an account at the provider; its book begins tomorrow morning."""
-        # Accounts are opened one after the other: each holds the lock over new books until it is committed.
-        async with self._opening:
-            created = await create_account(
-                self.services.database,
-                self.services.vault,
-                name="Matrix shop",
-                email=f"{secrets.token_hex(4)}@shop.invalid",
-                actor="tests",
-                reason="a test needs it",
-                sandbox_url=self.services.settings.sandbox_url,
-                public_url=self.services.settings.public_url,
-                sandbox=None,
-            )
+        created = await create_account(
+            self.services.database,
+            self.services.vault,
+            name="Matrix shop",
+            email=f"{secrets.token_hex(4)}@shop.invalid",
+            actor="tests",
+            reason="a test needs it",
+            sandbox_url=self.services.settings.sandbox_url,
+            public_url=self.services.settings.public_url,
+            sandbox=None,
+        )
         async with self.services.database.transaction() as connection:
             # No daily job runs here: what is pending stays so, and refunds are taken from it.
             for method in {able.method for able in self.services.providers[provider].capabilities}:

@@ -1,12 +1,16 @@
 """A new account has everything that a first payment needs, and nothing readable of its owner is stored."""
 
+import asyncio
+
 from sqlalchemy import select, text
 
+from gateway.foundation.database import Database, driver
 from gateway.merchants import bank_accounts, data_keys
 from gateway.merchants.accounts import LIVE_BOOK_ID, list_accounts
 from gateway.merchants.fee_plans import FeePlan, plan_for, set_plan
 from gateway.merchants.tables import accounts, operator_acts
 from gateway.providers.base import Method
+from ledger.accounts import new_book_id
 from tests.merchants.conftest import new_account
 
 
@@ -19,6 +23,31 @@ async def test_each_account_has_its_own_test_book_and_shares_the_live_one(opened
         rows = await list_accounts(connection, vault)
     assert [row.live_book_id for row in rows] == [LIVE_BOOK_ID, LIVE_BOOK_ID]
     assert [row.account_id for row in rows] == [first.account_id, second.account_id]
+
+
+async def test_many_opened_at_once_wait_their_turn(database, vault):
+    many = await Database.open(database.app_dsn, pool_size=12)
+    try:
+        async with many.transaction() as first:
+            await first.execute(text("SELECT 1"))
+            await new_book_id(driver(first))
+            others = [asyncio.create_task(new_account(many, vault, email=f"{n}@example.test")) for n in range(40)]
+            # Longer than a session waits for any other lock.
+            await asyncio.sleep(2.5)
+            assert not any(task.done() for task in others)
+        created = await asyncio.gather(*others)
+        assert sorted(account.test_book_id for account in created) == list(range(1000, 1040))
+        async with many.read() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM gateway.accounts")) == 40
+    finally:
+        await many.close()
+
+
+async def test_the_wait_for_ones_turn_ends_with_it(opened):
+    async with opened.transaction() as connection:
+        before = await connection.scalar(text("SELECT current_setting('lock_timeout')"))
+        await new_book_id(driver(connection))
+        assert await connection.scalar(text("SELECT current_setting('lock_timeout')")) == before == "2s"
 
 
 async def test_name_and_email_are_readable_only_through_the_data_key(opened, vault, account):

@@ -19,6 +19,7 @@ from gateway.providers.base import (
     RefundRule,
     Unknown,
 )
+from gateway.providers.circuits import CIRCUIT_OPEN
 
 CARD = Capabilities(
     method=Method.CARD,
@@ -42,6 +43,7 @@ class ScriptedProvider:
 
     `ok`, `declined`, `not_attempted`, `lost_before` (unknown, never acted), `lost_after` (unknown, did act),
     `raises` (breaks after it acted), `pending` (refunds: taken, not done). Empty = `ok`. `capture_script` likewise.
+    `inquiry_script`: `unknown` (silence) or `circuit_open` (nobody was asked).
     """
 
     def __init__(self, name, capabilities):
@@ -87,8 +89,9 @@ class ScriptedProvider:
         key = request.provider_key
         kind = FactKind.PENDING
         if request.method is Method.CARD:
-            taken = FactKind.AUTHORIZED if request.capture_later else FactKind.CAPTURED
-            kind = FactKind.DECLINED if declined else taken
+            kind = FactKind.AUTHORIZED if request.capture_later else FactKind.CAPTURED
+        if declined:
+            kind = FactKind.DECLINED
         known = self.charges.setdefault(key, [])
         if not known:
             known.append(self.fact(request, kind, request.created_at + timedelta(seconds=1)))
@@ -111,8 +114,8 @@ class ScriptedProvider:
     async def inquire(self, account, reference, created_at, expires_at=None):
         self.calls.append(("inquire", reference))
         self.lives_asked_about.append((created_at, expires_at))
-        if self.inquiry_script and self.inquiry_script.popleft() == "unknown":
-            return Unknown(reason="timeout")
+        if (silence := self._silence()) is not None:
+            return silence
         facts = self.charges.get(reference.removeprefix("chrg_"), [])
         return Inquiry(found=bool(facts), facts=tuple(facts))
 
@@ -178,10 +181,15 @@ class ScriptedProvider:
 
     async def inquire_refund(self, account, request):
         self.calls.append(("inquire_refund", request.provider_key))
-        if self.inquiry_script and self.inquiry_script.popleft() == "unknown":
-            return Unknown(reason="timeout")
+        if (silence := self._silence()) is not None:
+            return silence
         facts = self.refunds.get(request.provider_key, [])
         return Inquiry(found=bool(facts), facts=tuple(facts))
+
+    def _silence(self):
+        word = self.inquiry_script.popleft() if self.inquiry_script else "ok"
+        reasons = {"unknown": "timeout", "circuit_open": CIRCUIT_OPEN}
+        return Unknown(reason=reasons[word]) if word in reasons else None
 
     def count(self, operation):
         return sum(call[0] == operation for call in self.calls)

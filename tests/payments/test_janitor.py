@@ -53,6 +53,36 @@ async def test_silence_is_asked_again_at_the_documented_pace_and_never_read_as_f
     assert house.omise.count("charge") == 1
 
 
+async def test_question_that_a_circuit_stopped_does_not_count(house, merchant):
+    house.omise.charge_script.append("lost_after")
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    house.omise.inquiry_script.extend(["circuit_open"] * 12)
+    for _ in range(12):
+        await house.make_due()
+        assert await house.janitor.run_once() == 1
+        attempt = await house.attempt(intent.id)
+        assert (attempt["asks"], attempt["status"], attempt["leased_until"]) == (0, "unknown", None)
+        due_in = attempt["due_at"] - merchant.clock.now()
+        assert timedelta(seconds=25) < due_in <= timedelta(seconds=30)
+    await house.make_due()
+    await house.janitor.run_once()
+    assert (await house.intents.get(merchant, intent.id)).status is IntentStatus.SUCCEEDED
+
+
+async def test_question_about_a_refund_that_a_circuit_stopped_is_no_reason_to_send_it_again(house, merchant):
+    await house.intents.create(merchant, CARD_ASKED)
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    house.omise.refund_script.append("lost_before")
+    await house.refunds.create(merchant, CreateRefund(payment_intent=intent.id))
+    await house.move_clock(merchant, seconds=60)
+    house.omise.inquiry_script.extend(["circuit_open", "ok"])
+    for _ in range(2):
+        await house.make_due()
+        await house.janitor.run_once()
+    assert house.omise.count("refund") == 1
+    assert [row["asks"] for row in await house.rows("SELECT asks FROM gateway.refunds")] == [1]
+
+
 def test_pace_of_the_questions():
     schedule = Schedule(first_delay_seconds=10, lease_seconds=30)
     now = schedule.lease_end()
@@ -69,7 +99,9 @@ def test_pace_of_the_questions():
         None,
     ]
     assert schedule.next_due_at(11, now, endless=True) == now + day
+    assert schedule.retry_at(now, not_after=now + day) == schedule.retry_at(now) == now + timedelta(seconds=30)
     deadline = now + timedelta(seconds=5)
+    assert schedule.retry_at(now, not_after=deadline) == deadline
     assert schedule.next_due_at(11, now, not_after=deadline) == deadline
     assert schedule.next_due_at(0, now, not_after=deadline) == deadline
     assert schedule.next_due_at(0, now, not_after=now) == now + timedelta(seconds=10)

@@ -1,13 +1,18 @@
 """Refunds: reserved first, capped by the capture entry, done or given back; never more than was captured."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
 from gateway.payments.errors import FactContradicts, InvalidRequest, NotFound, Refused
 from gateway.payments.requests import CreateIntent, CreateRefund
 from gateway.providers.base import FactKind, Method
+from ledger import feed
 from ledger.errors import LedgerBusy
+from ledger.journal import Posted
+from ledger.journal import Refused as RefusedEntry
+from ledger.posting_rules.settlement import became_available
 from tests.payments.conftest import Asked
 
 CARD_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.CARD, card_token="tokn_1")
@@ -60,19 +65,91 @@ async def test_refund_without_amount_gives_all_that_is_left(house, merchant, pai
     assert (await house.intents.get(merchant, paid.id)).amount_refundable == 0
 
 
-async def test_refund_after_the_money_became_available_takes_available_money(house, merchant, paid):
-    """Nothing was moved to available yet, so the reserve is refused: the floor holds for the account as a whole."""
+async def moved(house, merchant, paid, amount_minor):
+    """The availability job of the payment's day, so much of it."""
+    [row] = await house.rows("SELECT available_on FROM gateway.payment_intents WHERE intent_id = $1", paid.id)
+    entry = became_available(
+        key=uuid4(),
+        merchant=merchant.account_id,
+        amount_minor=amount_minor,
+        currency="THB",
+        available_on=row["available_on"],
+        effective_on=row["available_on"],
+        caller="test",
+    )
+    assert isinstance(await house.ledger.post(merchant.book_id, entry), Posted)
+
+
+async def test_refund_after_the_date_and_before_its_job_takes_what_is_still_pending(house, merchant, paid):
     later = await house.move_clock(merchant, days=7)
+    refund = await house.refunds.create(later, CreateRefund(payment_intent=paid.id, amount=400_00))
+    assert (refund.status, refund.amount) == ("succeeded", 400_00)
+    assert (await house.balances(merchant))["merchant_pending"] == 2 * 960_94 - 400_00
+    await moved(house, merchant, paid, 2 * 960_94 - 400_00)
+    balances = await house.balances(merchant)
+    assert (balances["merchant_available"], "merchant_pending" in balances) == (2 * 960_94 - 400_00, False)
+    # The rest of the payment is available now.
+    await house.refunds.create(later, CreateRefund(payment_intent=paid.id))
+    assert (await house.balances(merchant))["merchant_available"] == 2 * 960_94 - 1_000_00
+    rows = await house.rows("SELECT reserve_pending_until IS NULL AS available FROM gateway.refunds ORDER BY refund_id")
+    assert [row["available"] for row in rows] == [False, True]
+
+
+async def test_refund_of_what_was_moved_and_paid_out_takes_no_other_days_pending_money(house, merchant, paid):
+    later = await house.move_clock(merchant, days=7)
+    await moved(house, merchant, paid, 2 * 960_94)
+    await house.intents.create(later, CARD_ASKED)
+    await house.refunds.create(later, CreateRefund(payment_intent=paid.id))
+    others = (await house.intents.list(later)).data
+    [other] = [each for each in others if each.amount_refundable and each.created_at < later.clock.now()][-1:]
+    before = await house.balances(merchant)
     with pytest.raises(Refused) as refused:
-        await house.refunds.create(later, CreateRefund(payment_intent=paid.id, amount=400_00))
+        await house.refunds.create(later, CreateRefund(payment_intent=other.id))
     assert refused.value.code == "below_floor"
-    assert await house.balances(merchant) == BOTH
-    rows = await house.rows("SELECT status, failure_code, due_at, reserve_pending_until FROM gateway.refunds")
-    assert rows == [{"status": "failed", "failure_code": "below_floor", "due_at": None, "reserve_pending_until": None}]
-    view = await house.intents.get(merchant, paid.id)
-    assert (view.amount_refunded, view.amount_refundable, view.version) == (0, 1_000_00, paid.version)
-    assert "refund.created" not in await house.event_types(merchant)
-    assert house.omise.count("refund") == 0
+    assert await house.balances(merchant) == before
+    rows = await house.rows("SELECT status, failure_code, due_at FROM gateway.refunds ORDER BY refund_id")
+    assert rows[-1] == {"status": "failed", "failure_code": "below_floor", "due_at": None}
+    assert house.omise.count("refund") == 1
+
+
+@pytest.mark.parametrize("asked_for", [1_000_00, 400_00])
+async def test_job_that_moves_the_money_at_that_moment_is_followed(house, merchant, paid, monkeypatch, asked_for):
+    later = await house.move_clock(merchant, days=7)
+    pending_on = feed.pending_on
+
+    async def then_the_job_runs(*arguments):
+        found = await pending_on(*arguments)
+        if found:
+            await moved(house, merchant, paid, found)
+        return found
+
+    monkeypatch.setattr(feed, "pending_on", then_the_job_runs)
+    refund = await house.refunds.create(later, CreateRefund(payment_intent=paid.id, amount=asked_for))
+    assert refund.status == "succeeded"
+    balances = await house.balances(merchant)
+    assert (balances["merchant_available"], "merchant_pending" in balances) == (2 * 960_94 - asked_for, False)
+    assert (await house.entries(merchant)).count("refund_reserved") == 1
+
+
+async def test_crash_after_the_turn_to_pending_posts_the_same_reserve(house, merchant, paid, monkeypatch):
+    later = await house.move_clock(merchant, days=7)
+    post, posted = house.ledger.post, []
+
+    async def dies_after_the_second(book_id, entry):
+        posted.append(await post(book_id, entry))
+        if len(posted) == 2:
+            raise LedgerBusy("the process died")
+        return posted[-1]
+
+    monkeypatch.setattr(house.ledger, "post", dies_after_the_second)
+    with pytest.raises(LedgerBusy):
+        await house.refunds.create(later, CreateRefund(payment_intent=paid.id, amount=400_00))
+    assert [type(result) for result in posted] == [RefusedEntry, Posted]
+    await house.make_due()
+    assert await house.janitor.run_once() == 1
+    assert [row["status"] for row in await house.rows("SELECT status FROM gateway.refunds")] == ["succeeded"]
+    assert (await house.entries(merchant)).count("refund_reserved") == 1
+    assert (await house.balances(merchant))["merchant_pending"] == 2 * 960_94 - 400_00
 
 
 async def test_racing_refunds_never_exceed_what_was_captured(house, merchant, paid):

@@ -1,11 +1,11 @@
 """What the tests of the adapter against the sandbox's Bangkok Bank share."""
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 
 import httpx
 from msgspec.structs import replace
 
-from gateway.foundation.clock import real_now
+from gateway.foundation.clock import BANGKOK, business_date_of, real_now
 from gateway.providers.base import (
     Accepted,
     Callback,
@@ -20,7 +20,7 @@ from gateway.providers.base import (
     RefundRequest,
 )
 from gateway.providers.bbl import Bbl
-from tests.sandbox.conftest import Sandbox, Told
+from tests.sandbox.conftest import WORLD, Sandbox, Told
 
 KEY = "QK2026000001"
 
@@ -76,6 +76,15 @@ def kinds_of(result: object) -> list[FactKind]:
 
 def callback_of(told: Told) -> Callback:
     return Callback(headers=told.headers, body=told.body, received_at=real_now())
+
+
+async def noon_of_tomorrow(sandbox: Sandbox) -> timedelta:
+    """Move the world to a time at which everything is done, whatever the hour; how far it is ahead of real time."""
+    now = real_now()
+    noon = datetime.combine(business_date_of(now) + timedelta(days=1), time(12), BANGKOK)
+    ahead = timedelta(seconds=int((noon - now).total_seconds()))
+    await sandbox.control.move_clock(world=WORLD, offset_seconds=int(ahead.total_seconds()))
+    return ahead
 
 
 async def submit(action: NextAction | None) -> httpx.Response:

@@ -1,10 +1,21 @@
 """Circuit breakers: only silence opens them, one answer closes them, and a call that is not let through never left."""
 
 import msgspec
+import pytest
 
-from gateway.providers.base import NotAttempted, Unknown
-from gateway.providers.circuits import CALLS_MIN, CIRCUIT_OPEN, OPEN_MS, WINDOW_MS, CircuitKey, Circuits
+from gateway.foundation.clock import real_now
+from gateway.providers.base import NotAttempted, ProviderAccount, RefundRequest, Unknown
+from gateway.providers.circuits import (
+    CALLS_MIN,
+    CIRCUIT_OPEN,
+    OPEN_MS,
+    WINDOW_MS,
+    CircuitKey,
+    Circuits,
+    is_circuit_open,
+)
 from gateway.providers.http import Answer, ProviderHttp
+from gateway.providers.registry import ADAPTERS
 from tests.providers.stub import Raw, account_at, serving
 
 KEY = CircuitKey("scb", "charge", "live")
@@ -100,3 +111,48 @@ async def test_calls_of_a_dead_provider_are_not_made_and_a_no_is_an_answer():
         other = msgspec.structs.replace(account, account_id="pa_other")
         answers = [await http.send(other, "charge", "POST", "/x", headers={}, body=b"") for _ in range(20)]
         assert all(isinstance(each, Answer) and each.status == 401 for each in answers)
+
+
+class Shut:
+    """Circuits of which every one is open."""
+
+    async def admits(self, key):
+        return False
+
+    async def record(self, key, *, is_answered):
+        raise AssertionError("something was called")
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: adapter.name)
+async def test_every_adapter_says_that_a_circuit_kept_its_question_back(adapter):
+    now = real_now()
+    account = ProviderAccount(
+        account_id="pa_test_1",
+        book_id=7,
+        provider=adapter.name,
+        base_url="http://127.0.0.1:9/provider",
+        callback_url="http://127.0.0.1:9",
+        livemode=False,
+        credentials=adapter.invented_credentials(),
+    )
+    async with ProviderHttp(timeout_seconds=1, circuits=Shut()) as http:
+        provider = adapter(http)
+        answer = await provider.inquire(account, "QK2026000001ABCDEFGH", now, now)
+        assert isinstance(answer, Unknown)
+        assert is_circuit_open(answer.reason), answer
+        for method in {able.method for able in adapter.capabilities if able.refundable}:
+            refund = RefundRequest(
+                refund_id="re_test_1",
+                provider_key="QKR2026000001ABCDEFG",
+                provider_reference="QK2026000001ABCDEFGH",
+                amount_minor=100_00,
+                currency="THB",
+                created_at=now,
+                charge_key="QK2026000001ABCDEFGH",
+                method=method,
+                captured_minor=100_00,
+                captured_at=now,
+            )
+            answer = await provider.inquire_refund(account, refund)
+            assert isinstance(answer, Unknown)
+            assert is_circuit_open(answer.reason), (method, answer)

@@ -2,9 +2,10 @@
 
 from datetime import date
 
+import msgspec
 import pytest
 
-from reconciliation.breaks import BreakKind, listed
+from reconciliation.breaks import BreakKind, SentTransfer, listed
 from tests.reconciliation.books import BOOK, DAY, NEXT_DAY
 from tests.reconciliation.files import bill_file, mt940_statement, omise_list, omise_transaction, omise_transfer, utc
 
@@ -48,6 +49,33 @@ async def test_an_entry_that_no_statement_shows_is_timing_until_t_plus_2(books, 
     ((kind, amount_minor, reason),) = await found(LATER)
     assert (kind, amount_minor) == (BreakKind.MISSING_AT_PROVIDER, 500)
     assert reason.endswith("is on no statement of scb; it was due on 2026-11-25 (T+2)")
+
+
+async def test_a_transfer_that_the_bank_was_given_and_never_shows(reconciliation):
+    transfer = SentTransfer(
+        subject="clm_test_1", end_to_end_id="CLMTEST1", amount_minor=400_00, currency="THB", sent_on=DAY
+    )
+    tomorrow = msgspec.structs.replace(transfer, subject="clm_test_2", sent_on=NEXT_DAY)
+
+    async def breaks_on(day, *sent):
+        engine = msgspec.structs.replace(reconciliation, sent=sent)
+        result = await engine.run(book_id=BOOK, business_date=day, now=NOW)
+        return [(each.subject, each.kind, each.amount_minor, each.reason, each.owner) for each in result.breaks]
+
+    words = "transfer CLMTEST1 of 400.00 THB, sent to the bank, is on no bank statement"
+    assert await breaks_on(DAY, transfer, tomorrow) == [
+        (
+            "sent:clm_test_1",
+            BreakKind.TIMING,
+            -400_00,
+            f"{words}; it may still come until 2026-11-25 (T+2)",
+            "nobody yet",
+        )
+    ]
+    assert await breaks_on(LATER, transfer) == [
+        ("sent:clm_test_1", BreakKind.MISSING_AT_BANK, -400_00, f"{words}; it was due on 2026-11-25 (T+2)", "treasury")
+    ]
+    assert await breaks_on(LATER) == []
 
 
 async def test_an_amount_that_differs_is_one_break_for_both_sides(books, bring, found):

@@ -12,13 +12,15 @@ from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import CreateIntent, CreateRefund
 from gateway.providers.base import Method
 from gateway.settlement.confirmations import Confirmation, Confirmations
+from gateway.settlement.daily import Daily
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.reporting import file_totals
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
+from reconciliation.breaks import BreakKind
 from reconciliation.runs import PayoutSeen
 from tests.payments.conftest import VAULT, House, clock_of
-from tests.settlement.shops import REFUSED, SILENT, FakeBank
+from tests.settlement.shops import ACCEPTED, REFUSED, SILENT, FakeBank
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 ACCOUNT = BankAccount(bank_code="004", account_number="1234567890", holder="A payer")
@@ -358,3 +360,31 @@ async def test_strangers_offer_nothing(desk):
     intent = await desk.paid(amount=1_250_00)
     with pytest.raises(NotFound):
         await desk.held.offer(desk.book_id, intent.id, account_id="acct_other", actor="acct_other")
+
+
+@pytest.mark.parametrize("answer", [ACCEPTED, SILENT])
+async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(desk, paid, answer):
+    desk.bank.outcomes = [answer]
+    daily = Daily(
+        database=desk.house.database,
+        ledger=desk.house.ledger,
+        vault=VAULT,
+        providers={},
+        applier=desk.house.applier,
+        settlement=desk.run,
+        confirmations=desk.confirmations,
+    )
+
+    async def breaks(days):
+        found = await daily.reconcile(desk.book_id, desk.merchant.clock.today() + timedelta(days=days))
+        return [(each.kind, each.amount_minor) for each in found.breaks if each.subject == f"sent:{refund.claim}"]
+
+    refund = await desk.refund(paid)
+    await desk.claims.claim(refund.claim_token, ACCOUNT)
+    assert await breaks(0) == []
+    await desk.sent()
+    assert await breaks(0) == [(BreakKind.TIMING, -400_00)]
+    # Nothing of it is in the books yet, and no holiday lasts so long.
+    assert await breaks(20) == [(BreakKind.MISSING_AT_BANK, -400_00)]
+    assert await desk.seen(refund.claim) is Confirmation.CONFIRMED
+    assert await breaks(21) == []

@@ -47,13 +47,13 @@ class House(msgspec.Struct):
         async with self.database.read() as connection:
             return [dict(row) for row in (await connection.execute(text(statement), values)).mappings()]
 
-    async def endpoint(self, url: str, **options: object) -> tuple[str, str]:
+    async def endpoint(self, url: str, account_id: str = ACCOUNT, **options: object) -> tuple[str, str]:
         """Id and secret of a new endpoint."""
         async with self.database.transaction() as connection:
             endpoint, secret = await endpoints.create(
                 connection,
                 self.vault,
-                account_id=ACCOUNT,
+                account_id=account_id,
                 book_id=BOOK,
                 livemode=False,
                 url=url,
@@ -63,14 +63,19 @@ class House(msgspec.Struct):
             )
         return endpoint.id, secret
 
-    async def happen(self, *types: str, content: bytes = b'{"id":"pi_test_1","object":"payment_intent"}') -> None:
+    async def happen(
+        self,
+        *types: str,
+        content: bytes = b'{"id":"pi_test_1","object":"payment_intent"}',
+        account_id: str = ACCOUNT,
+    ) -> None:
         async with self.database.transaction() as connection:
             await record(
                 connection,
                 [
                     NewEvent(
                         book_id=BOOK,
-                        account_id=ACCOUNT,
+                        account_id=account_id,
                         livemode=False,
                         type=kind,
                         object=content,

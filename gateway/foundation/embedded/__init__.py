@@ -30,6 +30,8 @@ __all__ = ["EmbeddedUnavailable", "Endpoints", "endpoints_of", "ensure_port_free
 
 DATABASE: Final = "quickkub"
 SUPERVISION_SECONDS: Final = 1.0
+REASON_AFTER_SECONDS: Final = 30.0
+"""So long a recovery is nobody's trouble."""
 PORT_POLL_SECONDS: Final = 0.1
 
 _log = logging.getLogger(__name__)
@@ -186,16 +188,29 @@ def _ensure_running(home: Home, *, durable: bool) -> None:
 
 
 async def _supervise(home: Home, *, durable: bool) -> None:
-    """Start again what was killed. Every user of the servers watches; the start lock lets one of them act."""
+    """Start again what was killed. Every user of the servers watches; the start lock lets one of them act.
+
+    It is said when it begins and when it is over; in between, where that takes long, once why. A server that recovers
+    refuses many a start, and nobody is helped by hearing each.
+    """
+    down_since: float | None = None
+    is_reason_told = False
     while True:
         await asyncio.sleep(SUPERVISION_SECONDS)
         if await asyncio.to_thread(_healthy, home):
+            if down_since is not None:
+                _log.warning("the embedded servers run again after %.0f s", time.monotonic() - down_since)
+            down_since, is_reason_told = None, False
             continue
-        _log.warning("an embedded server has died and is started again")
+        if down_since is None:
+            down_since = time.monotonic()
+            _log.warning("an embedded server has died and is started again")
         try:
             await asyncio.to_thread(_restart, home, durable=durable)
         except EmbeddedUnavailable as error:
-            _log.error("%s", error)
+            if not is_reason_told and time.monotonic() - down_since >= REASON_AFTER_SECONDS:
+                is_reason_told = True
+                _log.error("%s", error)
 
 
 def _healthy(home: Home) -> bool:
