@@ -166,9 +166,8 @@ class ScbController(Controller):
             reference2 = _text(fields, "reference2", REFERENCE, optional=True)
             rows = [
                 row
-                for row in await bill_payments.of_day(world, _day(fields))
-                if row["ref1"] == reference1
-                and (not reference2 or row["ref2"] == reference2)
+                for row in await bill_payments.of_reference(world, reference1, _day(fields))
+                if (not reference2 or row["ref2"] == reference2)
                 and fields.get("amount") in (None, baht(row["amount_minor"]))
             ]
             if not rows:

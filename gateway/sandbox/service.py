@@ -57,14 +57,21 @@ class Sandbox:
             fingerprint: the same for every retry of the request.
         """
         answer = self.providers[provider].server_error()
-        async with self.worlds.open(world_name) as world:
-            fault = await strike(
-                world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
-            )
-            kind = fault.kind if fault else None
-            if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
-                answer = await _answer_of(world, act, fault)
-        self.callbacks.wake()
+        try:
+            async with self.worlds.open(world_name) as world:
+                fault = await strike(
+                    world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
+                )
+                kind = fault.kind if fault else None
+                if fault is None and not world.has_moved:
+                    answer = await act(world, None)
+                elif kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
+                    answer = await _answer_of(world, act, fault)
+        except Refusal as refusal:
+            # Nothing but the refused operation was in the transaction, which is gone with it.
+            return refusal.answer
+        if world.calls_back or world.has_moved:
+            self.callbacks.wake()
         if fault and kind is not None and kind in _HOLDS:
             await asyncio.sleep(_HOLDS[kind] if fault.seconds is None else fault.seconds)
         return cut_off(answer) if kind is FaultKind.MALFORMED else answer
