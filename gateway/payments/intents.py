@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, select, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,9 +33,9 @@ from gateway.payments.records import (
     add_moves,
     add_rows,
     attempts_by_id,
+    intent_with_latest,
     lock_intents,
     replace_rows,
-    rows_of,
 )
 from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
 from gateway.payments.routing import Sum
@@ -324,16 +324,8 @@ class Intents:
                     await _set_wish(connection, intent, None)
 
     async def _find(self, principal: MerchantPrincipal, intent_id: str) -> tuple[IntentRow, AttemptRow | None] | None:
-        c = intents.c
-        statement = select(intents).where(
-            and_(c.book_id == principal.book_id, c.intent_id == intent_id, c.account_id == principal.account_id)
-        )
-        # A change between the two reads would pair a payment with an attempt that it never had that way.
-        async with self._database.snapshot() as connection:
-            rows = await rows_of(connection, statement, IntentRow)
-            if not rows:
-                return None
-            return rows[0], (await _latest_attempts(connection, rows)).get(rows[0].latest_attempt_id or "")
+        async with self._database.read() as connection:
+            return await intent_with_latest(connection, principal.book_id, principal.account_id, intent_id)
 
 
 async def _latest_attempts(connection: AsyncConnection, rows: Sequence[IntentRow]) -> dict[str, AttemptRow]:
