@@ -123,8 +123,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             sandbox = await stack.enter_async_context(
                 SandboxControl(settings.sandbox_url, settings.sandbox_control_key)
             )
-        sender = await stack.enter_async_context(
-            Sender(allow_loopback=settings.allow_loopback_webhooks, timeout_seconds=settings.delivery_timeout_seconds)
+        sender = Sender(
+            allow_loopback=settings.allow_loopback_webhooks, timeout_seconds=settings.delivery_timeout_seconds
         )
         yield _build(
             stack=stack,

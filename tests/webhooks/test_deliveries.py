@@ -246,22 +246,61 @@ async def test_crash_between_sending_and_marking_sends_again_under_the_same_id(
 
     async with receiving() as shop:
         await house.endpoint(shop.url)
-        await house.happen("refund.failed")
+        await house.happen("refund.failed", "refund.succeeded")
         with monkeypatch.context() as patch:
-            patch.setattr(deliveries, "_mark", killed)
+            patch.setattr(Deliverer, "_record", killed)
             dying = _deliverer(house)
             assert await _settle(dying) == 0
             await dying.close()
-        assert len(shop.requests) == 1
+        assert len(shop.requests) == 2
         assert await _attempts(house) == []
         survivor = _deliverer(house)
         assert await _settle(survivor) == 0
         house.clock.advance(seconds=61)
-        assert await _settle(survivor) == 1
+        assert await _settle(survivor) == 2
         await survivor.close()
-    assert len(shop.requests) == 2
-    assert len(set(ids_of(shop))) == 1
-    assert [row["state"] for row in await _deliveries(house)] == ["delivered"]
+    assert ids_of(shop)[2:] == ids_of(shop)[:2]
+    assert [(row["state"], row["attempts"]) for row in await _deliveries(house)] == [("delivered", 1)] * 2
+
+
+async def test_what_was_sent_before_a_failure_is_written_with_it(house: House, deliverer: Deliverer):
+    async with receiving((200, b"first"), (200, b""), (500, b"oops"), (200, b"")) as shop:
+        await house.endpoint(shop.url)
+        await house.happen(*["refund.failed"] * 4)
+        assert await _settle(deliverer) == 4
+    ids = [str(row["delivery_id"]) for row in await _deliveries(house)]
+    assert [(row["delivery_id"], row["outcome"]) for row in await _attempts(house)] == [
+        (ids[0], "delivered"),
+        (ids[1], "delivered"),
+        (ids[2], "refused"),
+        (ids[3], "delivered"),
+    ]
+    assert [(row["state"], row["attempts"]) for row in await _deliveries(house)] == [
+        ("delivered", 1),
+        ("delivered", 1),
+        ("pending", 1),
+        ("delivered", 1),
+    ]
+
+
+async def test_what_came_of_a_long_row_is_written_every_second(house: House, deliverer: Deliverer):
+    async with receiving(delay_seconds=0.15) as shop:
+        await house.endpoint(shop.url)
+        await house.happen(*["refund.failed"] * 12)
+        while len(shop.requests) < 10:
+            await deliverer.run_once()
+        assert len([row for row in await _deliveries(house) if row["state"] == "delivered"]) == 7
+        await deliverer.close()
+
+
+async def test_an_endpoint_that_closed_the_line_gets_the_webhook_over_a_new_one(house: House, deliverer: Deliverer):
+    async with receiving((200, b""), Raw(), (200, b"")) as shop:
+        await house.endpoint(shop.url)
+        await house.happen("refund.failed", "refund.succeeded")
+        assert await _settle(deliverer) == 2
+    first, second, again = ids_of(shop)
+    assert first != second == again
+    assert [(row["state"], row["attempts"]) for row in await _deliveries(house)] == [("delivered", 1)] * 2
 
 
 async def test_both_secrets_sign_until_the_overlap_ends(house: House, deliverer: Deliverer):
