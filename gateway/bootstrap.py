@@ -170,6 +170,7 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
+    stack.push_async_callback(intents.close)
     untried_intents = UntriedIntents(database, vault, record_events=events.record)
     stack.push_async_callback(untried_intents.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)

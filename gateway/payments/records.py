@@ -6,40 +6,19 @@ a change: whoever writes them holds the lock of their intent. Claiming work (`ja
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import (
-    ARRAY,
-    BindParameter,
-    Insert,
-    Select,
-    Table,
-    Text,
-    TextClause,
-    Update,
-    and_,
-    any_,
-    bindparam,
-    cast,
-    insert,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.payments import record_statements as statements
 from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
-from gateway.payments.tables import attempts, facts, intents, provider_references, refunds
 from gateway.providers.base import FactKind, FactSource, Method, NextAction
 from gateway.providers.dispute_terms import DisputeStage
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-
-SCHEDULE_COLUMNS: Final = ("asks", "due_at", "leased_until")
 
 
 class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,55 +212,9 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fact_id: str | None = None
 
 
-_INSERT_MOVES = text("""
-    INSERT INTO gateway.state_moves
-        (book_id, subject_id, version, object, from_status, to_status, actor, reason, fact_id, moved_at)
-    SELECT CAST(:book_id AS bigint), new.subject_id, new.version, new.object, new.from_status, new.to_status,
-           new.actor, new.reason, new.fact_id, CAST(:moved_at AS timestamptz)
-    FROM unnest(CAST(:subject_ids AS text[]), CAST(:versions AS integer[]), CAST(:objects AS text[]),
-                CAST(:from_statuses AS text[]), CAST(:to_statuses AS text[]), CAST(:actors AS text[]),
-                CAST(:reasons AS text[]), CAST(:fact_ids AS text[]))
-         AS new (subject_id, version, object, from_status, to_status, actor, reason, fact_id)
-    JOIN gateway.legal_moves AS legal
-      ON legal.object = new.object AND legal.from_status = new.from_status AND legal.to_status = new.to_status
-""")
-
-
-# Built once: to put a statement together takes longer than to send it.
-_NEW: Final = "new_"
-_IS_WANTED: Final = any_(cast(bindparam("wanted"), ARRAY(Text)))
-"""One array parameter, so that the statement is the same for any number of values."""
-
-
-def _select_from(table: Table, column: str) -> Select[Any]:
-    return select(table).where(table.c.book_id == bindparam("of_book"), table.c[column] == _IS_WANTED)
-
-
-_LOCK_INTENTS: Final = _select_from(intents, "intent_id").order_by(intents.c.intent_id).with_for_update()
-_ATTEMPTS_OF: Final = _select_from(attempts, "intent_id").order_by(attempts.c.created_at, attempts.c.attempt_id)
-_ATTEMPTS_BY_ID: Final = _select_from(attempts, "attempt_id")
-_FACTS_OF: Final = _select_from(facts, "intent_id")
-_REFUNDS_BY_ID: Final = _select_from(refunds, "refund_id")
-_REFERENCES: Final = _select_from(provider_references, "reference")
-_ADD_REFERENCE: Final = upsert(provider_references).on_conflict_do_nothing()
-_INTENT_COLUMNS: Final = IntentRow.__struct_fields__
-_ATTEMPT_COLUMNS: Final = AttemptRow.__struct_fields__
-_INTENT_WITH_LATEST: Final = (
-    select(*(intents.c[name] for name in _INTENT_COLUMNS), *(attempts.c[name] for name in _ATTEMPT_COLUMNS))
-    .outerjoin(
-        attempts, (attempts.c.book_id == intents.c.book_id) & (attempts.c.attempt_id == intents.c.latest_attempt_id)
-    )
-    .where(
-        intents.c.book_id == bindparam("book_id"),
-        intents.c.account_id == bindparam("account_id"),
-        intents.c.intent_id == bindparam("intent_id"),
-    )
-)
-
-
 async def lock_intents(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[IntentRow]:
     """The intents, locked in id order until the transaction ends. Absent ones are left out."""
-    return await rows_of(connection, _LOCK_INTENTS, IntentRow, _of_book(book_id, intent_ids))
+    return await rows_of(connection, statements.LOCK_INTENTS, IntentRow, _of_book(book_id, intent_ids))
 
 
 async def intent_with_latest(
@@ -293,36 +226,36 @@ async def intent_with_latest(
     """
     row = (
         await connection.execute(
-            _INTENT_WITH_LATEST, {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
+            statements.INTENT_WITH_LATEST, {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
         )
     ).one_or_none()
     if row is None:
         return None
-    count = len(_INTENT_COLUMNS)
-    intent = dict(zip(_INTENT_COLUMNS, row[:count], strict=True))
-    attempt = dict(zip(_ATTEMPT_COLUMNS, row[count:], strict=True))
+    count = len(statements.INTENT_COLUMNS)
+    intent = dict(zip(statements.INTENT_COLUMNS, row[:count], strict=True))
+    attempt = dict(zip(statements.ATTEMPT_COLUMNS, row[count:], strict=True))
     latest = None if attempt["attempt_id"] is None else msgspec.convert(attempt, AttemptRow)
     return msgspec.convert(intent, IntentRow), latest
 
 
 async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:
     """All attempts of the intents, oldest first."""
-    return await rows_of(connection, _ATTEMPTS_OF, AttemptRow, _of_book(book_id, intent_ids))
+    return await rows_of(connection, statements.ATTEMPTS_OF, AttemptRow, _of_book(book_id, intent_ids))
 
 
 async def attempts_by_id(connection: AsyncConnection, book_id: int, attempt_ids: Iterable[str]) -> list[AttemptRow]:
     """The attempts with these ids."""
-    return await rows_of(connection, _ATTEMPTS_BY_ID, AttemptRow, _of_book(book_id, attempt_ids))
+    return await rows_of(connection, statements.ATTEMPTS_BY_ID, AttemptRow, _of_book(book_id, attempt_ids))
 
 
 async def facts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[FactRow]:
     """All facts of the intents and of their refunds."""
-    return await rows_of(connection, _FACTS_OF, FactRow, _of_book(book_id, intent_ids))
+    return await rows_of(connection, statements.FACTS_OF, FactRow, _of_book(book_id, intent_ids))
 
 
 async def refunds_by_id(connection: AsyncConnection, book_id: int, refund_ids: Iterable[str]) -> list[RefundRow]:
     """The refunds with these ids."""
-    return await rows_of(connection, _REFUNDS_BY_ID, RefundRow, _of_book(book_id, refund_ids))
+    return await rows_of(connection, statements.REFUNDS_BY_ID, RefundRow, _of_book(book_id, refund_ids))
 
 
 async def subjects_of(
@@ -331,7 +264,7 @@ async def subjects_of(
     """What the (provider, reference) pairs stand for in this book; those of other books are unknown here."""
     wanted = sorted(set(references))
     parameters = _of_book(book_id, (reference for _, reference in wanted))
-    found = (await connection.execute(_REFERENCES, parameters)).mappings()
+    found = (await connection.execute(statements.REFERENCES, parameters)).mappings()
     by_reference = {
         (row["provider"], row["reference"]): Subject(
             intent_id=row["intent_id"], attempt_id=row["attempt_id"], refund_id=row["refund_id"]
@@ -347,7 +280,7 @@ async def register_references(
     """Note by which (provider, reference) an attempt or refund may be spoken of. A known reference stays as it is."""
     if references:
         await connection.execute(
-            _ADD_REFERENCE,
+            statements.ADD_REFERENCE,
             [
                 {"provider": provider, "reference": reference, "book_id": book_id, **msgspec.structs.asdict(subject)}
                 for provider, reference, subject in sorted(references, key=lambda row: row[:2])
@@ -358,15 +291,15 @@ async def register_references(
 async def add_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Insert rows."""
     if rows:
-        await connection.execute(_insert_into(table), [values_of(row) for row in rows])
+        await connection.execute(statements.insert_into(table), [values_of(row) for row in rows])
 
 
 async def replace_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Write rows whose intent the caller has locked; all but the columns of the schedule, which belong to leases."""
     if not rows:
         return
-    parameters = [{f"{_NEW}{name}": value for name, value in values_of(row).items()} for row in rows]
-    await connection.execute(_replace_in(table), parameters)
+    parameters = [{f"{statements.NEW}{name}": value for name, value in values_of(row).items()} for row in rows]
+    await connection.execute(statements.replace_in(table), parameters)
 
 
 async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[Move], moved_at: datetime) -> None:
@@ -378,7 +311,7 @@ async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[M
     if not moves:
         return
     result = await connection.execute(
-        _INSERT_MOVES,
+        statements.INSERT_MOVES,
         {
             "book_id": book_id,
             "moved_at": moved_at,
@@ -418,26 +351,6 @@ def values_of(row: msgspec.Struct) -> dict[str, Any]:
     return values
 
 
-@cache
-def _insert_into(table: Table) -> Insert:
-    return insert(table)
-
-
-@cache
-def _replace_in(table: Table) -> Update:
-    keys = [column.name for column in table.primary_key]
-    others = [column.name for column in table.columns if column.name not in {*keys, *SCHEDULE_COLUMNS}]
-
-    def new(name: str) -> BindParameter[Any]:
-        return bindparam(f"{_NEW}{name}", type_=table.c[name].type)
-
-    return (
-        update(table)
-        .where(and_(*(table.c[name] == new(name) for name in keys)))
-        .values({name: new(name) for name in others})
-    )
-
-
 def _of_book(book_id: int, values: Iterable[str]) -> dict[str, Any]:
-    """Parameters of the statements above."""
+    """Parameters of statements that look for `wanted`."""
     return {"of_book": book_id, "wanted": sorted(set(values))}
