@@ -157,7 +157,6 @@ async def _running(addresses: Addresses) -> AsyncIterator[World]:
         stop.set()
         await loop
         await deliverer.close()
-        await sender.close()
         listener.close()
         await database.close()
 

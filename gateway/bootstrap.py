@@ -123,8 +123,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             sandbox = await stack.enter_async_context(
                 SandboxControl(settings.sandbox_url, settings.sandbox_control_key)
             )
-        sender = await stack.enter_async_context(
-            Sender(allow_loopback=settings.allow_loopback_webhooks, timeout_seconds=settings.delivery_timeout_seconds)
+        sender = Sender(
+            allow_loopback=settings.allow_loopback_webhooks, timeout_seconds=settings.delivery_timeout_seconds
         )
         yield _build(
             stack=stack,
@@ -170,6 +170,7 @@ def _build(
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
+    stack.push_async_callback(intents.close)
     untried_intents = UntriedIntents(database, vault, record_events=events.record)
     stack.push_async_callback(untried_intents.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)

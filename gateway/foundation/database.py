@@ -8,7 +8,7 @@ and are opened and committed by the use case, before any reply is built.
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import asyncpg
 from sqlalchemy import event
@@ -24,6 +24,7 @@ CONNECT_TIMEOUT_SECONDS: Final = 10
 IDLE_SECONDS_MAX: Final = 5
 """A connection that was idle longer is asked whether it is alive before it is lent."""
 _RETURNED_AT: Final = "returned_at"
+_WRITES: Final = ("INSERT", "UPDATE", "DELETE")
 SESSION_SETTINGS: Final = {
     "application_name": "quickkub",
     "timezone": "UTC",
@@ -39,6 +40,9 @@ class Database:
         self._dsn = dsn
         self.engine = engine
         self.ledger_pool = ledger_pool
+        # The same connections; a statement is a transaction of its own, without BEGIN before and ROLLBACK after it.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        event.listen(self._reading.sync_engine, "before_cursor_execute", _refuse_writes)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = POOL_SIZE) -> Self:
@@ -65,6 +69,8 @@ class Database:
             async_creator=connect,
             pool_size=pool_size,
             max_overflow=0,
+            # The connection that was used last knows the statements: one that is new to a session costs it ten times.
+            pool_use_lifo=True,
             isolation_level="READ COMMITTED",
             # Errors are logged with their text, and what is written may be personal or secret.
             hide_parameters=True,
@@ -80,11 +86,11 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading: each statement sees what is committed, no snapshot stays open.
+        """A connection for reading: each statement sees what is committed, no transaction and no snapshot is open.
 
-        Nothing written through it is kept, because a transaction that only looks has no reason to commit.
+        Whoever writes through it, outside any transaction, has a bug: an assertion says so.
         """
-        async with self.engine.connect() as connection:
+        async with self._reading.connect() as connection:
             yield connection
 
     @asynccontextmanager
@@ -105,6 +111,11 @@ class Database:
         """Close every connection, letting none linger in a transaction."""
         await self.engine.dispose()
         await self.ledger_pool.close()
+
+
+def _refuse_writes(connection: object, cursor: object, statement: str, *_: Any) -> None:
+    del connection, cursor
+    assert not statement.lstrip().startswith(_WRITES), f"a reader writes: {statement[:80]}"
 
 
 def _check_when_lent(engine: AsyncEngine) -> None:

@@ -195,13 +195,18 @@ async def authenticate(connection: AsyncConnection, vault: Vault, presented: str
 
     May write `last_used_at`, so `connection` must be able to.
     """
-    return (await authenticate_all(connection, vault, [presented]))[0]
+    principals, used = await look_up(connection, vault, [presented])
+    await note_use(connection, used)
+    return principals[0]
 
 
-async def authenticate_all(
+async def look_up(
     connection: AsyncConnection, vault: Vault, presented: Sequence[str]
-) -> list[Principal | None]:
-    """The same for many keys at once, one query for those of merchants and one for those of operators."""
+) -> tuple[list[Principal | None], list[str]]:
+    """Who presents each of many keys, and the ids of those whose use is to be noted: see `note_use`.
+
+    One query for the keys of merchants and one for those of operators.
+    """
     hashes = [hash_of(vault, secret) if len(secret) <= _KEY_LENGTH_MAX else b"" for secret in presented]
     pairs = list(zip(presented, hashes, strict=True))
     merchants = {found for secret, found in pairs if found and secret.startswith((TEST_PREFIX, LIVE_PREFIX))}
@@ -219,9 +224,7 @@ async def authenticate_all(
                 principals[row["key_hash"]] = principal_of(row)
                 if _is_use_to_be_noted(row):
                     used.append(row["key_id"])
-    if used:
-        await _note_use(connection, used)
-    return [principals.get(found) for found in hashes]
+    return [principals.get(found) for found in hashes], used
 
 
 def _merchant_of(row: RowMapping) -> MerchantPrincipal:
@@ -249,7 +252,8 @@ def _is_use_to_be_noted(row: RowMapping) -> bool:
     return row["last_used_at"] is None or real_now() - row["last_used_at"] > _LAST_USED_GRAIN
 
 
-async def _note_use(connection: AsyncConnection, key_ids: Sequence[str]) -> None:
+async def note_use(connection: AsyncConnection, key_ids: Sequence[str]) -> None:
+    """Note that these keys were used just now."""
     for table, ids in (
         (operator_keys, [key_id for key_id in key_ids if key_id.startswith("okey_")]),
         (api_keys, [key_id for key_id in key_ids if not key_id.startswith("okey_")]),

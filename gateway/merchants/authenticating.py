@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
-from gateway.merchants.api_keys import authenticate_all
+from gateway.merchants.api_keys import look_up, note_use
 from gateway.merchants.principals import Principal
 from ledger.coalescing import Coalescer
 
@@ -37,5 +37,9 @@ class Authenticator:
         return await self._lookups.submit(presented)
 
     async def _flush(self, presented: Sequence[str]) -> Sequence[Principal | None]:
-        async with self._database.transaction() as connection:
-            return await authenticate_all(connection, self._vault, presented)
+        async with self._database.read() as connection:
+            principals, used = await look_up(connection, self._vault, presented)
+        if used:
+            async with self._database.transaction() as connection:
+                await note_use(connection, used)
+        return principals

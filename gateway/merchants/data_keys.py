@@ -3,12 +3,19 @@
 Books and proofs hold nothing that needs it, so they stay whole.
 """
 
-from sqlalchemy import delete, insert, select
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import ARRAY, Text, any_, bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.encryption import Vault
 from gateway.merchants.tables import data_keys
+
+_WRAPPED_KEYS: Final = select(data_keys.c.account_id, data_keys.c.wrapped_key).where(
+    data_keys.c.account_id == any_(bindparam("account_ids", type_=ARRAY(Text)))
+)
 
 
 class DataKeyDestroyed(Exception):
@@ -38,6 +45,20 @@ async def wrapped_key(connection: AsyncConnection, account_id: str) -> bytes:
     if row is None:
         raise DataKeyDestroyed(account_id)
     return bytes(row)
+
+
+async def wrapped_keys(connection: AsyncConnection, account_ids: Collection[str]) -> dict[str, bytes]:
+    """The same for many accounts.
+
+    Raises:
+        DataKeyDestroyed: one of them has none any more.
+    """
+    found = (await connection.execute(_WRAPPED_KEYS, {"account_ids": sorted(account_ids)})).all()
+    wrapped = {account_id: bytes(key) for account_id, key in found}
+    for account_id in account_ids:
+        if account_id not in wrapped:
+            raise DataKeyDestroyed(account_id)
+    return wrapped
 
 
 async def destroy(connection: AsyncConnection, account_id: str) -> bool:

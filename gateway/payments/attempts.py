@@ -17,6 +17,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
+from gateway.payments import limits
 from gateway.payments.admission import Admission
 from gateway.payments.calls import Calls, charge_request, subject_of
 from gateway.payments.deciding import Finding
@@ -58,6 +59,19 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     intent: IntentRow
     attempt: AttemptRow
     others: Sequence[Route]
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """A new payment and how it is to be paid first.
+
+    Attributes:
+        choices: see `Attempts.choices`.
+    """
+
+    intent: IntentRow
+    how: ConfirmIntent
+    attempt_id: str
+    choices: Sequence[Route]
 
 
 class Attempts:
@@ -108,7 +122,6 @@ class Attempts:
     async def add(
         self,
         connection: AsyncConnection,
-        principal: MerchantPrincipal,
         intent: IntentRow,
         how: ConfirmIntent,
         *,
@@ -122,18 +135,55 @@ class Attempts:
             InvalidRequest: the account may not take this method.
             Refused: the payer is blocked, or a velocity rule or limit stands against it.
         """
-        plan = await self._plan_of(connection, principal.account_id, how.payment_method)
-        if plan is None:
-            raise InvalidRequest("parameter_invalid", "the account may not take this method", param="payment_method")
-        attempt = new_attempt(
-            intent, how, attempt_id=attempt_id, chosen=choices[0], plan=plan, schedule=self._schedule, now=now
-        )
-        await add_rows(connection, attempts, [attempt])
-        await register_references(
-            connection, intent.book_id, [(attempt.provider, attempt.provider_key, subject_of(attempt))]
-        )
-        await self._admission.admit(connection, intent, attempt, how.payer)
-        return Begun(intent=confirmed(intent, attempt), attempt=attempt, others=choices[1:])
+        opening = Opening(intent=intent, how=how, attempt_id=attempt_id, choices=choices)
+        [begun] = await self._write(connection, intent.book_id, [opening], now)
+        await self._admission.admit(connection, intent, begun.attempt, how.payer)
+        return begun
+
+    async def add_all(self, connection: AsyncConnection, book_id: int, openings: Sequence[Opening]) -> list[Begun]:
+        """Write the first attempts of new payments of a book that the caller is about to write.
+
+        Of none of them the payer is known, and none comes of a link.
+
+        Raises:
+            InvalidRequest: one of the accounts may not take its method.
+            LimitExceeded: one of them, or all together, would pass a limit.
+        """
+        begun = await self._write(connection, book_id, openings, None)
+        await limits.take_all(connection, book_id, [(one.intent.account_id, one.attempt) for one in begun])
+        return begun
+
+    async def _write(
+        self, connection: AsyncConnection, book_id: int, openings: Sequence[Opening], now: datetime | None
+    ) -> list[Begun]:
+        """Write attempts made at `now`; None: when their payments were."""
+        plans = {
+            key: await self._plan_of(connection, *key)
+            for key in sorted({(opening.intent.account_id, opening.how.payment_method) for opening in openings})
+        }
+        begun = []
+        for opening in openings:
+            intent, how = opening.intent, opening.how
+            plan = plans[intent.account_id, how.payment_method]
+            if plan is None:
+                raise InvalidRequest(
+                    "parameter_invalid", "the account may not take this method", param="payment_method"
+                )
+            attempt = new_attempt(
+                intent,
+                how,
+                attempt_id=opening.attempt_id,
+                chosen=opening.choices[0],
+                plan=plan,
+                schedule=self._schedule,
+                now=now or intent.created_at,
+            )
+            begun.append(Begun(intent=confirmed(intent, attempt), attempt=attempt, others=opening.choices[1:]))
+        made = [one.attempt for one in begun]
+        await add_rows(connection, attempts, made)
+        references = [(attempt.provider, attempt.provider_key, subject_of(attempt)) for attempt in made]
+        await register_references(connection, book_id, references)
+        return begun
 
     async def confirm(
         self, principal: MerchantPrincipal, intent_id: str, how: ConfirmIntent, *, attempt_id: str
@@ -166,7 +216,7 @@ class Attempts:
             due = Sum(amount_minor=intent.amount_minor, currency=intent.currency, capture_later=intent.capture_later)
             choices = await self.choices(principal, due, how)
             begun = await self.add(
-                connection, principal, intent, how, attempt_id=attempt_id, choices=choices, now=principal.clock.now()
+                connection, intent, how, attempt_id=attempt_id, choices=choices, now=principal.clock.now()
             )
             return await self._moved(connection, principal, begun, intent)
 
@@ -245,7 +295,6 @@ class Attempts:
                     attempt_id = new_id("att", livemode=principal.livemode)
                     following = await self.add(
                         connection,
-                        principal,
                         intent,
                         how,
                         attempt_id=attempt_id,

@@ -45,6 +45,7 @@ from gateway.payments.errors import (
     InvalidRequest,
     NotFound,
 )
+from gateway.payments.idempotency_keys import FinishedKey, IdempotencyKeys, NewKey
 from gateway.payments.tables import idempotency_requests
 
 KEY_LENGTH_MAX: Final = 255
@@ -122,6 +123,7 @@ class IdempotencyStore:
         self._database = database
         self._vault = vault
         self._lease = timedelta(seconds=lease_seconds)
+        self._keys = IdempotencyKeys(database, vault)
         self._running: set[asyncio.Task[Reply]] = set()
 
     async def run_idempotent(
@@ -193,19 +195,29 @@ class IdempotencyStore:
         self, principal: MerchantPrincipal, key: str, fingerprint: bytes, request_id: str
     ) -> Claim | Reply:
         now = real_now()
-        fresh = {
-            "fingerprint": fingerprint,
-            "operation_id": uuid7(),
-            "lease_id": uuid7(),
-            "request_id": request_id,
-            "leased_until": now + self._lease,
-            "response_status": None,
-            "sealed_response": None,
-            "created_at": now,
-        }
+        new = NewKey(
+            book_id=principal.book_id,
+            account_id=principal.account_id,
+            key=key,
+            fingerprint=fingerprint,
+            operation_id=uuid7(),
+            request_id=request_id,
+            leased_until=now + self._lease,
+            lease_id=uuid7(),
+            created_at=now,
+        )
+        if await self._keys.claim(new):
+            return _claim_of(principal, msgspec.structs.asdict(new), resumed=False)
+        return await self._claim_known(principal, new)
+
+    async def _claim_known(self, principal: MerchantPrincipal, new: NewKey) -> Claim | Reply:
+        """What a key that was there before means; where it is gone meanwhile it is claimed as new."""
+        now, key = new.created_at, new.key
+        row_key = {"book_id": new.book_id, "account_id": new.account_id, "key": key}
+        fresh = {name: value for name, value in msgspec.structs.asdict(new).items() if name not in row_key}
+        fresh |= {"response_status": None, "sealed_response": None}
         c = idempotency_requests.c
         where = _is_row(principal, key)
-        row_key = {"book_id": principal.book_id, "account_id": principal.account_id, "key": key}
         async with self._database.transaction() as connection:
             # By the unique key, never read-then-insert: of two racing first requests one inserts, one waits for it.
             added = insert(idempotency_requests).values(**row_key, **fresh).on_conflict_do_nothing().returning(c.key)
@@ -222,7 +234,7 @@ class IdempotencyStore:
             if row["created_at"] < now - RETENTION and not is_leased:
                 await connection.execute(update(idempotency_requests).where(where).values(**fresh))
                 return _claim_of(principal, fresh, resumed=False)
-            if row["fingerprint"] != fingerprint:
+            if row["fingerprint"] != new.fingerprint:
                 raise IdempotencyKeyReused(row["request_id"])
             if row["response_status"] is not None:
                 body = await self._opened(connection, principal, key, row["sealed_response"])
@@ -234,14 +246,17 @@ class IdempotencyStore:
             return _claim_of(principal, {**row, **lease}, resumed=True)
 
     async def _complete(self, principal: MerchantPrincipal, key: str, claim: Claim, reply: Reply) -> None:
-        async with self._database.transaction() as connection:
-            sealed = self._vault.seal(
-                await wrapped_key(connection, principal.account_id), reply.body, context=reply_context(principal, key)
+        await self._keys.finish(
+            FinishedKey(
+                book_id=principal.book_id,
+                account_id=principal.account_id,
+                key=key,
+                lease_id=claim.lease_id,
+                status=reply.status,
+                body=reply.body,
+                context=reply_context(principal, key),
             )
-            finished = {"response_status": reply.status, "sealed_response": sealed, "leased_until": None}
-            await connection.execute(
-                update(idempotency_requests).where(_holds(principal, key, claim)).values(**finished)
-            )
+        )
 
     async def _release(self, principal: MerchantPrincipal, key: str, claim: Claim) -> None:
         async with self._database.transaction() as connection:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import and_, select, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,7 @@ from gateway.foundation.ids import new_id
 from gateway.merchants import customers
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.admission import blocked_event, refused
-from gateway.payments.attempts import Attempts, Begun
+from gateway.payments.attempts import Attempts, Begun, Opening
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding, event_of
@@ -26,6 +26,7 @@ from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refu
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
 from gateway.payments.opening import new_intent, reference_used
+from gateway.payments.openings import Openings
 from gateway.payments.records import (
     AttemptRow,
     IntentRow,
@@ -33,9 +34,9 @@ from gateway.payments.records import (
     add_moves,
     add_rows,
     attempts_by_id,
+    intent_with_latest,
     lock_intents,
     replace_rows,
-    rows_of,
 )
 from gateway.payments.requests import CaptureIntent, ConfirmIntent, CreateIntent
 from gateway.payments.routing import Sum
@@ -51,7 +52,7 @@ _CANCELABLE = frozenset(
 
 
 class Intents:
-    """The use cases of payments.
+    """The use cases of payments. `close` it at the end.
 
     Args:
         applier: through which an existing payment changes.
@@ -72,8 +73,13 @@ class Intents:
         self._applier = applier
         self._calls = calls
         self._attempts = attempts
+        self._openings = Openings(database, attempts, record_events=record_events)
         self._captures = captures
         self._record_events = record_events
+
+    async def close(self) -> None:
+        """Finish what is being written."""
+        await self._openings.close()
 
     async def create(
         self,
@@ -243,13 +249,17 @@ class Intents:
         choices = [] if how is None else await self._attempts.choices(principal, due, how)
         begun = None
         try:
+            if how is not None and self._openings.is_for(intent, how):
+                attempt_id = new_id("att", livemode=principal.livemode)
+                return await self._openings.open(
+                    Opening(intent=intent, how=how, attempt_id=attempt_id, choices=choices)
+                )
             async with self._database.transaction() as connection:
                 if request.customer and not await customers.exists(connection, principal, request.customer):
                     raise InvalidRequest("customer_unknown", "you have no such customer", param="customer")
                 if how is not None:
                     begun = await self._attempts.add(
                         connection,
-                        principal,
                         intent,
                         how,
                         attempt_id=new_id("att", livemode=principal.livemode),
@@ -324,16 +334,8 @@ class Intents:
                     await _set_wish(connection, intent, None)
 
     async def _find(self, principal: MerchantPrincipal, intent_id: str) -> tuple[IntentRow, AttemptRow | None] | None:
-        c = intents.c
-        statement = select(intents).where(
-            and_(c.book_id == principal.book_id, c.intent_id == intent_id, c.account_id == principal.account_id)
-        )
-        # A change between the two reads would pair a payment with an attempt that it never had that way.
-        async with self._database.snapshot() as connection:
-            rows = await rows_of(connection, statement, IntentRow)
-            if not rows:
-                return None
-            return rows[0], (await _latest_attempts(connection, rows)).get(rows[0].latest_attempt_id or "")
+        async with self._database.read() as connection:
+            return await intent_with_latest(connection, principal.book_id, principal.account_id, intent_id)
 
 
 async def _latest_attempts(connection: AsyncConnection, rows: Sequence[IntentRow]) -> dict[str, AttemptRow]:

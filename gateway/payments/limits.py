@@ -77,8 +77,8 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     sign: int
 
 
-Periods = Mapping[tuple[str, str], Used]
-"""What is used by (method, `day` or `month`)."""
+Periods = Mapping[tuple[str, str, str, str, date], Used]
+"""What is used by (account, currency, method, `day` or `month`, first day)."""
 
 _COUNT = text("""
     INSERT INTO gateway.limit_usage AS known
@@ -91,7 +91,7 @@ _COUNT = text("""
          AS new (account_id, currency, method, period, starts_on, amount_minor, payments)
     ON CONFLICT (book_id, account_id, currency, method, period, starts_on) DO UPDATE
         SET amount_minor = known.amount_minor + excluded.amount_minor, payments = known.payments + excluded.payments
-    RETURNING method, period, amount_minor, payments
+    RETURNING account_id, currency, method, period, starts_on, amount_minor, payments
 """)
 
 _IN_FORCE = text("""
@@ -128,17 +128,32 @@ async def take(connection: AsyncConnection, account_id: str, attempt: AttemptRow
     Raises:
         LimitExceeded: a limit would be passed; the caller's transaction is to be rolled back.
     """
-    rows = [
-        row
-        for row in await in_force(connection, attempt.book_id, account_id)
+    await take_all(connection, attempt.book_id, [(account_id, attempt)])
+
+
+async def take_all(connection: AsyncConnection, book_id: int, made: Sequence[tuple[str, AttemptRow]]) -> None:
+    """The same for attempts of several accounts of a book: all or none.
+
+    Raises:
+        LimitExceeded: one of them alone, or all together, would pass a limit; `left` means something for one only.
+    """
+    rows = {
+        account_id: await in_force(connection, book_id, account_id)
+        for account_id in sorted({account_id for account_id, _ in made})
+    }
+    checks = [
+        (row, use)
+        for account_id, attempt in made
+        if (use := use_of(account_id, attempt, counted_before=False)) is not None
+        for row in rows[account_id]
         if row.currency == attempt.currency and row.method in {ALL_METHODS, attempt.method}
     ]
-    for row in rows:
-        _check_payment(row, attempt.amount_minor)
-    use = use_of(account_id, attempt, counted_before=False)
-    used = await count(connection, attempt.book_id, [] if use is None else [use])
-    for row in rows:
-        _check_periods(row, used, attempt.amount_minor)
+    for row, use in checks:
+        _check_payment(row, use.amount_minor)
+    uses = [use_of(account_id, attempt, counted_before=False) for account_id, attempt in made]
+    used = await count(connection, book_id, [use for use in uses if use is not None])
+    for row, use in checks:
+        _check_periods(row, used, use)
 
 
 async def count(connection: AsyncConnection, book_id: int, uses: Iterable[Use]) -> Periods:
@@ -167,7 +182,7 @@ async def count(connection: AsyncConnection, book_id: int, uses: Iterable[Use]) 
             "payments": [sums[key].payments for key in keys],
         },
     )
-    return {(method, period): Used(amount_minor, payments) for method, period, amount_minor, payments in found}
+    return {tuple(row[:-2]): Used(*row[-2:]) for row in found}
 
 
 async def in_force(connection: AsyncConnection, book_id: int, account_id: str) -> list[LimitRow]:
@@ -261,12 +276,13 @@ def _check_payment(row: LimitRow, amount_minor: int) -> None:
         raise LimitExceeded("payment_max", detail, left=row.payment_max_minor)
 
 
-def _check_periods(row: LimitRow, used: Periods, amount_minor: int) -> None:
+def _check_periods(row: LimitRow, used: Periods, use: Use) -> None:
     """Compare what is used with this payment in it."""
-    day, month = used[row.method, "day"], used[row.method, "month"]
+    key = (row.account_id, row.currency, row.method)
+    day, month = used[*key, "day", use.began_on], used[*key, "month", use.began_on.replace(day=1)]
     checks: Sequence[tuple[str, int | None, int, int]] = (
-        ("day_max", row.day_max_minor, day.amount_minor, amount_minor),
-        ("month_max", row.month_max_minor, month.amount_minor, amount_minor),
+        ("day_max", row.day_max_minor, day.amount_minor, use.amount_minor),
+        ("month_max", row.month_max_minor, month.amount_minor, use.amount_minor),
         ("day_payments_max", row.day_payments_max, day.payments, 1),
     )
     for name, limit, total, this in checks:

@@ -6,22 +6,19 @@ a change: whoever writes them holds the lock of their intent. Claiming work (`ja
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Select, Table, Text, TextClause, and_, any_, bindparam, cast, insert, select, text, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.payments import record_statements as statements
 from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
-from gateway.payments.tables import attempts, facts, intents, provider_references, refunds
 from gateway.providers.base import FactKind, FactSource, Method, NextAction
 from gateway.providers.dispute_terms import DisputeStage
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-
-SCHEDULE_COLUMNS: Final = ("asks", "due_at", "leased_until")
 
 
 class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,65 +212,50 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fact_id: str | None = None
 
 
-_INSERT_MOVES = text("""
-    INSERT INTO gateway.state_moves
-        (book_id, subject_id, version, object, from_status, to_status, actor, reason, fact_id, moved_at)
-    SELECT CAST(:book_id AS bigint), new.subject_id, new.version, new.object, new.from_status, new.to_status,
-           new.actor, new.reason, new.fact_id, CAST(:moved_at AS timestamptz)
-    FROM unnest(CAST(:subject_ids AS text[]), CAST(:versions AS integer[]), CAST(:objects AS text[]),
-                CAST(:from_statuses AS text[]), CAST(:to_statuses AS text[]), CAST(:actors AS text[]),
-                CAST(:reasons AS text[]), CAST(:fact_ids AS text[]))
-         AS new (subject_id, version, object, from_status, to_status, actor, reason, fact_id)
-    JOIN gateway.legal_moves AS legal
-      ON legal.object = new.object AND legal.from_status = new.from_status AND legal.to_status = new.to_status
-""")
-
-
 async def lock_intents(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[IntentRow]:
     """The intents, locked in id order until the transaction ends. Absent ones are left out."""
-    c = intents.c
-    statement = (
-        select(intents)
-        .where(c.book_id == book_id, c.intent_id == _any_of(intent_ids))
-        .order_by(c.intent_id)
-        .with_for_update()
-    )
-    return await rows_of(connection, statement, IntentRow)
+    return await rows_of(connection, statements.LOCK_INTENTS, IntentRow, _of_book(book_id, intent_ids))
+
+
+async def intent_with_latest(
+    connection: AsyncConnection, book_id: int, account_id: str, intent_id: str
+) -> tuple[IntentRow, AttemptRow | None] | None:
+    """The account's intent and its latest attempt, as they were at one moment; None where it has no such intent.
+
+    One statement: a change between two would pair an intent with an attempt that it never had that way.
+    """
+    row = (
+        await connection.execute(
+            statements.INTENT_WITH_LATEST, {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    count = len(statements.INTENT_COLUMNS)
+    intent = dict(zip(statements.INTENT_COLUMNS, row[:count], strict=True))
+    attempt = dict(zip(statements.ATTEMPT_COLUMNS, row[count:], strict=True))
+    latest = None if attempt["attempt_id"] is None else msgspec.convert(attempt, AttemptRow)
+    return msgspec.convert(intent, IntentRow), latest
 
 
 async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:
     """All attempts of the intents, oldest first."""
-    c = attempts.c
-    statement = (
-        select(attempts)
-        .where(c.book_id == book_id, c.intent_id == _any_of(intent_ids))
-        .order_by(c.created_at, c.attempt_id)
-    )
-    return await rows_of(connection, statement, AttemptRow)
+    return await rows_of(connection, statements.ATTEMPTS_OF, AttemptRow, _of_book(book_id, intent_ids))
 
 
 async def attempts_by_id(connection: AsyncConnection, book_id: int, attempt_ids: Iterable[str]) -> list[AttemptRow]:
     """The attempts with these ids."""
-    c = attempts.c
-    return await rows_of(
-        connection, select(attempts).where(c.book_id == book_id, c.attempt_id == _any_of(attempt_ids)), AttemptRow
-    )
+    return await rows_of(connection, statements.ATTEMPTS_BY_ID, AttemptRow, _of_book(book_id, attempt_ids))
 
 
 async def facts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[FactRow]:
     """All facts of the intents and of their refunds."""
-    c = facts.c
-    return await rows_of(
-        connection, select(facts).where(c.book_id == book_id, c.intent_id == _any_of(intent_ids)), FactRow
-    )
+    return await rows_of(connection, statements.FACTS_OF, FactRow, _of_book(book_id, intent_ids))
 
 
 async def refunds_by_id(connection: AsyncConnection, book_id: int, refund_ids: Iterable[str]) -> list[RefundRow]:
     """The refunds with these ids."""
-    c = refunds.c
-    return await rows_of(
-        connection, select(refunds).where(c.book_id == book_id, c.refund_id == _any_of(refund_ids)), RefundRow
-    )
+    return await rows_of(connection, statements.REFUNDS_BY_ID, RefundRow, _of_book(book_id, refund_ids))
 
 
 async def subjects_of(
@@ -281,11 +263,8 @@ async def subjects_of(
 ) -> dict[tuple[str, str], Subject]:
     """What the (provider, reference) pairs stand for in this book; those of other books are unknown here."""
     wanted = sorted(set(references))
-    c = provider_references.c
-    statement = select(provider_references).where(
-        c.book_id == book_id, c.reference == _any_of(reference for _, reference in wanted)
-    )
-    found = (await connection.execute(statement)).mappings()
+    parameters = _of_book(book_id, (reference for _, reference in wanted))
+    found = (await connection.execute(statements.REFERENCES, parameters)).mappings()
     by_reference = {
         (row["provider"], row["reference"]): Subject(
             intent_id=row["intent_id"], attempt_id=row["attempt_id"], refund_id=row["refund_id"]
@@ -301,7 +280,7 @@ async def register_references(
     """Note by which (provider, reference) an attempt or refund may be spoken of. A known reference stays as it is."""
     if references:
         await connection.execute(
-            upsert(provider_references).on_conflict_do_nothing(),
+            statements.ADD_REFERENCE,
             [
                 {"provider": provider, "reference": reference, "book_id": book_id, **msgspec.structs.asdict(subject)}
                 for provider, reference, subject in sorted(references, key=lambda row: row[:2])
@@ -312,27 +291,15 @@ async def register_references(
 async def add_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Insert rows."""
     if rows:
-        await connection.execute(insert(table), [values_of(row) for row in rows])
+        await connection.execute(statements.insert_into(table), [values_of(row) for row in rows])
 
 
 async def replace_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Write rows whose intent the caller has locked; all but the columns of the schedule, which belong to leases."""
     if not rows:
         return
-    keys = [column.name for column in table.primary_key]
-    others = [column.name for column in table.columns if column.name not in {*keys, *SCHEDULE_COLUMNS}]
-    statement = (
-        update(table)
-        .where(and_(*(table.c[name] == bindparam(f"key_{name}") for name in keys)))
-        .values({name: bindparam(f"new_{name}", type_=table.c[name].type) for name in others})
-    )
-    parameters = []
-    for row in rows:
-        values = values_of(row)
-        parameters.append(
-            {f"key_{name}": values[name] for name in keys} | {f"new_{name}": values[name] for name in others}
-        )
-    await connection.execute(statement, parameters)
+    parameters = [{f"{statements.NEW}{name}": value for name, value in values_of(row).items()} for row in rows]
+    await connection.execute(statements.replace_in(table), parameters)
 
 
 async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[Move], moved_at: datetime) -> None:
@@ -344,7 +311,7 @@ async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[M
     if not moves:
         return
     result = await connection.execute(
-        _INSERT_MOVES,
+        statements.INSERT_MOVES,
         {
             "book_id": book_id,
             "moved_at": moved_at,
@@ -384,6 +351,6 @@ def values_of(row: msgspec.Struct) -> dict[str, Any]:
     return values
 
 
-def _any_of(values: Iterable[str]) -> Any:
-    """One array parameter, so that the statement is the same for any number of values."""
-    return any_(cast(sorted(set(values)), ARRAY(Text)))
+def _of_book(book_id: int, values: Iterable[str]) -> dict[str, Any]:
+    """Parameters of statements that look for `wanted`."""
+    return {"of_book": book_id, "wanted": sorted(set(values))}

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ARRAY, Text, any_, bindparam, select, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,9 +19,8 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import uuid7
 from gateway.foundation.metrics import IDEMPOTENCY
-from gateway.merchants.data_keys import DataKeyDestroyed
+from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_keys
 from gateway.merchants.principals import MerchantPrincipal
-from gateway.merchants.tables import data_keys
 from gateway.payments.deciding import event_of
 from gateway.payments.facts import RecordEvents
 from gateway.payments.idempotency import Claim, Reply, reply_context
@@ -51,9 +50,6 @@ _CLAIM_AND_FINISH: Final = text("""
     ON CONFLICT DO NOTHING
     RETURNING operation_id
 """)
-_WRAPPED_KEYS: Final = select(data_keys.c.account_id, data_keys.c.wrapped_key).where(
-    data_keys.c.account_id == any_(bindparam("account_ids", type_=ARRAY(Text)))
-)
 
 
 class _Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +135,7 @@ class UntriedIntents:
 
     async def _claim_and_finish(self, connection: AsyncConnection, wishes: Sequence[_Wish]) -> set[UUID]:
         """Write keys with their answers; returns the operations whose key was free."""
-        accounts = sorted({wish.principal.account_id for wish in wishes})
-        found = (await connection.execute(_WRAPPED_KEYS, {"account_ids": accounts})).all()
-        wrapped = {account_id: bytes(key) for account_id, key in found}
+        wrapped = await wrapped_keys(connection, {wish.principal.account_id for wish in wishes})
         columns: dict[str, Any] = {
             "book_ids": [wish.principal.book_id for wish in wishes],
             "account_ids": [wish.principal.account_id for wish in wishes],
@@ -149,15 +143,12 @@ class UntriedIntents:
             "fingerprints": [wish.fingerprint for wish in wishes],
             "operation_ids": [wish.operation_id for wish in wishes],
             "request_ids": [wish.request_id for wish in wishes],
-            "sealed_responses": [self._sealed(wish, wrapped) for wish in wishes],
+            "sealed_responses": [
+                self._vault.seal(wrapped[wish.principal.account_id], wish.body, context=wish.context) for wish in wishes
+            ],
         }
         result = await connection.execute(_CLAIM_AND_FINISH, {**columns, "status": _CREATED, "now": real_now()})
         return {row.operation_id for row in result}
-
-    def _sealed(self, wish: _Wish, wrapped: dict[str, bytes]) -> bytes:
-        if wish.principal.account_id not in wrapped:
-            raise DataKeyDestroyed(wish.principal.account_id)
-        return self._vault.seal(wrapped[wish.principal.account_id], wish.body, context=wish.context)
 
 
 def _may_be_one_wish(error: Exception) -> bool:

@@ -17,23 +17,12 @@ from gateway.sandbox.control import Control
 from gateway.sandbox.registry import PROVIDERS
 from gateway.sandbox.service import Sandbox
 from gateway.sandbox.wire import Refusal, json_answer
-from gateway.sandbox.world import open_pool
+from gateway.sandbox.world import HAS_WORK, open_pool
 
 TICK_SECONDS: Final = 1
 BODY_BYTES_MAX: Final = 10_000_000
 
-_WORLDS_WITH_WORK: Final = """
-    SELECT DISTINCT world FROM sandbox.worlds w WHERE
-     EXISTS (SELECT FROM sandbox.charges c WHERE c.world = w.world AND c.status = 'pending'
-      AND c.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
-     OR EXISTS (SELECT FROM sandbox.refunds r WHERE r.world = w.world AND r.status = 'pending'
-      AND r.fails_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
-     OR EXISTS (SELECT FROM sandbox.acquired_charges a WHERE a.world = w.world
-      AND a.status IN ('pending', 'authorized')
-      AND a.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
-     OR EXISTS (SELECT FROM sandbox.acquired_movements m WHERE m.world = w.world AND m.status = 'pending'
-      AND m.ends_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
-"""
+_WORLDS_WITH_WORK: Final = f"SELECT world FROM sandbox.worlds w WHERE {HAS_WORK}"
 
 _logger = get_logger(__name__)
 

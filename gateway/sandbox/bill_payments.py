@@ -231,6 +231,19 @@ async def of_day(world: World, on: date) -> list[Row]:
     )
 
 
+async def of_reference(world: World, ref1: str, on: date) -> list[Row]:
+    """The payments of a reference on a business date, oldest first."""
+    return list(
+        await world.connection.fetch(
+            "SELECT * FROM sandbox.bill_payments WHERE world = $1 AND ref1 = $2 AND paid_on = $3"
+            " ORDER BY paid_at, transaction_id",
+            world.name,
+            ref1,
+            on,
+        )
+    )
+
+
 def confirmation(row: Row, payee: Payee) -> dict[str, str]:
     """The body of a payment confirmation."""
     return {

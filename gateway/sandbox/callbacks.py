@@ -60,7 +60,7 @@ async def enqueue(
         content_type: of the body.
         may_be_spoiled: false: no fault strikes it.
     """
-    target = url or await _callback_url(world, provider)
+    target = url or await world.callback_url(provider)
     if target is None:
         return
     fault = None
@@ -85,7 +85,7 @@ async def enqueue_forged(
     world: World, *, provider: str, subject: str, forged_body: bytes, content_type: str = JSON
 ) -> None:
     """Queue a callback about something that never happened."""
-    target = await _callback_url(world, provider)
+    target = await world.callback_url(provider)
     if target is not None:
         await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
 
@@ -94,13 +94,6 @@ def _delay_seconds(fault: Fault | None) -> float:
     if fault is None or fault.kind not in (FaultKind.CALLBACK_LATE, FaultKind.CALLBACK_REORDERED):
         return 0
     return LATE_SECONDS if fault.seconds is None else fault.seconds
-
-
-async def _callback_url(world: World, provider: str) -> str | None:
-    url: str | None = await world.connection.fetchval(
-        "SELECT callback_url FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2", world.name, provider
-    )
-    return url
 
 
 async def _release_held(world: World, provider: str) -> None:
@@ -126,6 +119,7 @@ async def _insert(
     held: bool = False,
     forged: bool = False,
 ) -> None:
+    world.calls_back = True
     await world.connection.execute(
         "INSERT INTO sandbox.callback_queue"
         " (id, world, provider, subject, url, body, content_type, forged, held, due_at, created_at)"
@@ -195,13 +189,17 @@ class CallbackSender:
             _logger.warning("a callback's outcome was not stored, it goes again", exc_info=task.exception())
 
     async def _claim(self, count: int) -> Sequence[Row]:
-        """Lease what is due, the oldest first."""
+        """Lease what is due, the oldest first; only accounts call back, so each has its own."""
         now = real_now()
         rows = await self._pool.fetch(
-            "UPDATE sandbox.callback_queue SET due_at = $1, attempts = attempts + 1 WHERE id IN ("
-            " SELECT id FROM sandbox.callback_queue WHERE state = 'queued' AND due_at <= $2"
+            "WITH claimable AS ("
+            " SELECT id, world, provider FROM sandbox.callback_queue WHERE state = 'queued' AND due_at <= $2"
             " ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
-            " RETURNING id, world, provider, url, body, content_type, forged, attempts",
+            " UPDATE sandbox.callback_queue queue SET due_at = $1, attempts = attempts + 1"
+            " FROM claimable JOIN sandbox.provider_accounts USING (world, provider) JOIN sandbox.worlds USING (world)"
+            " WHERE queue.id = claimable.id"
+            " RETURNING queue.id, queue.world, queue.provider, url, body, content_type, forged, attempts,"
+            "  credentials, settings",
             now + LEASE,
             now,
             count,
@@ -210,16 +208,9 @@ class CallbackSender:
 
     async def _send(self, row: Row) -> None:
         rules = self._rules[row["provider"]]
-        account = await self._pool.fetchrow(
-            "SELECT credentials, settings FROM sandbox.provider_accounts JOIN sandbox.worlds USING (world)"
-            " WHERE world = $1 AND provider = $2",
-            row["world"],
-            row["provider"],
-        )
-        assert account is not None, "only accounts call back"
         headers = {
             "content-type": row["content_type"],
-            **rules.headers(account["credentials"], row["body"], forged=row["forged"]),
+            **rules.headers(row["credentials"], row["body"], forged=row["forged"]),
         }
         status: int | None = None
         is_taken = False
@@ -229,14 +220,14 @@ class CallbackSender:
             is_taken = (
                 reply.is_success
                 and rules.is_taken(reply.content)
-                and rules.is_proved(account["credentials"], reply.headers, reply.content)
+                and rules.is_proved(row["credentials"], reply.headers, reply.content)
             )
         except httpx.HTTPError as error:
             _logger.info("callback not taken", extra={"provider": row["provider"], "error": type(error).__name__})
         state = "delivered" if is_taken else "queued"
         if state == "queued" and (row["forged"] or row["attempts"] >= rules.attempts_max):
             state = "failed"
-        retry_seconds = rules.retry_seconds(msgspec.convert(account["settings"], WorldSettings))
+        retry_seconds = rules.retry_seconds(msgspec.convert(row["settings"], WorldSettings))
         await self._pool.execute(
             "UPDATE sandbox.callback_queue SET state = $2, last_status = $3, due_at = $4 WHERE id = $1",
             row["id"],

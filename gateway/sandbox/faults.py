@@ -139,17 +139,18 @@ async def strike(
         amount_minor: the operation's amount, if it has one.
         fingerprint: the same for every retry of one request.
     """
-    row = await world.connection.fetchrow(
-        "UPDATE sandbox.faults SET remaining = remaining - 1 WHERE world = $1 AND id = ("
-        " SELECT id FROM sandbox.faults WHERE world = $1 AND provider = $2 AND operation = $3 AND remaining > 0"
-        " AND (amount_minor IS NULL OR amount_minor = $4) ORDER BY id LIMIT 1) RETURNING parameters",
-        world.name,
-        provider,
-        operation,
-        amount_minor,
-    )
-    if row is not None:
-        return msgspec.convert(row["parameters"], Fault)
+    if world.has_faults:
+        row = await world.connection.fetchrow(
+            "UPDATE sandbox.faults SET remaining = remaining - 1 WHERE world = $1 AND id = ("
+            " SELECT id FROM sandbox.faults WHERE world = $1 AND provider = $2 AND operation = $3 AND remaining > 0"
+            " AND (amount_minor IS NULL OR amount_minor = $4) ORDER BY id LIMIT 1) RETURNING parameters",
+            world.name,
+            provider,
+            operation,
+            amount_minor,
+        )
+        if row is not None:
+            return msgspec.convert(row["parameters"], Fault)
     spoiled, fault = MAGIC_AMOUNTS.get(amount_minor or 0, ("", None))
     if spoiled != operation:
         return None

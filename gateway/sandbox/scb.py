@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NoReturn
 
@@ -17,7 +17,7 @@ from gateway.foundation.clock import BANGKOK, real_now
 from gateway.sandbox import bank_account, bill_payments, emvco
 from gateway.sandbox.faults import Fault, FaultKind
 from gateway.sandbox.provider import CallbackRules, SandboxProvider
-from gateway.sandbox.service import InjectedSandbox, Sandbox, fingerprint_of
+from gateway.sandbox.service import Act, InjectedSandbox, Sandbox, fingerprint_of
 from gateway.sandbox.statements import bill_payment_file
 from gateway.sandbox.wire import Answer, AnyRequest, MalformedBody, Refusal, baht, json_answer, read_fields, satang
 from gateway.sandbox.world import World
@@ -30,8 +30,6 @@ REFERENCE: Final = re.compile(r"[A-Z0-9]{1,20}")
 BILLER: Final = re.compile(r"[0-9]{15}")
 
 NAME: Final = "scb"
-
-ScbAct = Callable[[World, Fault | None], Awaitable[Answer]]
 
 
 def _refuse(status: int, code: int, description: str) -> NoReturn:
@@ -53,7 +51,7 @@ def _required_headers(request: AnyRequest) -> str:
 
 
 async def _answer(
-    request: AnyRequest, sandbox: Sandbox, operation: str, act: ScbAct, *, amount_minor: int | None = None
+    request: AnyRequest, sandbox: Sandbox, operation: str, act: Act, *, amount_minor: int | None = None
 ) -> Response[bytes]:
     """Check headers and token, then perform `act` in the world of the token."""
     try:
@@ -166,9 +164,8 @@ class ScbController(Controller):
             reference2 = _text(fields, "reference2", REFERENCE, optional=True)
             rows = [
                 row
-                for row in await bill_payments.of_day(world, _day(fields))
-                if row["ref1"] == reference1
-                and (not reference2 or row["ref2"] == reference2)
+                for row in await bill_payments.of_reference(world, reference1, _day(fields))
+                if (not reference2 or row["ref2"] == reference2)
                 and fields.get("amount") in (None, baht(row["amount_minor"]))
             ]
             if not rows:
@@ -236,8 +233,8 @@ async def _own_biller(world: World, biller_id: str) -> None:
         _refuse(403, 9503, "Access to the requested biller is not allowed")
 
 
-def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) -> ScbAct:  # noqa: FBT001
-    async def act(world: World, fault: Fault | None) -> Answer:
+def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) -> Act:  # noqa: FBT001
+    async def act(world: World, fault: Fault | None) -> Callable[[], Answer]:
         if body.get("qrType") != "PP" or body.get("ppType") != "BILLERID":
             _refuse(400, 1102, "Invalid parameters entered: qrType, ppType")
         biller_id = _text(body, "ppId", BILLER)
@@ -253,10 +250,13 @@ def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) ->
         qr_data = emvco.bill_payment_qr(biller_id, ref1, ref2, ref3, baht(amount_minor))
         bill = bill_payments.Bill(ref1=ref1, ref2=ref2, ref3=ref3, amount_minor=amount_minor)
         await bill_payments.remember_qr(world, bill, qr_data, _expiry(body) if with_expiry else None)
-        image = base64.b64encode(emvco.picture(qr_data, "png")).decode()
-        return _success({"qrRawData": qr_data, "qrImage": image})
+        return lambda: _drawn(qr_data)
 
     return act
+
+
+def _drawn(qr_data: str) -> Answer:
+    return _success({"qrRawData": qr_data, "qrImage": base64.b64encode(emvco.picture(qr_data, "png")).decode()})
 
 
 def _expiry(body: dict[str, Any]) -> datetime | None:

@@ -15,7 +15,8 @@ from gateway.sandbox.provider import SandboxProvider
 from gateway.sandbox.wire import Answer, AnyRequest, Refusal
 from gateway.sandbox.world import World, Worlds
 
-Act = Callable[[World, Fault | None], Awaitable[Answer]]
+Act = Callable[[World, Fault | None], Awaitable[Answer | Callable[[], Answer]]]
+"""What an operation does in its world; an answer that takes long to make is made when the world is let go."""
 _HOLDS: Final = {
     FaultKind.SLOW: SLOW_SECONDS,
     FaultKind.TIMEOUT_BEFORE: HOLD_SECONDS,
@@ -56,21 +57,29 @@ class Sandbox:
             amount_minor: what faults and magic amounts are chosen by.
             fingerprint: the same for every retry of the request.
         """
-        answer = self.providers[provider].server_error()
-        async with self.worlds.open(world_name) as world:
-            fault = await strike(
-                world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
-            )
-            kind = fault.kind if fault else None
-            if kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
-                answer = await _answer_of(world, act, fault)
-        self.callbacks.wake()
+        made: Answer | Callable[[], Answer] = self.providers[provider].server_error()
+        try:
+            async with self.worlds.open(world_name) as world:
+                fault = await strike(
+                    world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
+                )
+                kind = fault.kind if fault else None
+                if fault is None and not world.has_moved:
+                    made = await act(world, None)
+                elif kind not in (FaultKind.TIMEOUT_BEFORE, FaultKind.SERVER_ERROR):
+                    made = await _answer_of(world, act, fault)
+        except Refusal as refusal:
+            # Nothing but the refused operation was in the transaction, which is gone with it.
+            return refusal.answer
+        if world.calls_back or world.has_moved:
+            self.callbacks.wake()
+        answer = made if isinstance(made, Answer) else made()
         if fault and kind is not None and kind in _HOLDS:
             await asyncio.sleep(_HOLDS[kind] if fault.seconds is None else fault.seconds)
         return cut_off(answer) if kind is FaultKind.MALFORMED else answer
 
 
-async def _answer_of(world: World, act: Act, fault: Fault | None) -> Answer:
+async def _answer_of(world: World, act: Act, fault: Fault | None) -> Answer | Callable[[], Answer]:
     """The answer of an operation; a refused one leaves nothing behind but the fault that it used up."""
     try:
         async with world.connection.transaction():

@@ -1,7 +1,8 @@
 """A world: everything that the invented providers know of one test book, under one lock and one clock.
 
-`Worlds.open` locks the world's row until the operation's transaction ends and first lets the days pass that have
-passed. Business time of a world is real time plus its offset; it only moves forward.
+`Worlds.open` locks the world until the operation's transaction ends and first lets the days pass that have
+passed. The lock is an advisory one, so an operation that only looks has nothing for its COMMIT to write. Business time
+of a world is real time plus its offset; it only moves forward.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -17,7 +18,25 @@ from gateway.foundation.clock import business_date_of, real_now
 from gateway.sandbox.wire import Row
 
 POOL_SIZE: Final = 8
+LOCK_CLASS: Final = 0x77726C64
+"""First half of the key of a world's advisory lock; the second is a hash of its name."""
 
+HAS_WORK: Final = """(
+    EXISTS (SELECT FROM sandbox.charges c WHERE c.world = w.world AND c.status = 'pending'
+      AND c.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+    OR EXISTS (SELECT FROM sandbox.refunds r WHERE r.world = w.world AND r.status = 'pending'
+      AND r.fails_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+    OR EXISTS (SELECT FROM sandbox.acquired_charges a WHERE a.world = w.world
+      AND a.status IN ('pending', 'authorized')
+      AND a.expires_at <= $1::timestamptz + make_interval(secs => w.offset_seconds))
+    OR EXISTS (SELECT FROM sandbox.acquired_movements m WHERE m.world = w.world AND m.status = 'pending'
+      AND m.ends_at <= $1::timestamptz + make_interval(secs => w.offset_seconds)))"""
+"""Whether something in the world `w` is due by the real time `$1`."""
+
+_OPEN: Final = f"""
+    SELECT w.*, {HAS_WORK} AS has_work,
+      EXISTS (SELECT FROM sandbox.faults f WHERE f.world = w.world AND f.remaining > 0) AS has_faults
+    FROM sandbox.worlds w WHERE w.world = $2"""
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=365)]
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
@@ -62,8 +81,8 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class World:
     """One world inside one operation: its connection, its settings, its time."""
 
-    def __init__(self, connection: PoolConnectionProxy, row: Row, sandbox_url: str) -> None:
-        """`row` is the locked row of `sandbox.worlds`; `sandbox_url` is where pictures are downloaded."""
+    def __init__(self, connection: PoolConnectionProxy, row: Row, real_time: datetime, sandbox_url: str) -> None:
+        """`row` is the world's as of `real_time`, see `_OPEN`; `sandbox_url` is where pictures are downloaded."""
         self.connection = connection
         self.sandbox_url = sandbox_url
         self.name: str = row["world"]
@@ -71,8 +90,16 @@ class World:
         self.offset = timedelta(seconds=row["offset_seconds"])
         self.opened_on: date = row["opened_on"]
         self.rolled_to_on: date = row["rolled_to_on"]
-        self.now: datetime = real_now() + self.offset
+        self.now: datetime = real_time + self.offset
         """Business time of the operation: it stands still until the operation ends."""
+        self.has_work: bool = row["has_work"]
+        self.has_faults: bool = row["has_faults"]
+        """Whether any fault was ordered and not yet used up."""
+        self.has_moved = False
+        """Whether opening it has changed something."""
+        self.calls_back = False
+        """Whether the operation has queued a callback."""
+        self._accounts: dict[str, Row | None] = {}
 
     @property
     def today(self) -> date:
@@ -81,10 +108,23 @@ class World:
 
     async def credentials(self, provider: str) -> dict[str, str]:
         """Credentials of the world's account with a provider; empty where there is none."""
-        row = await self.connection.fetchrow(
-            "SELECT credentials FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2", self.name, provider
-        )
+        row = await self._account(provider)
         return dict(row["credentials"]) if row else {}
+
+    async def callback_url(self, provider: str) -> str | None:
+        """Where the provider calls the account back; None: nowhere, or there is no account."""
+        row = await self._account(provider)
+        return row["callback_url"] if row else None
+
+    async def _account(self, provider: str) -> Row | None:
+        """The account's row, read once an operation."""
+        if provider not in self._accounts:
+            self._accounts[provider] = await self.connection.fetchrow(
+                "SELECT credentials, callback_url FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2",
+                self.name,
+                provider,
+            )
+        return self._accounts[provider]
 
 
 class Worlds:
@@ -104,10 +144,13 @@ class Worlds:
             LookupError: no such world.
         """
         async with self.pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow("SELECT * FROM sandbox.worlds WHERE world = $1 FOR UPDATE", name)
+            # By itself, so that the next statement sees what the last operation has left.
+            await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", LOCK_CLASS, name)
+            real_time = real_now()
+            row = await connection.fetchrow(_OPEN, real_time, name)
             if row is None:
                 raise LookupError(name)
-            world = World(connection, row, self._sandbox_url)
+            world = World(connection, row, real_time, self._sandbox_url)
             await self._roll_forward(world)
             yield world
 
@@ -146,7 +189,11 @@ class Worlds:
 
 async def open_pool(dsn: str) -> asyncpg.Pool:
     """Connections with the sandbox's own role; `jsonb` arrives and leaves as Python values."""
-    return await asyncpg.create_pool(dsn, min_size=1, max_size=POOL_SIZE, init=_prepare)
+    return await asyncpg.create_pool(dsn, min_size=1, max_size=POOL_SIZE, init=_prepare, reset=_keeps_nothing)
+
+
+async def _keeps_nothing(connection: asyncpg.Connection) -> None:
+    """Nothing that a session is asked to forget, at four statements a time, is ever left in it."""
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:

@@ -1,23 +1,25 @@
 """Deliveries: events sent to endpoints, a lane for each endpoint. Locks: endpoint rows (lanes), by lease.
 
-A lane sends one delivery at a time, the oldest that is due; lanes run beside each other, so a dead endpoint delays
-nobody else: while an endpoint is waited for, the lane's slot is lent to others, and lanes that fail come after those
-that do not. A delivery that waits for its next attempt does **not** block those behind it: one event that a
-consumer cannot digest would hold back all others for days, and consumers order by the object's `version` anyway.
-What blocks is trouble of the endpoint as a whole (no answer, overload): then the lane pauses.
+A lane sends one delivery at a time, the oldest that is due; what came of some tens is written together, at the latest
+after a second or with the first that failed. Lanes run beside each other, so a dead endpoint delays nobody else: while
+an endpoint is waited for, the lane's slot is lent to others, and lanes that fail come after those that do not. A
+delivery that waits for its next attempt does **not** block those behind it: one event that a consumer cannot digest
+would hold back all others for days, and consumers order by the object's `version` anyway. What blocks is trouble of
+the endpoint as a whole (no answer, overload): then the lane pauses.
 
 No transaction is open while a request is under way. Whoever dies between sending and marking leaves a lease that
-lapses; the delivery is then sent again under the same `webhook-id`.
+lapses; the deliveries are then sent again, each under the same `webhook-id`.
 """
 
 import math
 import secrets
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, cast, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,7 +33,7 @@ from gateway.merchants.clocks import clock_of
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
 from gateway.webhooks import endpoints, events
 from gateway.webhooks.endpoints import secret_context
-from gateway.webhooks.sending import Attempt, AttemptOutcome, Sender
+from gateway.webhooks.sending import Attempt, AttemptOutcome, Line, Sender
 from gateway.webhooks.slots import Slots
 from gateway.webhooks.tables import events as events_table
 from gateway.webhooks.tables import webhook_deliveries, webhook_delivery_attempts, webhook_endpoints
@@ -51,6 +53,9 @@ LANE_SECONDS: Final = 30
 """How long a lane is served before others get its slot."""
 LEASE: Final = timedelta(seconds=60)
 """Longer than any attempt; renewed with each."""
+BATCH: Final = 50
+BATCH_SECONDS: Final = 1.0
+"""How many deliveries are read at once, and for how long they are sent before it is written what came of them."""
 WAIT_SECONDS: Final = 0.2
 LAG_EVERY_SECONDS: Final = 5
 
@@ -80,11 +85,18 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
 
 
+class Tried(NamedTuple):
+    """A delivery and what came of an attempt at it."""
+
+    delivery: Delivery
+    attempt: Attempt
+
+
 class Deliverer:
     """Sends what is due; any number may run. `close` it at the end.
 
     Args:
-        sender: makes the requests; it stays its owner's to close.
+        sender: opens lines to endpoints.
         lanes: how many endpoints are worked for at a time; those that are only waited for do not count.
         waiting_max: how many more endpoints may be waited for.
         lease: how long a lane is kept from others after a sign of life; longer than two requests may take.
@@ -134,24 +146,33 @@ class Deliverer:
         key = await self._wrapped_key(lane)
         if key is None:
             return count
-        while time.monotonic() < until and not self._closing:
-            async with self._database.read() as connection:
-                delivery = await _next_due(connection, lane)
-            if delivery is None:
-                break
-            async with self._slots.lent():
-                attempt = await self._sender.send(
-                    lane.url, self._secrets(lane, key), event_id=delivery.event_id, body=delivery.payload
-                )
-            WEBHOOK_DELIVERY_SECONDS.labels(outcome=attempt.outcome.value).observe(attempt.milliseconds / 1000)
-            count += 1
-            renewed = await self._record(lane, key, delivery, attempt)
-            if renewed is None:
-                return count
-            lane = renewed
+        async with self._sender.line(lane.url) as line:
+            while time.monotonic() < until and not self._closing:
+                async with self._database.read() as connection:
+                    due = await _next_due(connection, lane)
+                if not due:
+                    break
+                tried = await self._send(line, self._secrets(lane, key), due)
+                count += len(tried)
+                renewed = await self._record(lane, key, tried)
+                if renewed is None:
+                    return count
+                lane = renewed
         async with self._database.transaction() as connection:
             await _renew(connection, lane, lease_until=real_now())
         return count
+
+    async def _send(self, line: Line, signing_secrets: Sequence[str], due: Sequence[Delivery]) -> list[Tried]:
+        """Send one after the other, until one fails or it is time to write down what came of them."""
+        until, tried = time.monotonic() + BATCH_SECONDS, list[Tried]()
+        for delivery in due:
+            async with self._slots.lent():
+                attempt = await line.send(signing_secrets, event_id=delivery.event_id, body=delivery.payload)
+            WEBHOOK_DELIVERY_SECONDS.labels(outcome=attempt.outcome.value).observe(attempt.milliseconds / 1000)
+            tried.append(Tried(delivery, attempt))
+            if attempt.outcome is not AttemptOutcome.DELIVERED or self._closing or time.monotonic() >= until:
+                break
+        return tried
 
     async def _wrapped_key(self, lane: Lane) -> bytes | None:
         """The merchant's key; where it was destroyed nothing can be signed any more, and the endpoint ends."""
@@ -169,33 +190,47 @@ class Deliverer:
         context = secret_context(lane.endpoint_id)
         return [self._vault.open(key, text, context=context).decode() for text in sealed]
 
-    async def _record(self, lane: Lane, key: bytes, delivery: Delivery, attempt: Attempt) -> Lane | None:
-        """Write what came of an attempt; the lane with its new lease, or None where it is to be left alone."""
+    async def _record(self, lane: Lane, key: bytes, tried: Sequence[Tried]) -> Lane | None:
+        """Write what came of the attempts, of which all but the last delivered.
+
+        Returns:
+            the lane with its new lease, or None where it is to be left alone.
+        """
         now = real_now()
-        body = self._vault.seal(key, attempt.response_body, context=body_context(delivery.delivery_id))
+        delivery, attempt = tried[-1]
+        if len(tried) > 1:
+            lane = msgspec.structs.replace(lane, failing_since=None)
+        values = _lane_after(lane, delivery, attempt, now, lease=self._lease)
         async with self._database.transaction() as connection:
-            await connection.execute(
-                insert(webhook_delivery_attempts)
-                .values(
-                    book_id=lane.book_id,
-                    delivery_id=delivery.delivery_id,
-                    attempt=delivery.attempts + 1,
-                    attempted_at=attempt.attempted_at,
-                    outcome=attempt.outcome.value,
-                    milliseconds=attempt.milliseconds,
-                    response_status=attempt.response_status,
-                    sealed_response_body=body if attempt.response_body else None,
+            await connection.execute(_ADD_ATTEMPT, [self._attempt_row(lane, key, *one) for one in tried])
+            delivered = [one.delivery_id for one, its in tried if its.outcome is AttemptOutcome.DELIVERED]
+            if delivered:
+                await connection.execute(
+                    _MARK_DELIVERED, {"of_book": lane.book_id, "delivered": delivered, "delivered_at": now}
                 )
-                .on_conflict_do_nothing()
-            )
-            await _mark(connection, lane, delivery, attempt, now)
-            values = _lane_after(lane, delivery, attempt, now, lease=self._lease)
+            if attempt.outcome is not AttemptOutcome.DELIVERED:
+                await _mark_failed(connection, lane, delivery, attempt, now)
             if not await _renew(connection, lane, **values):
                 return None
             if values.get("status") == "disabled":
                 await _announce_disabled(connection, lane)
         stays = "status" not in values and "paused_until" not in values
         return msgspec.structs.replace(lane, **values) if stays else None
+
+    def _attempt_row(self, lane: Lane, key: bytes, delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
+        sealed = None
+        if attempt.response_body:
+            sealed = self._vault.seal(key, attempt.response_body, context=body_context(delivery.delivery_id))
+        return {
+            "book_id": lane.book_id,
+            "delivery_id": delivery.delivery_id,
+            "attempt": delivery.attempts + 1,
+            "attempted_at": attempt.attempted_at,
+            "outcome": attempt.outcome.value,
+            "milliseconds": attempt.milliseconds,
+            "response_status": attempt.response_status,
+            "sealed_response_body": sealed,
+        }
 
 
 async def resend(
@@ -280,7 +315,7 @@ async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -
     return [Lane(**row) for row in rows.mappings()]
 
 
-async def _next_due(connection: AsyncConnection, lane: Lane) -> Delivery | None:
+async def _next_due(connection: AsyncConnection, lane: Lane) -> list[Delivery]:
     d, e = webhook_deliveries.c, events_table.c
     statement = (
         select(d.delivery_id, d.event_id, d.attempts, d.attempts_since_asked, e.payload)
@@ -292,21 +327,36 @@ async def _next_due(connection: AsyncConnection, lane: Lane) -> Delivery | None:
             d.next_attempt_at <= real_now(),
         )
         .order_by(d.delivery_id)
-        .limit(1)
+        .limit(BATCH)
     )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    return None if row is None else Delivery(**row)
+    return [Delivery(**row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def _mark(connection: AsyncConnection, lane: Lane, delivery: Delivery, attempt: Attempt, now: datetime) -> None:
+_ADD_ATTEMPT: Final = insert(webhook_delivery_attempts).on_conflict_do_nothing()
+_MARK_DELIVERED: Final = (
+    update(webhook_deliveries)
+    .where(
+        webhook_deliveries.c.book_id == bindparam("of_book"),
+        webhook_deliveries.c.delivery_id == any_(cast(bindparam("delivered"), ARRAY(Text))),
+    )
+    .values(
+        attempts=webhook_deliveries.c.attempts + 1,
+        attempts_since_asked=webhook_deliveries.c.attempts_since_asked + 1,
+        state="delivered",
+        delivered_at=bindparam("delivered_at"),
+    )
+)
+
+
+async def _mark_failed(
+    connection: AsyncConnection, lane: Lane, delivery: Delivery, attempt: Attempt, now: datetime
+) -> None:
     values: dict[str, Any] = {
         "attempts": delivery.attempts + 1,
         "attempts_since_asked": delivery.attempts_since_asked + 1,
     }
     wait = _wait(delivery, attempt)
-    if attempt.outcome is AttemptOutcome.DELIVERED:
-        values |= {"state": "delivered", "delivered_at": now}
-    elif wait is None:
+    if wait is None:
         values |= {"state": "failed"}
     else:
         values |= {"next_attempt_at": now + timedelta(seconds=wait)}

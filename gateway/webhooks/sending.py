@@ -1,14 +1,14 @@
-"""One attempt to deliver one webhook: the address checked and pinned, the bytes signed, the answer kept short."""
+"""Attempts to deliver webhooks: the address checked and pinned, the bytes signed, the answer kept short."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import httpx
 import msgspec
@@ -26,6 +26,7 @@ OVERLOADED: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
+_CONNECTION_ENDED: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
 
 class AttemptOutcome(StrEnum):
@@ -70,7 +71,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Sends webhooks; `close` it at the end, or use it as a context.
+    """Opens lines to endpoints.
 
     Args:
         allow_loopback: endpoints may be on this machine (development).
@@ -80,27 +81,37 @@ class Sender:
     def __init__(self, *, allow_loopback: bool, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._allow_loopback = allow_loopback
         self._timeout_seconds = timeout_seconds
-        # No connection is kept: one made for a host must not serve another host at the same address.
-        self._client = httpx.AsyncClient(
-            timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        self._tls = httpx.create_ssl_context(trust_env=False)
+
+    @asynccontextmanager
+    async def line(self, url: str) -> AsyncIterator["Line"]:
+        """A line to the endpoint at this URL, closed at the end."""
+        # One endpoint's alone: a connection made for a host must not serve another host at the same address.
+        async with httpx.AsyncClient(
+            verify=self._tls,
+            timeout=self._timeout_seconds,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=1),
             follow_redirects=False,
             trust_env=False,
-        )
+        ) as client:
+            yield Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+class Line:
+    """Sends to one endpoint, one webhook after the other, over one connection as long as the endpoint keeps it."""
 
-    async def send(self, url: str, signing_secrets: Sequence[str], *, event_id: str, body: bytes) -> Attempt:
+    def __init__(self, client: httpx.AsyncClient, url: str, *, allow_loopback: bool, timeout_seconds: float) -> None:
+        """See `Sender.line`."""
+        self._client = client
+        self._url = url
+        self._allow_loopback = allow_loopback
+        self._timeout_seconds = timeout_seconds
+        self._is_used = False
+
+    async def send(self, signing_secrets: Sequence[str], *, event_id: str, body: bytes) -> Attempt:
         """Attempt once. Never raises for what a name, a network or an endpoint may do.
 
         Args:
-            url: the endpoint's.
             signing_secrets: one, or two while the secret rotates.
             event_id: becomes `webhook-id`.
             body: the event's payload.
@@ -109,7 +120,7 @@ class Sender:
         answer: _Answer | AttemptOutcome
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                target = await resolve(url, allow_loopback=self._allow_loopback)
+                target = await resolve(self._url, allow_loopback=self._allow_loopback)
                 headers = signed_headers(
                     signing_secrets, message_id=event_id, timestamp=int(attempted_at.timestamp()), body=body
                 )
@@ -132,10 +143,6 @@ class Sender:
             retry_after_seconds=_retry_after(answer.retry_after, attempted_at),
         )
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._client.aclose()
-
     async def _post(self, target: Target, headers: dict[str, str], body: bytes) -> _Answer:
         request = self._client.build_request(
             "POST",
@@ -150,6 +157,15 @@ class Sender:
             content=body,
             extensions={"sni_hostname": target.server_name},
         )
+        if self._is_used:
+            try:
+                return await self._answer(request)
+            except _CONNECTION_ENDED:
+                # The endpoint may have closed it as we sent, which says nothing of this webhook: over a new one.
+                self._is_used = False
+        return await self._answer(request)
+
+    async def _answer(self, request: httpx.Request) -> _Answer:
         response = await self._client.send(request, stream=True)
         try:
             kept = b""
@@ -159,6 +175,7 @@ class Sender:
                     break
         finally:
             await response.aclose()
+        self._is_used = True
         return _Answer(response.status_code, response.headers.get("retry-after", ""), kept[:KEPT_BODY_BYTES])
 
 

@@ -94,6 +94,7 @@ def _bill_payments() -> None:
             PRIMARY KEY (world, transaction_id)
         )
         """,
+        "CREATE INDEX ON sandbox.qr_codes (world, qr_data)",
         "CREATE INDEX ON sandbox.bill_payments (world, ref1)",
         "CREATE INDEX ON sandbox.bill_payments (world, paid_on)",
     )

@@ -55,10 +55,23 @@ async def test_driver_connection_is_refused_before_the_transaction_has_begun(ope
             driver(connection)
 
 
-async def test_read_keeps_nothing(opened):
+async def test_a_reader_cannot_write(opened):
     async with opened.read() as connection:
-        await connection.execute(text("INSERT INTO public.notes VALUES ('looked')"))
+        with pytest.raises(AssertionError, match="a reader writes"):
+            await connection.execute(text(" INSERT INTO public.notes VALUES ('looked')"))
     assert await notes(opened) == []
+
+
+async def test_a_reader_leaves_its_connection_in_no_transaction_and_to_others_as_it_was(opened):
+    async with opened.read() as connection:
+        await connection.execute(text("SELECT 1"))
+        inner = connection.sync_connection.connection.driver_connection
+        assert not inner.is_in_transaction()
+    async with opened.transaction() as connection:
+        await connection.execute(text("INSERT INTO public.notes VALUES ('meant')"))
+        assert driver(connection) is inner
+        assert await notes(opened) == []
+    assert await notes(opened) == ["meant"]
 
 
 async def test_sessions_have_short_waits_and_utc(opened):

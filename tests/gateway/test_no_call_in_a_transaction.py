@@ -23,7 +23,7 @@ from gateway.merchants import provider_accounts
 from gateway.merchants.accounts import create_account
 from gateway.providers.http import ProviderHttp
 from gateway.sandbox.app import create_app as sandbox_app
-from gateway.webhooks.sending import Sender
+from gateway.webhooks.sending import Line
 from tests.sandbox.conftest import CARD, CONTROL_KEY, serving
 
 WAIT_SECONDS = 20
@@ -73,7 +73,7 @@ def calls(monkeypatch):
     for name in ("transaction", "read", "snapshot"):
         marking(name)
     looking(ProviderHttp, lambda account, operation, *_: f"{account.provider} {operation}")
-    looking(Sender, lambda *_: "webhook")
+    looking(Line, lambda *_: "webhook")
     return found
 
 

@@ -185,7 +185,7 @@ class House:
 
     async def balances(self, principal):
         """Sums of balances by kind of account, in minor units; zeros left out."""
-        async with self.database.read() as connection:
+        async with self.database.transaction() as connection:
             await connection.exec_driver_sql("SELECT 1")
             found = await all_balances(driver(connection), principal.book_id)
         by_kind = Counter()
@@ -195,7 +195,7 @@ class House:
 
     async def entries(self, principal):
         """Names of the entries' kinds in order."""
-        async with self.database.read() as connection:
+        async with self.database.transaction() as connection:
             await connection.exec_driver_sql("SELECT 1")
             found = await read_entries(driver(connection), principal.book_id, after=0, limit=1000)
         return [entry.kind.name.lower() for entry in found]

@@ -1,5 +1,6 @@
 """Asking for a payment: what is committed when, and what each answer of a provider comes to."""
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
@@ -208,6 +209,21 @@ async def test_merchant_reference_is_unique_in_its_account(house, merchant):
     assert house.scb.count("charge") == 1
     other = await house.new_merchant("another shop")
     assert (await house.intents.create(other, asked)).merchant_reference == "order-1"
+
+
+async def test_a_used_reference_stops_none_of_those_that_are_made_with_it(house, merchant):
+    names = ["order-1", "order-2", "order-1", "order-3", "order-2"]
+    done = await asyncio.gather(
+        *(house.intents.create(merchant, msgspec.structs.replace(QR_ASKED, merchant_reference=name)) for name in names),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in done if isinstance(answer, InvalidRequest)]
+    assert {answer.code for answer in refused} == {"merchant_reference_used"}
+    made = await house.rows("SELECT merchant_reference FROM gateway.payment_intents ORDER BY merchant_reference")
+    assert [row["merchant_reference"] for row in made] == ["order-1", "order-2", "order-3"]
+    assert (len(refused), house.scb.count("charge")) == (2, 3)
+    assert await house.rows("SELECT count(*) FROM gateway.payment_attempts") == [{"count": 3}]
+    assert (await house.event_types(merchant)).count("payment_intent.created") == 3
 
 
 async def test_other_accounts_payments_are_not_found(house, merchant):

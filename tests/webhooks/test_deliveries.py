@@ -11,51 +11,25 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from gateway.webhooks import deliveries, endpoints
 from gateway.webhooks.deliveries import SCHEDULE_SECONDS, Deliverer, body_context, resend, wait_seconds
 from gateway.webhooks.endpoints import rotate_secret
-from gateway.webhooks.sending import Sender
 from tests.providers.stub import Raw
 from tests.webhooks.conftest import ACCOUNT, BOOK, House
+from tests.webhooks.delivering import attempts_of, deliverer_of, deliveries_of, endpoint_of, settle
 from tests.webhooks.receiver import ids_of, receiving, types_of
 
 
 @pytest.fixture
 async def deliverer(house: House):
-    made = _deliverer(house)
+    made = deliverer_of(house)
     yield made
     await made.close()
-
-
-def _deliverer(house: House, *, timeout_seconds: float = 1, allow_loopback: bool = True) -> Deliverer:
-    sender = Sender(allow_loopback=allow_loopback, timeout_seconds=timeout_seconds)
-    return Deliverer(house.database, house.vault, sender)
-
-
-async def _settle(deliverer: Deliverer) -> int:
-    """Run until nothing is due and nothing is under way."""
-    count = 0
-    while (done := await deliverer.run_once()) or deliverer._slots._running:
-        count += done
-    return count
-
-
-async def _deliveries(house: House) -> list[dict[str, object]]:
-    return await house.rows("SELECT * FROM gateway.webhook_deliveries ORDER BY delivery_id")
-
-
-async def _attempts(house: House) -> list[dict[str, object]]:
-    return await house.rows("SELECT * FROM gateway.webhook_delivery_attempts ORDER BY delivery_id, attempt")
-
-
-async def _endpoint(house: House) -> dict[str, object]:
-    (row,) = await house.rows("SELECT * FROM gateway.webhook_endpoints ORDER BY endpoint_id LIMIT 1")
-    return row
 
 
 async def test_event_arrives_signed_and_once(house: House, deliverer: Deliverer):
     async with receiving((201, b"thanks")) as shop:
         _, secret = await house.endpoint(shop.url + "/hook?shop=1")
         await house.happen("payment_intent.succeeded")
-        assert await _settle(deliverer) == 1
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 1
+        assert await settle(deliverer) == 0
     (request,) = shop.requests
     (event,) = await house.rows("SELECT * FROM gateway.events")
     assert (request.method, request.path, request.query) == ("POST", "/hook", {"shop": "1"})
@@ -64,9 +38,9 @@ async def test_event_arrives_signed_and_once(house: House, deliverer: Deliverer)
     assert request.headers["content-type"] == "application/json"
     assert request.headers["webhook-id"] == event["event_id"]
     assert Webhook(secret).verify(request.body, request.headers)["type"] == "payment_intent.succeeded"
-    (delivery,) = await _deliveries(house)
+    (delivery,) = await deliveries_of(house)
     assert (delivery["state"], delivery["attempts"]) == ("delivered", 1)
-    (attempt,) = await _attempts(house)
+    (attempt,) = await attempts_of(house)
     assert (attempt["outcome"], attempt["response_status"]) == ("delivered", 201)
 
 
@@ -76,8 +50,8 @@ async def test_events_of_a_lane_arrive_in_order_and_one_at_a_time(house: House, 
         await house.endpoint(shop.url)
         for kind in types:
             await house.happen(kind)
-        others = [_deliverer(house) for _ in range(2)]
-        await asyncio.gather(*(_settle(one) for one in (deliverer, *others)))
+        others = [deliverer_of(house) for _ in range(2)]
+        await asyncio.gather(*(settle(one) for one in (deliverer, *others)))
         for other in others:
             await other.close()
     assert types_of(shop) == types
@@ -98,36 +72,36 @@ async def test_failure_is_kept_and_tried_again(house: House, deliverer: Delivere
     async with receiving(reply, (200, b"")) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        assert await _settle(deliverer) == 1
-        (delivery,) = await _deliveries(house)
+        assert await settle(deliverer) == 1
+        (delivery,) = await deliveries_of(house)
         assert (delivery["state"], delivery["attempts"]) == ("pending", 1)
         house.clock.advance(seconds=4.9)
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 0
         house.clock.advance(seconds=2)
-        assert await _settle(deliverer) == 1
-    (delivery,) = await _deliveries(house)
+        assert await settle(deliverer) == 1
+    (delivery,) = await deliveries_of(house)
     assert (delivery["state"], delivery["attempts"]) == ("delivered", 2)
-    assert [(row["outcome"], row["response_status"]) for row in await _attempts(house)] == [
+    assert [(row["outcome"], row["response_status"]) for row in await attempts_of(house)] == [
         (outcome, status),
         ("delivered", 200),
     ]
     assert len(set(ids_of(shop))) == 1
-    assert (await _endpoint(house))["failing_since"] is None
+    assert (await endpoint_of(house))["failing_since"] is None
 
 
 async def test_silence_times_out(house: House):
-    impatient = _deliverer(house, timeout_seconds=0.1)
+    impatient = deliverer_of(house, timeout_seconds=0.1)
     async with receiving(delay_seconds=5) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        assert await _settle(impatient) == 1
+        assert await settle(impatient) == 1
     await impatient.close()
-    (attempt,) = await _attempts(house)
+    (attempt,) = await attempts_of(house)
     assert (attempt["outcome"], attempt["response_status"]) == ("timed_out", None)
 
 
 async def test_dead_endpoint_delays_nobody_else(house: House):
-    patient = _deliverer(house, timeout_seconds=3)
+    patient = deliverer_of(house, timeout_seconds=3)
     async with receiving(delay_seconds=30) as dead, receiving() as alive:
         await house.endpoint(dead.url)
         await house.endpoint(alive.url)
@@ -147,20 +121,20 @@ async def test_event_that_is_refused_does_not_block_those_behind_it(house: House
     async with receiving((400, b"cannot digest"), (200, b"")) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed", "refund.succeeded")
-        assert await _settle(deliverer) == 2
+        assert await settle(deliverer) == 2
     assert types_of(shop) == ["refund.failed", "refund.succeeded"]
-    assert [row["state"] for row in await _deliveries(house)] == ["pending", "delivered"]
+    assert [row["state"] for row in await deliveries_of(house)] == ["pending", "delivered"]
 
 
 async def test_overload_pauses_the_lane_for_as_long_as_it_asks(house: House, deliverer: Deliverer):
     async with receiving((503, b"", {"retry-after": "120"}), (200, b"")) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed", "refund.succeeded")
-        assert await _settle(deliverer) == 1
+        assert await settle(deliverer) == 1
         house.clock.advance(seconds=115)
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 0
         house.clock.advance(seconds=10)
-        assert await _settle(deliverer) == 2
+        assert await settle(deliverer) == 2
     assert types_of(shop) == ["refund.failed", "refund.failed", "refund.succeeded"]
 
 
@@ -170,8 +144,8 @@ async def test_refused_connection_pauses_the_lane(house: House, deliverer: Deliv
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     await house.endpoint(url)
     await house.happen("refund.failed", "refund.succeeded")
-    assert await _settle(deliverer) == 1
-    assert [row["attempts"] for row in await _deliveries(house)] == [1, 0]
+    assert await settle(deliverer) == 1
+    assert [row["attempts"] for row in await deliveries_of(house)] == [1, 0]
 
 
 async def test_schedule_ends_in_failure_and_resend_starts_it_anew(house: House, deliverer: Deliverer):
@@ -182,14 +156,14 @@ async def test_schedule_ends_in_failure_and_resend_starts_it_anew(house: House, 
             # An endpoint that never answers well would be switched off; that is another test.
             await _execute(house, "UPDATE gateway.webhook_endpoints SET failing_since = NULL")
             house.clock.advance(seconds=wait * 1.2 + 1)
-            assert await _settle(deliverer) == 1
-        (delivery,) = await _deliveries(house)
+            assert await settle(deliverer) == 1
+        (delivery,) = await deliveries_of(house)
         assert (delivery["state"], delivery["attempts"]) == ("failed", 10)
         house.clock.advance(days=1)
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 0
         assert await _resend(house, endpoint_id, delivery["event_id"])
-        assert await _settle(deliverer) == 1
-    (delivery,) = await _deliveries(house)
+        assert await settle(deliverer) == 1
+    (delivery,) = await deliveries_of(house)
     assert (delivery["state"], delivery["attempts"], delivery["attempts_since_asked"]) == ("pending", 11, 1)
     assert len(set(ids_of(shop))) == 1
     assert len({request.headers["webhook-timestamp"] for request in shop.requests}) >= 1
@@ -199,13 +173,13 @@ async def test_resend_of_a_delivered_event_keeps_its_id(house: House, deliverer:
     async with receiving() as shop:
         endpoint_id, _ = await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
         (event,) = await house.rows("SELECT event_id FROM gateway.events")
         assert await _resend(house, endpoint_id, event["event_id"])
-        assert await _settle(deliverer) == 1
+        assert await settle(deliverer) == 1
     assert ids_of(shop) == [event["event_id"]] * 2
     assert shop.requests[0].body == shop.requests[1].body
-    assert len(await _deliveries(house)) == 1
+    assert len(await deliveries_of(house)) == 1
 
 
 async def test_resend_reaches_an_endpoint_that_came_later(house: House, deliverer: Deliverer):
@@ -213,9 +187,9 @@ async def test_resend_reaches_an_endpoint_that_came_later(house: House, delivere
     (event,) = await house.rows("SELECT event_id FROM gateway.events")
     async with receiving() as shop:
         endpoint_id, _ = await house.endpoint(shop.url)
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 0
         assert await _resend(house, endpoint_id, event["event_id"])
-        assert await _settle(deliverer) == 1
+        assert await settle(deliverer) == 1
     assert ids_of(shop) == [event["event_id"]]
 
 
@@ -235,35 +209,6 @@ async def test_resend_of_others_is_refused(house: House):
         )
 
 
-async def test_crash_between_sending_and_marking_sends_again_under_the_same_id(
-    house: House, monkeypatch: pytest.MonkeyPatch
-):
-    class Killed(Exception):
-        pass
-
-    async def killed(*_: object) -> None:
-        raise Killed
-
-    async with receiving() as shop:
-        await house.endpoint(shop.url)
-        await house.happen("refund.failed")
-        with monkeypatch.context() as patch:
-            patch.setattr(deliveries, "_mark", killed)
-            dying = _deliverer(house)
-            assert await _settle(dying) == 0
-            await dying.close()
-        assert len(shop.requests) == 1
-        assert await _attempts(house) == []
-        survivor = _deliverer(house)
-        assert await _settle(survivor) == 0
-        house.clock.advance(seconds=61)
-        assert await _settle(survivor) == 1
-        await survivor.close()
-    assert len(shop.requests) == 2
-    assert len(set(ids_of(shop))) == 1
-    assert [row["state"] for row in await _deliveries(house)] == ["delivered"]
-
-
 async def test_both_secrets_sign_until_the_overlap_ends(house: House, deliverer: Deliverer):
     async with receiving() as shop:
         endpoint_id, former = await house.endpoint(shop.url)
@@ -273,10 +218,10 @@ async def test_both_secrets_sign_until_the_overlap_ends(house: House, deliverer:
             )
         assert new is not None
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
         house.clock.advance(hours=25)
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
     first, second = shop.requests
     for secret in (new, former):
         Webhook(secret).verify(first.body, first.headers)
@@ -290,9 +235,9 @@ async def test_endpoint_that_answers_gone_is_switched_off_and_others_are_told(ho
         gone_id, _ = await house.endpoint(gone.url)
         await house.endpoint(other.url, event_types=["webhook_endpoint.*"])
         await house.happen("refund.failed", "refund.succeeded")
-        await _settle(deliverer)
+        await settle(deliverer)
         assert len(gone.requests) == 1
-    endpoint = await _endpoint(house)
+    endpoint = await endpoint_of(house)
     assert (endpoint["status"], endpoint["disabled_reason"]) == ("disabled", "gone")
     (told,) = [request.json() for request in other.requests]
     assert told["type"] == "webhook_endpoint.disabled"
@@ -303,13 +248,13 @@ async def test_five_days_of_failures_switch_an_endpoint_off(house: House, delive
     async with receiving((500, b"")) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
         house.clock.advance(days=5, minutes=-1)
-        await _settle(deliverer)
-        assert (await _endpoint(house))["status"] == "enabled"
+        await settle(deliverer)
+        assert (await endpoint_of(house))["status"] == "enabled"
         house.clock.advance(hours=1)
-        await _settle(deliverer)
-    endpoint = await _endpoint(house)
+        await settle(deliverer)
+    endpoint = await endpoint_of(house)
     assert (endpoint["status"], endpoint["disabled_reason"]) == ("disabled", "failing")
 
 
@@ -317,21 +262,21 @@ async def test_one_success_within_five_days_keeps_an_endpoint(house: House, deli
     async with receiving((500, b""), (200, b""), (500, b"")) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
         house.clock.advance(days=4)
-        await _settle(deliverer)
+        await settle(deliverer)
         await house.happen("refund.failed")
         house.clock.advance(days=2)
-        await _settle(deliverer)
+        await settle(deliverer)
     assert len(shop.requests) == 3
-    assert (await _endpoint(house))["status"] == "enabled"
+    assert (await endpoint_of(house))["status"] == "enabled"
 
 
 async def test_switched_on_again_it_gets_what_waited(house: House, deliverer: Deliverer):
     async with receiving((410, b""), (200, b"")) as shop:
         endpoint_id, _ = await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        await _settle(deliverer)
+        await settle(deliverer)
         async with house.database.transaction() as connection:
             endpoint = await endpoints.change(
                 connection, book_id=BOOK, account_id=ACCOUNT, endpoint_id=endpoint_id, allow_loopback=True, enabled=True
@@ -339,16 +284,16 @@ async def test_switched_on_again_it_gets_what_waited(house: House, deliverer: De
         assert endpoint is not None
         assert endpoint.status == "enabled"
         house.clock.advance(minutes=5)
-        assert await _settle(deliverer) == 1
-    assert [row["state"] for row in await _deliveries(house)] == ["delivered"]
+        assert await settle(deliverer) == 1
+    assert [row["state"] for row in await deliveries_of(house)] == ["delivered"]
 
 
 async def test_only_the_first_two_kilobytes_of_an_answer_are_kept_and_sealed(house: House, deliverer: Deliverer):
     async with receiving((200, b"secret" * 1000)) as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        await _settle(deliverer)
-    (attempt,) = await _attempts(house)
+        await settle(deliverer)
+    (attempt,) = await attempts_of(house)
     sealed = attempt["sealed_response_body"]
     assert isinstance(sealed, bytes)
     assert b"secret" not in sealed
@@ -358,14 +303,14 @@ async def test_only_the_first_two_kilobytes_of_an_answer_are_kept_and_sealed(hou
 
 
 async def test_name_that_turns_private_after_registration_is_not_called(house: House):
-    strict = _deliverer(house, allow_loopback=False)
+    strict = deliverer_of(house, allow_loopback=False)
     async with receiving() as shop:
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
-        assert await _settle(strict) == 1
+        assert await settle(strict) == 1
         assert shop.requests == []
     await strict.close()
-    (attempt,) = await _attempts(house)
+    (attempt,) = await attempts_of(house)
     assert (attempt["outcome"], attempt["response_status"]) == ("not_allowed", None)
 
 
@@ -374,9 +319,9 @@ async def test_endpoint_of_a_shredded_merchant_is_switched_off(house: House, del
         await house.endpoint(shop.url)
         await house.happen("refund.failed")
         await _execute(house, "DELETE FROM gateway.data_keys")
-        assert await _settle(deliverer) == 0
+        assert await settle(deliverer) == 0
         assert shop.requests == []
-    assert (await _endpoint(house))["disabled_reason"] == "data_key_destroyed"
+    assert (await endpoint_of(house))["disabled_reason"] == "data_key_destroyed"
 
 
 @pytest.mark.parametrize(
@@ -416,15 +361,15 @@ async def test_lag_is_the_age_of_the_oldest_delivery_that_is_due(house: House):
     await house.happen("refund.failed")
     await _execute(house, "UPDATE gateway.webhook_endpoints SET lease_until = 'infinity'")
     house.clock.advance(seconds=90)
-    await _deliverer(house).run_once()
+    await deliverer_of(house).run_once()
     assert lag() == 90
     await _execute(house, "UPDATE gateway.webhook_deliveries SET state = 'failed'")
-    await _deliverer(house).run_once()
+    await deliverer_of(house).run_once()
     assert lag() == 0
 
 
 async def test_close_ends_a_lane_after_the_attempt_under_way(house: House):
-    closing = _deliverer(house)
+    closing = deliverer_of(house)
     async with receiving(delay_seconds=0.2) as shop:
         await house.endpoint(shop.url)
         await house.happen(*["refund.failed"] * 20)
@@ -432,7 +377,7 @@ async def test_close_ends_a_lane_after_the_attempt_under_way(house: House):
             await closing.run_once()
         await closing.close()
         assert len(shop.requests) < 5
-    states = [row["state"] for row in await _deliveries(house)]
+    states = [row["state"] for row in await deliveries_of(house)]
     assert states.count("delivered") == len(shop.requests)
 
 

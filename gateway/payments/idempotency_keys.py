@@ -1,0 +1,140 @@
+"""Keys of requests, written for many requests at once: new ones claimed, finished ones with their answers.
+
+What comes while a transaction is under way shares the next one. What a key that is known already means is told one at
+a time, by `IdempotencyStore`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from gateway.foundation.database import Database
+from gateway.foundation.encryption import Vault
+from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_keys
+from ledger.coalescing import Coalescer
+
+MAX_BATCH: Final = 200
+QUEUE_LIMIT: Final = 10_000
+
+# In the order of the keys, so that two processes with the same keys wait for each other one way round only.
+_CLAIM: Final = text("""
+    INSERT INTO gateway.idempotency_requests
+        (book_id, account_id, key, fingerprint, operation_id, request_id, leased_until, lease_id, created_at)
+    SELECT new.book_id, new.account_id, new.key, new.fingerprint, new.operation_id, new.request_id, new.leased_until,
+           new.lease_id, new.created_at
+    FROM unnest(CAST(:book_ids AS bigint[]), CAST(:account_ids AS text[]), CAST(:keys AS text[]),
+                CAST(:fingerprints AS bytea[]), CAST(:operation_ids AS uuid[]), CAST(:request_ids AS text[]),
+                CAST(:leases AS timestamptz[]), CAST(:lease_ids AS uuid[]), CAST(:created AS timestamptz[]))
+         AS new (book_id, account_id, key, fingerprint, operation_id, request_id, leased_until, lease_id, created_at)
+    ORDER BY new.book_id, new.account_id, new.key
+    ON CONFLICT DO NOTHING
+    RETURNING operation_id
+""")
+_FINISH: Final = text("""
+    UPDATE gateway.idempotency_requests AS known
+    SET response_status = new.response_status, sealed_response = new.sealed_response, leased_until = NULL
+    FROM unnest(CAST(:book_ids AS bigint[]), CAST(:account_ids AS text[]), CAST(:keys AS text[]),
+                CAST(:lease_ids AS uuid[]), CAST(:statuses AS integer[]), CAST(:sealed AS bytea[]))
+         AS new (book_id, account_id, key, lease_id, response_status, sealed_response)
+    WHERE known.book_id = new.book_id AND known.account_id = new.account_id AND known.key = new.key
+      AND known.lease_id = new.lease_id
+""")
+
+
+class NewKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as a first request would write it."""
+
+    book_id: int
+    account_id: str
+    key: str
+    fingerprint: bytes
+    operation_id: UUID
+    request_id: str
+    leased_until: datetime
+    lease_id: UUID
+    created_at: datetime
+
+
+class FinishedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key with its answer; `context`: what the answer is sealed for."""
+
+    book_id: int
+    account_id: str
+    key: str
+    lease_id: UUID
+    status: int
+    body: bytes
+    context: str
+
+
+class IdempotencyKeys:
+    """Writes keys; one for all requests of a process."""
+
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database = database
+        self._vault = vault
+        self._claims: Coalescer[NewKey, bool] = Coalescer(
+            self._claim_all, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_key
+        )
+        self._answers: Coalescer[FinishedKey, None] = Coalescer(
+            self._finish_all, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_key
+        )
+
+    async def claim(self, new: NewKey) -> bool:
+        """Write a key, committed; false where it is known already.
+
+        Raises:
+            LedgerBusy: too many are waiting; nothing was written.
+        """
+        return await self._claims.submit(new)
+
+    async def finish(self, finished: FinishedKey) -> None:
+        """Keep an answer, while the lease is still ours: whoever took it over decides.
+
+        Raises:
+            DataKeyDestroyed: nothing can be sealed for the account any more.
+            LedgerBusy: too many are waiting; nothing was kept.
+        """
+        await self._answers.submit(finished)
+
+    async def _claim_all(self, keys: Sequence[NewKey]) -> list[bool]:
+        columns = {
+            "book_ids": [key.book_id for key in keys],
+            "account_ids": [key.account_id for key in keys],
+            "keys": [key.key for key in keys],
+            "fingerprints": [key.fingerprint for key in keys],
+            "operation_ids": [key.operation_id for key in keys],
+            "request_ids": [key.request_id for key in keys],
+            "leases": [key.leased_until for key in keys],
+            "lease_ids": [key.lease_id for key in keys],
+            "created": [key.created_at for key in keys],
+        }
+        async with self._database.transaction() as connection:
+            ours = set((await connection.execute(_CLAIM, columns)).scalars())
+        return [key.operation_id in ours for key in keys]
+
+    async def _finish_all(self, keys: Sequence[FinishedKey]) -> list[None]:
+        async with self._database.transaction() as connection:
+            wrapped = await wrapped_keys(connection, {key.account_id for key in keys})
+            columns = {
+                "book_ids": [key.book_id for key in keys],
+                "account_ids": [key.account_id for key in keys],
+                "keys": [key.key for key in keys],
+                "lease_ids": [key.lease_id for key in keys],
+                "statuses": [key.status for key in keys],
+                "sealed": [self._vault.seal(wrapped[key.account_id], key.body, context=key.context) for key in keys],
+            }
+            await connection.execute(_FINISH, columns)
+        return [None] * len(keys)
+
+
+def _may_be_one_key(error: Exception) -> bool:
+    """Whether the batch deserves another try in halves: an account without its data key."""
+    if isinstance(error, DBAPIError):
+        return not error.connection_invalidated
+    return isinstance(error, DataKeyDestroyed)
