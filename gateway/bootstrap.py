@@ -36,6 +36,7 @@ from gateway.providers.registry import Providers
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.daily import Daily
+from gateway.settlement.overrides import Overrides
 from gateway.settlement.refund_claims import RefundClaims
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
@@ -67,6 +68,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refunds: Refunds
     held_money: HeldMoney
     refund_claims: RefundClaims
+    overrides: Overrides
     payment_links: PaymentLinks
     disputes: Disputes
     dispute_acts: DisputeActs
@@ -192,6 +194,7 @@ def _build(
         refunds=refunds,
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
+        overrides=Overrides(database, applier, calls, settlement.payouts),
         payment_links=PaymentLinks(database, vault, record_events=events.record),
         disputes=disputes,
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),

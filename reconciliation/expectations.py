@@ -29,6 +29,8 @@ _BANK_KINDS: Final = frozenset(
     }
 )
 """Entries that a bank line caused outside of this package; they name it."""
+_PAYOUT_PAID_KINDS: Final = (EntryKind.PAYOUT_PAID, EntryKind.PAYOUT_MARK_PROVED)
+"""What the bank statement's debit of a payout posts."""
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,17 +149,17 @@ async def _follow_chunk(connection: Connection, book_id: int) -> int:
         if not entries:
             return 0
         await _insert(connection, book_id, _together(expected for entry in entries for expected in expected_of(entry)))
-        await connection.execute(sql["book_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_PAID))
+        await connection.execute(sql["book_payouts"], book_id, *_payouts_moved(entries, *_PAYOUT_PAID_KINDS))
         await connection.execute(sql["withdraw_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_REJECTED))
         await connection.execute(sql["move_feed"], book_id, entries[-1].sequence)
     return len(entries)
 
 
-def _payouts_moved(entries: Iterable[RecordedEntry], kind: EntryKind) -> tuple[list[str], list[int]]:
+def _payouts_moved(entries: Iterable[RecordedEntry], *kinds: EntryKind) -> tuple[list[str], list[int]]:
     moved = [
         (payout_id, entry.sequence)
         for entry in entries
-        if entry.kind is kind and (payout_id := _metadata_of(entry).payout) is not None
+        if entry.kind in kinds and (payout_id := _metadata_of(entry).payout) is not None
     ]
     return [payout_id for payout_id, _ in moved], [sequence for _, sequence in moved]
 

@@ -18,6 +18,7 @@ from gateway.api.health import HEALTH
 from gateway.api.ledger_entries import LEDGER_ENTRIES
 from gateway.api.limits import LIMITS
 from gateway.api.metrics import metrics
+from gateway.api.overrides import OVERRIDES
 from gateway.api.pagination import provide_page
 from gateway.api.pay import PAY
 from gateway.api.payment_intents import PAYMENT_INTENTS
@@ -52,6 +53,7 @@ _WITH_KEY: Final = Router(
         BALANCE_TRANSACTIONS,
         EVENTS,
         LEDGER_ENTRIES,
+        OVERRIDES,
         TEST_MODE,
         WEBHOOK_ENDPOINTS,
     ],

@@ -16,8 +16,7 @@ from gateway.payments.entries import (
     available_on,
     capture_key,
     entries_of_receipt,
-    entry_of_refund_failure,
-    entry_of_refund_success,
+    is_mark,
 )
 from gateway.payments.errors import FactContradicts
 from gateway.payments.fact_rows import fact_row
@@ -35,6 +34,7 @@ from gateway.payments.folding import (
 )
 from gateway.payments.limits import Use, counts, use_of
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
+from gateway.payments.refund_entries import entries_of_refund_fact
 from gateway.payments.states import (
     ENDED_REFUNDS,
     OPEN_ATTEMPTS,
@@ -248,6 +248,7 @@ class Case:
                     currency=fact.currency,
                     occurred_at=fact.occurred_at,
                     booking=None if _key(fact) in new else Booking(fact.captured_minor, fact.held_minor),
+                    is_mark=is_mark(fact),
                 )
                 for fact in self._facts_of(attempt.attempt_id)
             ),
@@ -310,18 +311,10 @@ class Case:
     def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
         if fact.attempt_id is not None:
             yield from entries_of_receipt(fact, intent, self._attempts[fact.attempt_id])
-        elif fact.refund_id is not None and self._is_first_to_say(fact, fact.refund_id):
+        elif fact.refund_id is not None:
             refund = self._refunds[fact.refund_id]
-            if fact.kind is FactKind.REFUND_SUCCEEDED:
-                yield entry_of_refund_success(fact, refund)
-            elif fact.kind is FactKind.REFUND_FAILED:
-                yield entry_of_refund_failure(fact, refund, intent, business_date_of(now))
-
-    def _is_first_to_say(self, fact: FactRow, refund_id: str) -> bool:
-        """Whether no other fact said the same of the refund; a second one, under another id, moves no more money."""
-        alike = [other for other in self._facts_of(refund_id) if other.kind is fact.kind]
-        new = [other for other in self._new if other in alike]
-        return len(new) == len(alike) and fact is new[0]
+            known, today = self._facts_of(fact.refund_id), business_date_of(now)
+            yield from entries_of_refund_fact(fact, refund, intent, known=known, new=self._new, today=today)
 
     def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
         types = []
@@ -337,7 +330,7 @@ class Case:
             yield event_of(intent, kind, view, now)
         for refund in self._refunds.values():
             before = self._refunds_before[refund.refund_id].status
-            if refund.status is not before and refund.status in {RefundStatus.SUCCEEDED, RefundStatus.FAILED}:
+            if refund.status is not before and refund.status in ENDED_REFUNDS:
                 yield event_of(intent, f"refund.{refund.status}", encoded(refund_view(refund)), now)
         for kind, view in self._dispute_changes.events:
             yield event_of(intent, kind, view, now)

@@ -1,4 +1,4 @@
-"""From booked facts to journal entries: which posting rule, under which key, on which date.
+"""From booked receipts to journal entries: which posting rule, under which key, on which date.
 
 Keys derive from the fact's or refund's row id, so a fact can be posted once, whoever retries.
 """
@@ -13,11 +13,13 @@ import msgspec
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import entry_key
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, RefundRow
+from gateway.providers.base import FactKind, FactSource
 from ledger.business_days import thai_banks
 from ledger.journal import ExternalReference, JournalEntry
 from ledger.posting_rules.fees_and_tax import fee_on
+from ledger.posting_rules.marks import payment_mark_proved, payment_marked
 from ledger.posting_rules.payments import payer_money_held, payment_captured
-from ledger.posting_rules.refunds import refund_failed, refund_reserved, refund_succeeded
+from ledger.posting_rules.refunds import refund_reserved
 
 CALLER: Final = "system"
 INTENT_SCHEME: Final = "payment_intent"
@@ -36,12 +38,16 @@ def pending_until(intent: IntentRow, today: date) -> date | None:
 
 
 def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
-    """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer."""
+    """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer.
+
+    Where people said that it came, the captured part is a mark; money that proves a mark is neither of the two.
+    """
     effective_on = business_date_of(fact.occurred_at)
-    references = _references(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
+    references = references_of(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
     metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
     if fact.captured_minor:
-        yield payment_captured(
+        rule = payment_marked if is_mark(fact) else payment_captured
+        yield rule(
             key=capture_key(fact),
             provider=fact.provider,
             merchant=intent.account_id,
@@ -71,6 +77,29 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
             metadata=metadata,
             caller=CALLER,
         )
+    if proved_minor(fact):
+        yield payment_mark_proved(
+            key=entry_key(fact.fact_id, "proved"),
+            provider=fact.provider,
+            amount_minor=proved_minor(fact),
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+
+
+def is_mark(fact: FactRow) -> bool:
+    """Whether people said it, of a charge or refund whose outcome stayed unknown, and not the provider."""
+    return fact.source is FactSource.OPERATOR and fact.dispute_id is None
+
+
+def proved_minor(fact: FactRow) -> int:
+    """What of a receipt proved a mark: it was the merchant's before it came, see `folding.py`."""
+    if fact.kind is not FactKind.CAPTURED or is_mark(fact):
+        return 0
+    return fact.amount_minor - fact.captured_minor - fact.held_minor
 
 
 def reserve_entry(refund: RefundRow) -> JournalEntry:
@@ -88,46 +117,12 @@ def reserve_entry(refund: RefundRow) -> JournalEntry:
     )
 
 
-def entry_of_refund_success(fact: FactRow, refund: RefundRow) -> JournalEntry:
-    """The provider gave the money back."""
-    return refund_succeeded(
-        key=entry_key(refund.refund_id, "succeeded"),
-        provider=refund.provider,
-        merchant=refund.account_id,
-        amount_minor=refund.amount_minor,
-        currency=refund.currency,
-        effective_on=business_date_of(fact.occurred_at),
-        references=_references(
-            fact,
-            ExternalReference(REFUND_SCHEME, refund.refund_id),
-            ExternalReference(INTENT_SCHEME, refund.intent_id),
-        ),
-        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
-        caller=CALLER,
-    )
-
-
-def entry_of_refund_failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -> JournalEntry:
-    """The refund came to nothing: the money goes where the charge's money is by `today`."""
-    return refund_failed(
-        key=entry_key(refund.refund_id, "failed"),
-        captured_key=refund.capture_key,
-        merchant=refund.account_id,
-        amount_minor=refund.amount_minor,
-        currency=refund.currency,
-        pending_until=pending_until(intent, today),
-        effective_on=business_date_of(fact.occurred_at),
-        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
-        caller=CALLER,
-    )
-
-
 def capture_key(fact: FactRow) -> UUID:
     """Ledger key of the capture entry that a receipt makes; refunds draw on it."""
     return entry_key(fact.fact_id, "captured")
 
 
-def _references(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:
+def references_of(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:
     """What the provider calls the movement, by which statements find it, and what we call it."""
     names = dict.fromkeys((fact.provider_transaction_id, fact.provider_reference))
     return (*(ExternalReference(fact.provider, name) for name in names), *others)

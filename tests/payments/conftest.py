@@ -26,6 +26,8 @@ from gateway.payments.janitor import Janitor
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.providers.base import FactKind, FactSource, ProviderAccount
+from gateway.settlement.overrides import Overrides
+from gateway.settlement.payouts import Payouts
 from gateway.webhooks import events
 from ledger.balances import all_balances
 from ledger.chart_of_accounts import AccountKind
@@ -87,6 +89,7 @@ class House:
         self.disputes = Disputes(
             database, VAULT, self.calls, self.schedule, self.dispute_upkeep, record_events=events.record
         )
+        self.overrides = Overrides(database, self.applier, self.calls, Payouts(database, self.ledger))
         self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
         self.janitor = Janitor(
             database, self.applier, self.calls, self.refunds, self.captures, schedule=self.schedule, clock_of=clock_of
