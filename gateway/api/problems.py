@@ -152,6 +152,7 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "clock_too_far_ahead": Kind(_S.BAD_REQUEST, "A test book runs at most ten years ahead"),
     "book_has_real_time": Kind(_S.CONFLICT, "This book follows real time"),
     "payment_not_payable": Kind(_S.CONFLICT, "Nobody can pay this payment now"),
+    "test_fault_unknown": Kind(_S.BAD_REQUEST, "There is no such fault for this operation"),
     "sandbox_off": Kind(_S.FORBIDDEN, "The sandbox is switched off here"),
     # What others and the machinery say.
     "provider_not_attempted": Kind(_S.BAD_GATEWAY, "The provider was not reached; nothing happened", retryable=True),

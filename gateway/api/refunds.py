@@ -9,7 +9,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.idempotency import MoneyOperation, run_once
+from gateway.api.brought_faults import ProviderOperation, brought_fault
+from gateway.api.idempotency import run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -25,7 +26,7 @@ _CREATED = 201
 @post(
     "/",
     guards=[requires(Scope.REFUNDS_WRITE)],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     dto=StrictBody[CreateRefund],
     return_dto=None,
     summary="Give money back",
@@ -43,7 +44,8 @@ async def create_refund(
             raise Problem("refund_declined", decline_code=code, refund=refund.id)
         return _CREATED, refund
 
-    return await run_once(request, merchant, data, work)
+    with brought_fault(request, merchant, "refund"):
+        return await run_once(request, merchant, data, work)
 
 
 @get("/", guards=[requires(Scope.REFUNDS_READ)], summary="Your refunds", responses=PROBLEM_RESPONSES)
