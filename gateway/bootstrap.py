@@ -14,6 +14,7 @@ from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
+from gateway.payments.authorizations import Authorizations
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
@@ -200,12 +201,28 @@ def _build(
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,
         idempotency=idempotency,
-        janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),
+        janitor=_janitor(database, applier, calls, refunds, captures, schedule=schedule),
         inbox=inbox,
         deliverer=deliverer,
         settlement=settlement,
         payout_sweeper=Sweeper(database, settlement),
         daily=_daily(database, ledger, vault, providers=providers, applier=applier, settlement=settlement),
+    )
+
+
+def _janitor(
+    database: Database, applier: FactApplier, calls: Calls, refunds: Refunds, captures: Captures, *, schedule: Schedule
+) -> Janitor:
+    authorizations = Authorizations(database, applier, calls, record_events=events.record)
+    return Janitor(
+        database,
+        applier,
+        calls,
+        refunds,
+        captures,
+        authorizations=authorizations,
+        schedule=schedule,
+        clock_of=clocks.clock_of,
     )
 
 

@@ -14,7 +14,7 @@ from gateway.api.pagination import ListReply, list_reply
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
-from gateway.payments.override_records import OverrideOutcome, OverrideRow, OverrideState, SubjectKind
+from gateway.settlement.override_records import OverrideOutcome, OverrideRow, OverrideState, SubjectKind
 from gateway.settlement.overrides import Proposal
 
 _BOOK_MAX: Final = 2**63 - 1

@@ -13,7 +13,7 @@ from gateway.commands.merchants import actor, filled
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings
 from gateway.payments.errors import PaymentError
-from gateway.payments.override_records import OverrideRow, OverrideState
+from gateway.settlement.override_records import OverrideRow, OverrideState
 from gateway.settlement.overrides import Proposal
 from ledger.money import to_text
 

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.foundation.clock import business_date_of
+from gateway.payments.capture_ends import with_capture_end
 from gateway.payments.dispute_case import Act, DisputeCase, DisputeChanges
 from gateway.payments.entries import (
     available_on,
@@ -260,7 +261,9 @@ class Case:
             attempt = msgspec.structs.replace(
                 attempt, failure_code=declined.failure_code, provider_code=declined.provider_code
             )
-        attempt = msgspec.structs.replace(attempt, status=status, counted=counts(status))
+        attempt = with_capture_end(
+            msgspec.structs.replace(attempt, status=status, counted=counts(status)), self._facts_of(attempt.attempt_id)
+        )
         return _with_version(attempt, self._attempts_before[attempt.attempt_id])
 
     def _use(self, attempt: AttemptRow) -> Use | None:

@@ -86,6 +86,9 @@ attempts = Table(
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
     Column("counted", Boolean, nullable=False),
+    Column("capture_days_max", Integer),
+    Column("capture_before", DateTime(timezone=True)),
+    Column("capture_warned_at", DateTime(timezone=True)),
 )
 
 facts = Table(
@@ -390,48 +393,6 @@ blocked_payers = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("ended_by", Text),
-)
-
-overrides = Table(
-    "overrides",
-    metadata,
-    Column("book_id", BigInteger, primary_key=True),
-    Column("override_id", Text, primary_key=True),
-    Column("account_id", Text, nullable=False),
-    Column("livemode", Boolean, nullable=False),
-    Column("subject_kind", Text, nullable=False),
-    Column("subject_id", Text, nullable=False),
-    Column("intent_id", Text),
-    Column("provider", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
-    Column("amount_minor", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("proposed_by", Text, nullable=False),
-    Column("proposed_at", DateTime(timezone=True), nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-)
-
-override_decisions = Table(
-    "override_decisions",
-    metadata,
-    Column("book_id", BigInteger, primary_key=True),
-    Column("override_id", Text, primary_key=True),
-    Column("proposed_by", Text, nullable=False),
-    Column("decision", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("decided_by", Text, nullable=False),
-    Column("decided_at", DateTime(timezone=True), nullable=False),
-)
-
-override_results = Table(
-    "override_results",
-    metadata,
-    Column("book_id", BigInteger, primary_key=True),
-    Column("override_id", Text, primary_key=True),
-    Column("result", Text, nullable=False),
-    Column("applied_at", DateTime(timezone=True), nullable=False),
 )
 
 house_blocks = Table(

@@ -47,7 +47,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         amount_returned: what was held for the payer and went back.
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
         amount_disputed: what payers' banks question or decided against you; it cannot be refunded.
-        amount_capturable: what a capture may still take of an authorised payment.
+        amount_capturable: what a capture may still take of an authorised payment; capture_before: until when.
         latest_attempt: None until the payment is confirmed.
         version: grows with every change; order events of one payment by it.
     """
@@ -78,6 +78,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     created_at: datetime
     expires_at: datetime | None
+    capture_before: datetime | None
     version: int
     latest_attempt: LatestAttempt | None
 
@@ -182,6 +183,7 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         metadata=intent.metadata,
         created_at=intent.created_at,
         expires_at=intent.expires_at,
+        capture_before=None if attempt is None else attempt.capture_before,
         version=intent.version,
         latest_attempt=None if attempt is None else attempt_view(attempt),
     )
@@ -263,5 +265,7 @@ def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | No
             return LastError(
                 code=attempt.failure_code or "declined", provider_code=attempt.provider_code, retryable=False
             )
+        case AttemptStatus.VOIDED if attempt.failure_code is not None:
+            return LastError(code=attempt.failure_code, provider_code=attempt.provider_code, retryable=False)
         case _:
             return None

@@ -7,11 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.payments.errors import NotFound
-from gateway.payments.override_records import SubjectKind
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow, attempts_by_id, lock_intents, refunds_by_id
 from gateway.payments.states import AttemptStatus, RefundStatus
 from gateway.payments.tables import refunds
 from gateway.settlement.files import BANK
+from gateway.settlement.override_records import SubjectKind
 from gateway.settlement.payouts import Payout, PayoutState
 from gateway.settlement.payouts import locked as locked_payout
 

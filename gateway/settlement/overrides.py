@@ -23,7 +23,10 @@ from gateway.payments.calls import Calls, subject_of
 from gateway.payments.deciding import Finding
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
-from gateway.payments.override_records import (
+from gateway.payments.records import AttemptRow, RefundRow, facts_of
+from gateway.providers.base import Fact, FactKind, FactSource, Inquiry
+from gateway.settlement.files import FileState
+from gateway.settlement.override_records import (
     PROPOSAL_LIFE,
     Decision,
     OverrideOutcome,
@@ -38,9 +41,6 @@ from gateway.payments.override_records import (
     overrides_page,
     unfinished,
 )
-from gateway.payments.records import AttemptRow, RefundRow, facts_of
-from gateway.providers.base import Fact, FactKind, FactSource, Inquiry
-from gateway.settlement.files import FileState
 from gateway.settlement.override_subjects import OverrideSubject, locked_subject
 from gateway.settlement.payouts import Payout, Payouts, PayoutState
 from gateway.settlement.tables import payout_files

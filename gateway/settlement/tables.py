@@ -1,4 +1,4 @@
-"""Tables of the settlement room, for building statements; migration 0007 is what makes them."""
+"""Tables of the settlement room, for building statements; migrations 0007 and 0014 are what makes them."""
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
 
@@ -105,4 +105,46 @@ payout_files = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("answered_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("intent_id", Text),
+    Column("provider", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("proposed_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+override_decisions = Table(
+    "override_decisions",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("proposed_by", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided_at", DateTime(timezone=True), nullable=False),
+)
+
+override_results = Table(
+    "override_results",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("result", Text, nullable=False),
+    Column("applied_at", DateTime(timezone=True), nullable=False),
 )

@@ -31,6 +31,7 @@ EVENT_TYPES: Final = frozenset(
         "payment_intent.processing",
         "payment_intent.unknown",
         "payment_intent.amount_capturable_updated",
+        "payment_intent.capture_due",
         "payment_intent.succeeded",
         "payment_intent.partially_paid",
         "payment_intent.overpaid",

@@ -14,6 +14,7 @@ from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
+from gateway.payments.authorizations import Authorizations
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
@@ -91,8 +92,16 @@ class House:
         )
         self.overrides = Overrides(database, self.applier, self.calls, Payouts(database, self.ledger))
         self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
+        self.authorizations = Authorizations(database, self.applier, self.calls, record_events=events.record)
         self.janitor = Janitor(
-            database, self.applier, self.calls, self.refunds, self.captures, schedule=self.schedule, clock_of=clock_of
+            database,
+            self.applier,
+            self.calls,
+            self.refunds,
+            self.captures,
+            authorizations=self.authorizations,
+            schedule=self.schedule,
+            clock_of=clock_of,
         )
 
     def new_applier(self):

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from gateway.payments.errors import NotFound, Refused
-from gateway.payments.override_records import OverrideState
 from gateway.payments.requests import CreateRefund
 from gateway.payments.states import IntentStatus
 from gateway.providers.base import FactKind
+from gateway.settlement.override_records import OverrideState
 from gateway.settlement.overrides import Proposal
 from tests.payments.test_janitor import CARD_ASKED
 

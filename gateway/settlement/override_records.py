@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Select, and_, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.payments.tables import override_decisions, override_results, overrides
+from gateway.settlement.tables import override_decisions, override_results, overrides
 
 PROPOSAL_LIFE: Final = timedelta(days=3)
 """How long a proposal may be approved: what was evidence then may be overtaken now."""
