@@ -13,6 +13,7 @@ from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.brought_faults import ProviderOperation, brought_fault
 from gateway.api.bulk_payment_intents import create_payment_intents
+from gateway.api.expanding import OF_INTENT, ExpandedIntent, Given, expanded_intents, wanted_of
 from gateway.api.idempotency import run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
@@ -73,11 +74,14 @@ async def list_payment_intents(
     merchant: NamedDependency[MerchantPrincipal],
     page: NamedDependency[PageRequest],
     wanted: NamedDependency[Wanted],
-) -> ListReply[Intent]:
+    expand: NamedDependency[Given],
+) -> ListReply[ExpandedIntent]:
     """Newest first; those for which every condition given holds."""
     check_cursors(page, "pi")
+    to_expand = wanted_of(merchant, expand, OF_INTENT, in_list=True)
     found = await services_of(request).intents.list(merchant, wanted=wanted, **page.cursor())
-    return list_reply(request, found.data, has_more=found.has_more)
+    data = await expanded_intents(request, merchant, found.data, to_expand)
+    return list_reply(request, data, has_more=found.has_more)
 
 
 async def provide_wanted(
@@ -141,10 +145,16 @@ async def get_timeline(
     responses=PROBLEM_RESPONSES,
 )
 async def get_payment_intent(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
-) -> Intent:
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    intent_id: FromPath[str],
+    expand: NamedDependency[Given],
+) -> ExpandedIntent:
     """The payment as it stands."""
-    return await services_of(request).intents.get(merchant, intent_id)
+    to_expand = wanted_of(merchant, expand, OF_INTENT)
+    intent = await services_of(request).intents.get(merchant, intent_id)
+    [expanded] = await expanded_intents(request, merchant, [intent], to_expand)
+    return expanded
 
 
 @post(

@@ -82,6 +82,7 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "amount_invalid": Kind(_S.BAD_REQUEST, "Amounts are whole minor units above zero"),
     "currency_invalid": Kind(_S.BAD_REQUEST, "The currency is not one that can be used here"),
     "cursor_invalid": Kind(_S.BAD_REQUEST, "The cursor names nothing in this list"),
+    "expand_unknown": Kind(_S.BAD_REQUEST, "There is no such related object to write out"),
     "cursors_exclusive": Kind(_S.BAD_REQUEST, "Only one of the two cursors may be given"),
     "idempotency_key_missing": Kind(_S.BAD_REQUEST, "Requests that move money need an Idempotency-Key"),
     "idempotency_key_invalid": Kind(_S.BAD_REQUEST, "The Idempotency-Key is not 1 to 255 visible characters"),

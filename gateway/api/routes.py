@@ -14,6 +14,7 @@ from gateway.api.callbacks import CALLBACKS
 from gateway.api.customers import CUSTOMERS
 from gateway.api.disputes import DISPUTES
 from gateway.api.events import EVENTS
+from gateway.api.expanding import provide_expand
 from gateway.api.health import HEALTH
 from gateway.api.ledger_entries import LEDGER_ENTRIES
 from gateway.api.limits import LIMITS
@@ -39,6 +40,7 @@ _WITH_KEY: Final = Router(
         "merchant": Provide(provide_merchant),
         "operator": Provide(provide_operator),
         "page": Provide(provide_page),
+        "expand": Provide(provide_expand),
     },
     route_handlers=[
         PAYMENT_INTENTS,
