@@ -38,6 +38,7 @@ from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.daily import Daily
 from gateway.settlement.overrides import Overrides
+from gateway.settlement.receipts import Receipts
 from gateway.settlement.refund_claims import RefundClaims
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
@@ -70,6 +71,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     held_money: HeldMoney
     refund_claims: RefundClaims
     overrides: Overrides
+    receipts: Receipts
     payment_links: PaymentLinks
     disputes: Disputes
     dispute_acts: DisputeActs
@@ -196,6 +198,7 @@ def _build(
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
         overrides=Overrides(database, applier, calls, settlement.payouts),
+        receipts=Receipts(database, vault, ledger, applier),
         payment_links=PaymentLinks(database, vault, record_events=events.record),
         disputes=disputes,
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),

@@ -26,6 +26,7 @@ _BANK_KINDS: Final = frozenset(
         EntryKind.PAYER_MONEY_CAME_BACK,
         EntryKind.REFUND_PAID,
         EntryKind.REFUND_CAME_BACK,
+        EntryKind.UNIDENTIFIED_CREDIT,
     }
 )
 """Entries that a bank line caused outside of this package; they name it."""
@@ -40,7 +41,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
         expected_id: `<fact>-<account>`: which fact, and which of the accounts it moved, counted from 1; an entry
             without a fact goes by its sequence.
         sequence: of the first of its entries.
-        stage: `provider` or `payout`: on whose statement.
+        stage: `provider`, `payout` or (a credit that nobody knows) `bank`: on whose statement.
         amount_minor: signed in that account's view, gross of any fee that the provider keeps back.
     """
 
@@ -86,7 +87,7 @@ def expected_of(entry: RecordedEntry) -> list[Expected]:
             Expected(
                 expected_id=f"{metadata.fact or entry.sequence}-{number}",
                 sequence=entry.sequence,
-                stage="payout" if provider is None else "provider",
+                stage=_stage_of(entry.kind, provider),
                 provider=provider,
                 kind=entry.kind.name.lower(),
                 amount_minor=amount_minor,
@@ -97,6 +98,12 @@ def expected_of(entry: RecordedEntry) -> list[Expected]:
             )
         )
     return found
+
+
+def _stage_of(kind: EntryKind, provider: str | None) -> str:
+    if kind is EntryKind.UNIDENTIFIED_CREDIT:
+        return "bank"
+    return "payout" if provider is None else "provider"
 
 
 def _movements(entry: RecordedEntry) -> Iterator[tuple[AccountRef, int]]:

@@ -135,6 +135,8 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "override_open": Kind(_S.CONFLICT, "Another proposal about it waits to be decided"),
     "override_closed": Kind(_S.CONFLICT, "The proposal has been decided"),
     "override_expired": Kind(_S.CONFLICT, "The time to decide the proposal is over"),
+    "receipt_assigned": Kind(_S.CONFLICT, "The receipt is assigned to somebody else"),
+    "receipt_not_assignable": Kind(_S.UNPROCESSABLE_ENTITY, "The payment cannot take the receipt"),
     "nothing_held": Kind(_S.CONFLICT, "No money of the payment waits to go back to its payer"),
     "payment_link_inactive": Kind(_S.CONFLICT, "The link takes no payments any more"),
     "payment_link_expired": Kind(_S.CONFLICT, "The time to pay under the link is over"),

@@ -30,6 +30,7 @@ from gateway.api.queries import known_query
 from gateway.api.refund_claims import REFUND_CLAIMS
 from gateway.api.refunds import REFUNDS
 from gateway.api.test_mode import TEST_MODE
+from gateway.api.unmatched import UNMATCHED
 from gateway.api.webhook_endpoints import WEBHOOK_ENDPOINTS
 
 _WITH_KEY: Final = Router(
@@ -56,6 +57,7 @@ _WITH_KEY: Final = Router(
         EVENTS,
         LEDGER_ENTRIES,
         OVERRIDES,
+        UNMATCHED,
         TEST_MODE,
         WEBHOOK_ENDPOINTS,
     ],

@@ -33,6 +33,7 @@ class Scope(StrEnum):
     OVERRIDES_READ = "overrides:read"
     OVERRIDES_WRITE = "overrides:write"
     OVERRIDES_APPROVE = "overrides:approve"
+    UNMATCHED_WRITE = "unmatched:write"
 
 
 OPERATOR_SCOPES: Final = frozenset(
@@ -42,6 +43,7 @@ OPERATOR_SCOPES: Final = frozenset(
         Scope.OVERRIDES_READ,
         Scope.OVERRIDES_WRITE,
         Scope.OVERRIDES_APPROVE,
+        Scope.UNMATCHED_WRITE,
     }
 )
 """What an operator's key may hold, and no merchant's."""

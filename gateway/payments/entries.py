@@ -16,9 +16,10 @@ from gateway.payments.records import AttemptRow, FactRow, IntentRow, RefundRow
 from gateway.providers.base import FactKind, FactSource
 from ledger.business_days import thai_banks
 from ledger.journal import ExternalReference, JournalEntry
-from ledger.posting_rules.fees_and_tax import fee_on
+from ledger.posting_rules.fees_and_tax import Fee, fee_on
 from ledger.posting_rules.marks import payment_mark_proved, payment_marked
 from ledger.posting_rules.payments import payer_money_held, payment_captured
+from ledger.posting_rules.receipts import receipt_captured, receipt_held, receipt_proved
 from ledger.posting_rules.refunds import refund_reserved
 
 CALLER: Final = "system"
@@ -45,6 +46,9 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
     effective_on = business_date_of(fact.occurred_at)
     references = references_of(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
     metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
+    if fact.source is FactSource.RECEIPT:
+        yield from _entries_of_assigned(fact, intent, attempt)
+        return
     if fact.captured_minor:
         rule = payment_marked if is_mark(fact) else payment_captured
         yield rule(
@@ -53,12 +57,7 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
             merchant=intent.account_id,
             amount_minor=fact.captured_minor,
             currency=fact.currency,
-            fee=fee_on(
-                fact.captured_minor,
-                rate_ppm=attempt.fee_rate_ppm,
-                fixed_minor=attempt.fee_fixed_minor,
-                effective_on=effective_on,
-            ),
+            fee=_fee(fact, attempt, effective_on),
             available_on=available_on(fact, attempt),
             effective_on=effective_on,
             references=references,
@@ -88,6 +87,57 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
             metadata=metadata,
             caller=CALLER,
         )
+
+
+def _entries_of_assigned(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
+    """As of any receipt, but the money is at our bank and was held as nobody's."""
+    effective_on = business_date_of(fact.recorded_at)
+    references = references_of(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
+    metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
+    if fact.captured_minor:
+        yield receipt_captured(
+            key=capture_key(fact),
+            merchant=intent.account_id,
+            amount_minor=fact.captured_minor,
+            currency=fact.currency,
+            fee=_fee(fact, attempt, effective_on),
+            available_on=available_on(fact, attempt),
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+    if fact.held_minor:
+        yield receipt_held(
+            key=entry_key(fact.fact_id, "held"),
+            intent=intent.intent_id,
+            amount_minor=fact.held_minor,
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+    if proved_minor(fact):
+        yield receipt_proved(
+            key=entry_key(fact.fact_id, "proved"),
+            provider=fact.provider,
+            amount_minor=proved_minor(fact),
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+
+
+def _fee(fact: FactRow, attempt: AttemptRow, effective_on: date) -> Fee:
+    return fee_on(
+        fact.captured_minor,
+        rate_ppm=attempt.fee_rate_ppm,
+        fixed_minor=attempt.fee_fixed_minor,
+        effective_on=effective_on,
+    )
 
 
 def is_mark(fact: FactRow) -> bool:

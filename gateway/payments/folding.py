@@ -251,14 +251,16 @@ def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> A
 def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> bool:
     """Money came and the provider also says that it refused it, or that it voided a payment made in time.
 
-    A mark is contradicted by any end without money, unless its money came all the same, and by too little money.
+    A mark is contradicted by any end without money, and by a receipt of less money, whatever else comes: nothing that
+    arrives may lead out of a conflict.
     """
     receipts = list(_receipts(terms, attempt))
     kinds = {fact.kind for fact in attempt.facts}
-    unproved_minor = _unproved_minor(receipts, bookings, 0)
-    is_short = any(receipt.proved_minor(bookings[receipt.fact.key]) for receipt in receipts)
-    if unproved_minor and (is_short or kinds & {FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED}):
-        return True
+    if any(receipt.fact.is_mark and bookings[receipt.fact.key].captured_minor for receipt in receipts):
+        proofs = [each.fact for each in receipts if each.proved_minor(bookings[each.fact.key])]
+        is_short = any(fact.amount_minor < terms.amount_minor for fact in proofs)
+        if is_short or kinds & {FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED}:
+            return True
     refused = FactKind.DECLINED in kinds and bool(receipts)
     paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in receipts)
     return refused or (paid and FactKind.VOIDED in kinds)

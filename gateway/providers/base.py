@@ -55,6 +55,8 @@ class FactSource(StrEnum):
     INQUIRY = "inquiry"
     STATEMENT = "statement"
     OPERATOR = "operator"
+    RECEIPT = "receipt"
+    """A credit on our own bank account that a person assigned to the payment."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):

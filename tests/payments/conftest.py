@@ -29,6 +29,7 @@ from gateway.payments.schedule import Schedule
 from gateway.providers.base import FactKind, FactSource, ProviderAccount
 from gateway.settlement.overrides import Overrides
 from gateway.settlement.payouts import Payouts
+from gateway.settlement.receipts import Receipts
 from gateway.webhooks import events
 from ledger.balances import all_balances
 from ledger.chart_of_accounts import AccountKind
@@ -91,6 +92,7 @@ class House:
             database, VAULT, self.calls, self.schedule, self.dispute_upkeep, record_events=events.record
         )
         self.overrides = Overrides(database, self.applier, self.calls, Payouts(database, self.ledger))
+        self.receipts = Receipts(database, VAULT, self.ledger, self.applier)
         self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
         self.authorizations = Authorizations(database, self.applier, self.calls, record_events=events.record)
         self.janitor = Janitor(

@@ -101,6 +101,9 @@ async def test_less_than_was_marked_is_booked_and_a_person_must_look(house, merc
     }
     assert (await house.intents.get(merchant, unknown.id)).status is IntentStatus.CONFLICTED
     assert (await house.event_types(merchant))[-1] == "payment_intent.conflicted"
+    await house.pay(merchant, unknown, house.omise, amount=400_00, transaction="txn_2")
+    assert await house.balances(merchant) == PROVED, "the rest is booked as well"
+    assert (await house.intents.get(merchant, unknown.id)).status is IntentStatus.CONFLICTED
 
 
 @pytest.mark.parametrize("kind", [FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED])
@@ -109,6 +112,9 @@ async def test_a_provider_that_says_no_after_a_mark_raises_a_review_and_moves_no
     fact = await house.paid_fact(unknown, house.omise, kind=kind)
     await house.applier.apply(fact, book_id=merchant.book_id)
     assert await house.balances(merchant) == MARKED
+    assert (await house.intents.get(merchant, unknown.id)).status is IntentStatus.CONFLICTED
+    await house.pay(merchant, unknown, house.omise)
+    assert await house.balances(merchant) == PROVED, "money after it is booked as well"
     assert (await house.intents.get(merchant, unknown.id)).status is IntentStatus.CONFLICTED
 
 
