@@ -14,6 +14,7 @@ from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
+from gateway.payments.authorizations import Authorizations
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
@@ -36,6 +37,8 @@ from gateway.providers.registry import Providers
 from gateway.sandbox.client import SandboxControl
 from gateway.settlement.confirmations import Confirmations
 from gateway.settlement.daily import Daily
+from gateway.settlement.overrides import Overrides
+from gateway.settlement.receipts import Receipts
 from gateway.settlement.refund_claims import RefundClaims
 from gateway.settlement.runs import SettlementRun, Sweeper
 from gateway.webhooks import events
@@ -67,6 +70,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     refunds: Refunds
     held_money: HeldMoney
     refund_claims: RefundClaims
+    overrides: Overrides
+    receipts: Receipts
     payment_links: PaymentLinks
     disputes: Disputes
     dispute_acts: DisputeActs
@@ -193,17 +198,35 @@ def _build(
         refunds=refunds,
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
+        overrides=Overrides(database, applier, calls, settlement.payouts),
+        receipts=Receipts(database, vault, ledger, applier),
         payment_links=PaymentLinks(database, vault, record_events=events.record),
         disputes=disputes,
         dispute_acts=DisputeActs(database, applier, clock_of=clocks.clock_of),
         dispute_upkeep=dispute_upkeep,
         idempotency=idempotency,
-        janitor=Janitor(database, applier, calls, refunds, captures, schedule=schedule, clock_of=clocks.clock_of),
+        janitor=_janitor(database, applier, calls, refunds, captures, schedule=schedule),
         inbox=inbox,
         deliverer=deliverer,
         settlement=settlement,
         payout_sweeper=Sweeper(database, settlement),
         daily=_daily(database, ledger, vault, providers=providers, applier=applier, settlement=settlement),
+    )
+
+
+def _janitor(
+    database: Database, applier: FactApplier, calls: Calls, refunds: Refunds, captures: Captures, *, schedule: Schedule
+) -> Janitor:
+    authorizations = Authorizations(database, applier, calls, record_events=events.record)
+    return Janitor(
+        database,
+        applier,
+        calls,
+        refunds,
+        captures,
+        authorizations=authorizations,
+        schedule=schedule,
+        clock_of=clocks.clock_of,
     )
 
 

@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "webhooks": "gateway.commands.webhooks:webhooks",
     "reconciliation": "gateway.commands.reconciliation:reconciliation",
     "claims": "gateway.commands.claims:claims",
+    "unmatched": "gateway.commands.unmatched:unmatched",
+    "overrides": "gateway.commands.overrides:overrides",
     "disputes": "gateway.commands.disputes:disputes",
     "settlement": "gateway.commands.settlement:settlement",
     "reports": "gateway.commands.reports:reports",

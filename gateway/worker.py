@@ -97,6 +97,8 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop("deliveries", services.deliverer.run_once, settings.delivery_poll_seconds),
         Loop("payouts", _unhurried(services.payout_sweeper.run_once), settings.payout_sweep_seconds),
         Loop("claims", _unhurried(services.refund_claims.run_once), settings.payout_sweep_seconds),
+        Loop("overrides", _unhurried(services.overrides.run_once), settings.payout_sweep_seconds),
+        Loop("receipts", _unhurried(services.receipts.run_once), settings.payout_sweep_seconds),
         Loop("jobs", lambda: run_job(services), JOB_POLL_SECONDS),
         Loop("registrations", _unhurried(services.register_pending), settings.registration_poll_seconds),
         Loop("months", _unhurried(lambda: upkeep.make_months(services.database)), MONTHS_POLL_SECONDS),

@@ -26,9 +26,12 @@ _BANK_KINDS: Final = frozenset(
         EntryKind.PAYER_MONEY_CAME_BACK,
         EntryKind.REFUND_PAID,
         EntryKind.REFUND_CAME_BACK,
+        EntryKind.UNIDENTIFIED_CREDIT,
     }
 )
 """Entries that a bank line caused outside of this package; they name it."""
+_PAYOUT_PAID_KINDS: Final = (EntryKind.PAYOUT_PAID, EntryKind.PAYOUT_MARK_PROVED)
+"""What the bank statement's debit of a payout posts."""
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
         expected_id: `<fact>-<account>`: which fact, and which of the accounts it moved, counted from 1; an entry
             without a fact goes by its sequence.
         sequence: of the first of its entries.
-        stage: `provider` or `payout`: on whose statement.
+        stage: `provider`, `payout` or (a credit that nobody knows) `bank`: on whose statement.
         amount_minor: signed in that account's view, gross of any fee that the provider keeps back.
     """
 
@@ -84,7 +87,7 @@ def expected_of(entry: RecordedEntry) -> list[Expected]:
             Expected(
                 expected_id=f"{metadata.fact or entry.sequence}-{number}",
                 sequence=entry.sequence,
-                stage="payout" if provider is None else "provider",
+                stage=_stage_of(entry.kind, provider),
                 provider=provider,
                 kind=entry.kind.name.lower(),
                 amount_minor=amount_minor,
@@ -95,6 +98,12 @@ def expected_of(entry: RecordedEntry) -> list[Expected]:
             )
         )
     return found
+
+
+def _stage_of(kind: EntryKind, provider: str | None) -> str:
+    if kind is EntryKind.UNIDENTIFIED_CREDIT:
+        return "bank"
+    return "payout" if provider is None else "provider"
 
 
 def _movements(entry: RecordedEntry) -> Iterator[tuple[AccountRef, int]]:
@@ -147,17 +156,17 @@ async def _follow_chunk(connection: Connection, book_id: int) -> int:
         if not entries:
             return 0
         await _insert(connection, book_id, _together(expected for entry in entries for expected in expected_of(entry)))
-        await connection.execute(sql["book_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_PAID))
+        await connection.execute(sql["book_payouts"], book_id, *_payouts_moved(entries, *_PAYOUT_PAID_KINDS))
         await connection.execute(sql["withdraw_payouts"], book_id, *_payouts_moved(entries, EntryKind.PAYOUT_REJECTED))
         await connection.execute(sql["move_feed"], book_id, entries[-1].sequence)
     return len(entries)
 
 
-def _payouts_moved(entries: Iterable[RecordedEntry], kind: EntryKind) -> tuple[list[str], list[int]]:
+def _payouts_moved(entries: Iterable[RecordedEntry], *kinds: EntryKind) -> tuple[list[str], list[int]]:
     moved = [
         (payout_id, entry.sequence)
         for entry in entries
-        if entry.kind is kind and (payout_id := _metadata_of(entry).payout) is not None
+        if entry.kind in kinds and (payout_id := _metadata_of(entry).payout) is not None
     ]
     return [payout_id for payout_id, _ in moved], [sequence for _, sequence in moved]
 

@@ -89,6 +89,13 @@ PASSES: Final = (
         explanation="The bank's text names the bill; amount and day are equal and no stronger id speaks against it.",
     ),
     Pass(
+        name="bank_booked_by_hand",
+        stage="bank",
+        query="match_expected",
+        strong=True,
+        explanation="Our entry names the bank's line, which a person booked as nobody's; the amount is equal.",
+    ),
+    Pass(
         name="payout_exact_reference",
         stage="payout",
         query="match_expected",

@@ -38,6 +38,8 @@ _FEE_KINDS: Final = frozenset({AccountKind.FEE_INCOME, AccountKind.OUTPUT_VAT})
 _TYPES: Final[dict[EntryKind, str]] = {
     EntryKind.PAYMENT_CAPTURED: "payment",
     EntryKind.PAYER_MONEY_ACCEPTED: "payment",
+    EntryKind.PAYMENT_MARKED: "payment",
+    EntryKind.RECEIPT_IDENTIFIED: "payment",
     EntryKind.REFUND_RESERVED: "refund",
     EntryKind.REFUND_FAILED: "refund_failure",
     EntryKind.DISPUTE_FUNDS_WITHDRAWN: "dispute",

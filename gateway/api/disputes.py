@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.expanding import OF_ITS_PAYMENT, ExpandedDispute, Given, payments_of, wanted_of, with_payments
 from gateway.api.idempotency import MoneyOperation, run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
@@ -38,21 +39,24 @@ async def list_disputes(
     request: ApiRequest,
     merchant: NamedDependency[MerchantPrincipal],
     page: NamedDependency[PageRequest],
+    expand: NamedDependency[Given],
     *,
     status: FromQuery[DisputeStatus | None] = None,
     payment_intent: FromQuery[str | None] = None,
     sort: Annotated[
         Literal["newest", "deadline"], QueryParameter(description="`deadline`: the next deadline first.")
     ] = "newest",
-) -> ListReply[Dispute]:
+) -> ListReply[ExpandedDispute]:
     """Newest first, or by deadline; of one status or of one payment, where that is named."""
     if payment_intent is not None and not is_id(payment_intent, "pi"):
         raise Problem("parameter_invalid", "payment_intent is not the id of a payment.", param="payment_intent")
     check_cursors(page, "dp")
+    wanted = wanted_of(merchant, expand, OF_ITS_PAYMENT, in_list=True)
     found = await services_of(request).disputes.list(
         merchant, status=status, payment_intent=payment_intent, sort=sort, **page.cursor()
     )
-    return list_reply(request, found.data, has_more=found.has_more)
+    payments = await payments_of(request, merchant, [each.payment_intent for each in found.data], wanted)
+    return list_reply(request, with_payments(ExpandedDispute, found.data, payments), has_more=found.has_more)
 
 
 @get(
@@ -62,10 +66,17 @@ async def list_disputes(
     responses=PROBLEM_RESPONSES,
 )
 async def get_dispute(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], dispute_id: FromPath[str]
-) -> Dispute:
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    dispute_id: FromPath[str],
+    expand: NamedDependency[Given],
+) -> ExpandedDispute:
     """The dispute as it stands."""
-    return await services_of(request).disputes.get(merchant, dispute_id)
+    wanted = wanted_of(merchant, expand, OF_ITS_PAYMENT)
+    dispute = await services_of(request).disputes.get(merchant, dispute_id)
+    payments = await payments_of(request, merchant, [dispute.payment_intent], wanted)
+    [expanded] = with_payments(ExpandedDispute, [dispute], payments)
+    return expanded
 
 
 @get(

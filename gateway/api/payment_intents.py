@@ -11,8 +11,10 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.brought_faults import ProviderOperation, brought_fault
 from gateway.api.bulk_payment_intents import create_payment_intents
-from gateway.api.idempotency import MoneyOperation, run_once
+from gateway.api.expanding import OF_INTENT, ExpandedIntent, Given, expanded_intents, wanted_of
+from gateway.api.idempotency import run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.refund_claims import list_refund_claims, return_held
@@ -37,7 +39,7 @@ _OPEN = frozenset({IntentStatus.REQUIRES_CONFIRMATION, IntentStatus.PROCESSING})
 @post(
     "/",
     guards=[requires(Scope.PAYMENTS_WRITE)],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     dto=StrictBody[CreateIntent],
     return_dto=None,
     summary="Ask for a payment",
@@ -62,7 +64,8 @@ async def create_payment_intent(
         return _answer(intent, merchant.clock.now())
 
     at_once = partial(services_of(request).untried_intents.create, merchant, data)
-    return await run_once(request, merchant, data, work, at_once=at_once)
+    with brought_fault(request, merchant, "charge"):
+        return await run_once(request, merchant, data, work, at_once=at_once)
 
 
 @get("/", guards=[requires(Scope.PAYMENTS_READ)], summary="Your payments", responses=PROBLEM_RESPONSES)
@@ -71,11 +74,14 @@ async def list_payment_intents(
     merchant: NamedDependency[MerchantPrincipal],
     page: NamedDependency[PageRequest],
     wanted: NamedDependency[Wanted],
-) -> ListReply[Intent]:
+    expand: NamedDependency[Given],
+) -> ListReply[ExpandedIntent]:
     """Newest first; those for which every condition given holds."""
     check_cursors(page, "pi")
+    to_expand = wanted_of(merchant, expand, OF_INTENT, in_list=True)
     found = await services_of(request).intents.list(merchant, wanted=wanted, **page.cursor())
-    return list_reply(request, found.data, has_more=found.has_more)
+    data = await expanded_intents(request, merchant, found.data, to_expand)
+    return list_reply(request, data, has_more=found.has_more)
 
 
 async def provide_wanted(
@@ -139,16 +145,22 @@ async def get_timeline(
     responses=PROBLEM_RESPONSES,
 )
 async def get_payment_intent(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
-) -> Intent:
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    intent_id: FromPath[str],
+    expand: NamedDependency[Given],
+) -> ExpandedIntent:
     """The payment as it stands."""
-    return await services_of(request).intents.get(merchant, intent_id)
+    to_expand = wanted_of(merchant, expand, OF_INTENT)
+    intent = await services_of(request).intents.get(merchant, intent_id)
+    [expanded] = await expanded_intents(request, merchant, [intent], to_expand)
+    return expanded
 
 
 @post(
     "/{intent_id:str}/cancel",
     guards=[requires(Scope.PAYMENTS_WRITE), known_id],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     status_code=200,
     summary="Give a payment up",
     responses={200: ResponseSpec(Intent, description="The payment"), **MONEY_RESPONSES},
@@ -162,13 +174,14 @@ async def cancel_payment_intent(
         del claim
         return _OK, await services_of(request).intents.cancel(merchant, intent_id)
 
-    return await run_once(request, merchant, None, work)
+    with brought_fault(request, merchant, "cancel"):
+        return await run_once(request, merchant, None, work)
 
 
 @post(
     "/{intent_id:str}/confirm",
     guards=[requires(Scope.PAYMENTS_WRITE), known_id],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     dto=StrictBody[ConfirmIntent],
     return_dto=None,
     status_code=200,
@@ -192,13 +205,14 @@ async def confirm_payment_intent(
         status, intent = _answer(intent, merchant.clock.now())
         return (_OK if status == _CREATED else status), intent
 
-    return await run_once(request, merchant, data, work)
+    with brought_fault(request, merchant, "charge"):
+        return await run_once(request, merchant, data, work)
 
 
 @post(
     "/{intent_id:str}/capture",
     guards=[requires(Scope.PAYMENTS_WRITE), known_id],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     dto=StrictBody[CaptureIntent],
     return_dto=None,
     status_code=200,
@@ -222,7 +236,8 @@ async def capture_payment_intent(
         intent = await services_of(request).intents.capture(merchant, intent_id, data)
         return (_STILL_OPEN if intent.status is IntentStatus.REQUIRES_CAPTURE else _OK), intent
 
-    return await run_once(request, merchant, data, work)
+    with brought_fault(request, merchant, "capture"):
+        return await run_once(request, merchant, data, work)
 
 
 def _answer(intent: Intent, now: datetime) -> tuple[int, Intent]:

@@ -21,7 +21,7 @@ class MethodAtProvider(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do for a method; amounts in minor units of `currency`.
 
     Attributes:
-        capture_method: `manual` is possible where it is among them.
+        capture_method: `manual` is possible where it is among them; capture_days_max: for how many days after it.
         refunds: `none`, `void_same_day` (all of it, on the day of the payment, before `void_until`, Bangkok time),
             `full`, or `partial`; refund_days_max: for how many days.
         needs: what `card_token` must hold; null: nothing, or where `token_optional` a token all the same.
@@ -34,6 +34,7 @@ class MethodAtProvider(msgspec.Struct, frozen=True, kw_only=True):
     amount_min: int
     amount_max: int
     capture_method: list[str]
+    capture_days_max: int | None
     refunds: RefundRule
     refund_days_max: int | None
     void_until: time | None
@@ -95,6 +96,7 @@ def _shown(route: Route) -> MethodAtProvider:
         amount_min=able.amount_minor_min,
         amount_max=able.amount_minor_max,
         capture_method=["automatic", "manual"] if able.capture_later else ["automatic"],
+        capture_days_max=able.capture_days_max,
         refunds=able.refunds,
         refund_days_max=able.refund_days_max,
         void_until=able.void_until,

@@ -21,7 +21,10 @@ def known_parameters(app: Litestar) -> dict[str, frozenset[str]]:
 
 
 async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard that refuses query parameters which the address does not know or which are given more than once."""
+    """A guard that refuses query parameters which the address does not know or which are given more than once.
+
+    A name that ends in `[]` says of itself that it may be.
+    """
     # Guards get a copy of the handler, with another id.
     known = connection.app.state.query_parameters[connection.route_handler.handler_id]
     unknown = sorted(set(connection.query_params) - known)
@@ -36,5 +39,5 @@ async def known_query(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
             # PostgreSQL's text cannot hold it, so it is refused before it is an error of ours.
             raise Problem("parameter_invalid", "Text may not hold the character NUL.", param=name)
     for name in known & set(connection.query_params):
-        if len(connection.query_params.getall(name)) > 1:
+        if not name.endswith("[]") and len(connection.query_params.getall(name)) > 1:
             raise Problem("parameter_invalid", f"{name} is given more than once.", param=name)

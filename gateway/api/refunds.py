@@ -9,7 +9,9 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.idempotency import MoneyOperation, run_once
+from gateway.api.brought_faults import ProviderOperation, brought_fault
+from gateway.api.expanding import OF_ITS_PAYMENT, ExpandedRefund, Given, payments_of, wanted_of, with_payments
+from gateway.api.idempotency import run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -25,7 +27,7 @@ _CREATED = 201
 @post(
     "/",
     guards=[requires(Scope.REFUNDS_WRITE)],
-    operation_class=MoneyOperation,
+    operation_class=ProviderOperation,
     dto=StrictBody[CreateRefund],
     return_dto=None,
     summary="Give money back",
@@ -43,7 +45,8 @@ async def create_refund(
             raise Problem("refund_declined", decline_code=code, refund=refund.id)
         return _CREATED, refund
 
-    return await run_once(request, merchant, data, work)
+    with brought_fault(request, merchant, "refund"):
+        return await run_once(request, merchant, data, work)
 
 
 @get("/", guards=[requires(Scope.REFUNDS_READ)], summary="Your refunds", responses=PROBLEM_RESPONSES)
@@ -51,14 +54,17 @@ async def list_refunds(
     request: ApiRequest,
     merchant: NamedDependency[MerchantPrincipal],
     page: NamedDependency[PageRequest],
+    expand: NamedDependency[Given],
     payment_intent: FromQuery[str | None] = None,
-) -> ListReply[Refund]:
+) -> ListReply[ExpandedRefund]:
     """Newest first; of one payment, where that is named."""
     if payment_intent is not None and not is_id(payment_intent, "pi"):
         raise Problem("parameter_invalid", "payment_intent is not the id of a payment.", param="payment_intent")
     check_cursors(page, "re")
+    wanted = wanted_of(merchant, expand, OF_ITS_PAYMENT, in_list=True)
     found = await services_of(request).refunds.list(merchant, payment_intent=payment_intent, **page.cursor())
-    return list_reply(request, found.data, has_more=found.has_more)
+    payments = await payments_of(request, merchant, [each.payment_intent for each in found.data], wanted)
+    return list_reply(request, with_payments(ExpandedRefund, found.data, payments), has_more=found.has_more)
 
 
 @get(
@@ -68,10 +74,17 @@ async def list_refunds(
     responses=PROBLEM_RESPONSES,
 )
 async def get_refund(
-    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], refund_id: FromPath[str]
-) -> Refund:
+    request: ApiRequest,
+    merchant: NamedDependency[MerchantPrincipal],
+    refund_id: FromPath[str],
+    expand: NamedDependency[Given],
+) -> ExpandedRefund:
     """The refund as it stands."""
-    return await services_of(request).refunds.get(merchant, refund_id)
+    wanted = wanted_of(merchant, expand, OF_ITS_PAYMENT)
+    refund = await services_of(request).refunds.get(merchant, refund_id)
+    payments = await payments_of(request, merchant, [refund.payment_intent], wanted)
+    [expanded] = with_payments(ExpandedRefund, [refund], payments)
+    return expanded
 
 
 REFUNDS = Router("/refunds", route_handlers=[create_refund, list_refunds, get_refund], tags=["refunds"])

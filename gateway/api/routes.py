@@ -14,10 +14,12 @@ from gateway.api.callbacks import CALLBACKS
 from gateway.api.customers import CUSTOMERS
 from gateway.api.disputes import DISPUTES
 from gateway.api.events import EVENTS
+from gateway.api.expanding import provide_expand
 from gateway.api.health import HEALTH
 from gateway.api.ledger_entries import LEDGER_ENTRIES
 from gateway.api.limits import LIMITS
 from gateway.api.metrics import metrics
+from gateway.api.overrides import OVERRIDES
 from gateway.api.pagination import provide_page
 from gateway.api.pay import PAY
 from gateway.api.payment_intents import PAYMENT_INTENTS
@@ -28,6 +30,7 @@ from gateway.api.queries import known_query
 from gateway.api.refund_claims import REFUND_CLAIMS
 from gateway.api.refunds import REFUNDS
 from gateway.api.test_mode import TEST_MODE
+from gateway.api.unmatched import UNMATCHED
 from gateway.api.webhook_endpoints import WEBHOOK_ENDPOINTS
 
 _WITH_KEY: Final = Router(
@@ -38,6 +41,7 @@ _WITH_KEY: Final = Router(
         "merchant": Provide(provide_merchant),
         "operator": Provide(provide_operator),
         "page": Provide(provide_page),
+        "expand": Provide(provide_expand),
     },
     route_handlers=[
         PAYMENT_INTENTS,
@@ -52,6 +56,8 @@ _WITH_KEY: Final = Router(
         BALANCE_TRANSACTIONS,
         EVENTS,
         LEDGER_ENTRIES,
+        OVERRIDES,
+        UNMATCHED,
         TEST_MODE,
         WEBHOOK_ENDPOINTS,
     ],

@@ -22,6 +22,8 @@ from gateway.payments.refunds import Refunds
 from gateway.payments.untried import UntriedIntents
 from gateway.providers.base import Provider
 from gateway.sandbox.client import SandboxControl
+from gateway.settlement.overrides import Overrides
+from gateway.settlement.receipts import Receipts
 from gateway.settlement.refund_claims import RefundClaims
 from ledger.posting import Ledger
 
@@ -89,6 +91,16 @@ class Services(Protocol):
     @property
     def refund_claims(self) -> RefundClaims:
         """Claims of payers."""
+        ...
+
+    @property
+    def receipts(self) -> Receipts:
+        """Credits on our bank account that nobody knows."""
+        ...
+
+    @property
+    def overrides(self) -> Overrides:
+        """What two people settle."""
         ...
 
     @property

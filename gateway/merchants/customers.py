@@ -4,12 +4,12 @@ An e-mail address is found by a keyed hash. Deleting erases what names the custo
 payments still belong together; that somebody was created, changed or deleted, and by which key, stays too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, RowMapping, and_, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, RowMapping, Text, and_, any_, cast, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.encryption import Vault
@@ -99,6 +99,18 @@ async def find(
     statement = select(customers).where(_is_row(principal, customer_id))
     row = (await connection.execute(statement)).mappings().one_or_none()
     return None if row is None else _opened(vault, await wrapped_key(connection, principal.account_id), row)
+
+
+async def find_all(
+    connection: AsyncConnection, vault: Vault, principal: MerchantPrincipal, customer_ids: Iterable[str]
+) -> dict[str, Customer]:
+    """The account's customers with these ids, deleted ones too."""
+    c, wanted = customers.c, sorted(set(customer_ids))
+    mine = and_(c.book_id == principal.book_id, c.account_id == principal.account_id)
+    statement = select(customers).where(mine, c.customer_id == any_(cast(wanted, ARRAY(Text))))
+    rows = (await connection.execute(statement)).mappings().all()
+    key = await wrapped_key(connection, principal.account_id)
+    return {row["customer_id"]: _opened(vault, key, row) for row in rows}
 
 
 async def page(

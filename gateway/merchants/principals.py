@@ -30,9 +30,22 @@ class Scope(StrEnum):
     SANDBOX_WRITE = "sandbox:write"
     LEDGER_READ = "ledger:read"
     LEDGER_POST = "ledger:post"
+    OVERRIDES_READ = "overrides:read"
+    OVERRIDES_WRITE = "overrides:write"
+    OVERRIDES_APPROVE = "overrides:approve"
+    UNMATCHED_WRITE = "unmatched:write"
 
 
-OPERATOR_SCOPES: Final = frozenset({Scope.LEDGER_READ, Scope.LEDGER_POST})
+OPERATOR_SCOPES: Final = frozenset(
+    {
+        Scope.LEDGER_READ,
+        Scope.LEDGER_POST,
+        Scope.OVERRIDES_READ,
+        Scope.OVERRIDES_WRITE,
+        Scope.OVERRIDES_APPROVE,
+        Scope.UNMATCHED_WRITE,
+    }
+)
 """What an operator's key may hold, and no merchant's."""
 OPERATOR_SCOPES_GIVEN: Final = frozenset({Scope.LEDGER_READ})
 """What a new operator's key holds unless it is asked for more."""

@@ -12,6 +12,7 @@ from sqlalchemy import update
 from gateway.foundation.database import Database
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.calls import Calls, subject_of
+from gateway.payments.capture_ends import AUTHORIZATION_EXPIRED, is_over
 from gateway.payments.deciding import Finding
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
@@ -40,8 +41,9 @@ class Captures:
 
         Raises:
             NotFound: no payment of this account has that id.
-            Refused: `not_capturable`, `capture_exceeds_authorized`, `payment_processing` (another capture or a
-                cancellation is under way), the provider's own no, or `provider_not_attempted` (try again).
+            Refused: `not_capturable`, `payment_processing` (a cancellation is under way), `authorization_expired`,
+                `capture_exceeds_authorized`, `payment_processing` (another capture is under way), in this order; the
+                provider's own no, or `provider_not_attempted` (try again).
         """
         intent, attempt, is_new = await self._wish(principal, intent_id, amount_minor)
         now = principal.clock.now()
@@ -69,17 +71,19 @@ class Captures:
                 raise Refused("not_capturable", f"the payment is {intent.status}", subject_id=intent_id)
             if intent.cancel_requested_at is not None:
                 raise Refused("payment_processing", "a cancellation is under way", subject_id=intent_id)
+            attempt = (await attempts_by_id(connection, principal.book_id, [intent.latest_attempt_id]))[0]
+            is_new = intent.capture_requested_at is None
+            if is_new and is_over(attempt, principal.clock.now()):
+                raise Refused(AUTHORIZATION_EXPIRED, f"it was to be captured before {attempt.capture_before}")
             wanted_minor = intent.amount_minor if amount_minor is None else amount_minor
             if wanted_minor > intent.amount_minor:
                 raise Refused("capture_exceeds_authorized", f"{intent.amount_minor} is authorised", param="amount")
-            is_new = intent.capture_requested_at is None
             if not is_new and intent.capture_requested_minor != wanted_minor:
                 raise Refused(
                     "payment_processing",
                     f"a capture of {intent.capture_requested_minor} is under way",
                     subject_id=intent_id,
                 )
-            attempt = (await attempts_by_id(connection, principal.book_id, [intent.latest_attempt_id]))[0]
             if is_new:
                 values = {"capture_requested_minor": wanted_minor, "capture_requested_at": principal.clock.now()}
                 c = intents.c

@@ -11,13 +11,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from gateway.foundation.clock import business_date_of
+from gateway.payments.capture_ends import with_capture_end
 from gateway.payments.dispute_case import Act, DisputeCase, DisputeChanges
 from gateway.payments.entries import (
     available_on,
     capture_key,
     entries_of_receipt,
-    entry_of_refund_failure,
-    entry_of_refund_success,
 )
 from gateway.payments.errors import FactContradicts
 from gateway.payments.fact_rows import fact_row
@@ -34,6 +33,7 @@ from gateway.payments.folding import (
 from gateway.payments.limits import Use, counts, use_of
 from gateway.payments.link_rooms import LinkRoom
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, Move, RefundRow, Subject
+from gateway.payments.refund_entries import entries_of_refund_fact
 from gateway.payments.states import (
     ENDED_REFUNDS,
     OPEN_ATTEMPTS,
@@ -256,7 +256,9 @@ class Case:
             attempt = msgspec.structs.replace(
                 attempt, failure_code=declined.failure_code, provider_code=declined.provider_code
             )
-        attempt = msgspec.structs.replace(attempt, status=status, counted=counts(status))
+        attempt = with_capture_end(
+            msgspec.structs.replace(attempt, status=status, counted=counts(status)), self._facts_of(attempt.attempt_id)
+        )
         return _with_version(attempt, self._attempts_before[attempt.attempt_id])
 
     def _use(self, attempt: AttemptRow) -> Use | None:
@@ -307,18 +309,10 @@ class Case:
     def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
         if fact.attempt_id is not None:
             yield from entries_of_receipt(fact, intent, self._attempts[fact.attempt_id])
-        elif fact.refund_id is not None and self._is_first_to_say(fact, fact.refund_id):
+        elif fact.refund_id is not None:
             refund = self._refunds[fact.refund_id]
-            if fact.kind is FactKind.REFUND_SUCCEEDED:
-                yield entry_of_refund_success(fact, refund)
-            elif fact.kind is FactKind.REFUND_FAILED:
-                yield entry_of_refund_failure(fact, refund, intent, business_date_of(now))
-
-    def _is_first_to_say(self, fact: FactRow, refund_id: str) -> bool:
-        """Whether no other fact said the same of the refund; a second one, under another id, moves no more money."""
-        alike = [other for other in self._facts_of(refund_id) if other.kind is fact.kind]
-        new = [other for other in self._new if other in alike]
-        return len(new) == len(alike) and fact is new[0]
+            known, today = self._facts_of(fact.refund_id), business_date_of(now)
+            yield from entries_of_refund_fact(fact, refund, intent, known=known, new=self._new, today=today)
 
     def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
         types = []
@@ -334,7 +328,7 @@ class Case:
             yield event_of(intent, kind, view, now)
         for refund in self._refunds.values():
             before = self._refunds_before[refund.refund_id].status
-            if refund.status is not before and refund.status in {RefundStatus.SUCCEEDED, RefundStatus.FAILED}:
+            if refund.status is not before and refund.status in ENDED_REFUNDS:
                 yield event_of(intent, f"refund.{refund.status}", encoded(refund_view(refund)), now)
         for kind, view in self._dispute_changes.events:
             yield event_of(intent, kind, view, now)

@@ -1,4 +1,4 @@
-"""From booked facts to journal entries: which posting rule, under which key, on which date.
+"""From booked receipts to journal entries: which posting rule, under which key, on which date.
 
 Keys derive from the fact's or refund's row id, so a fact can be posted once, whoever retries.
 """
@@ -13,11 +13,14 @@ import msgspec
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import entry_key
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, RefundRow
+from gateway.providers.base import FactKind, FactSource
 from ledger.business_days import thai_banks
 from ledger.journal import ExternalReference, JournalEntry
-from ledger.posting_rules.fees_and_tax import fee_on
+from ledger.posting_rules.fees_and_tax import Fee, fee_on
+from ledger.posting_rules.marks import payment_mark_proved, payment_marked
 from ledger.posting_rules.payments import payer_money_held, payment_captured
-from ledger.posting_rules.refunds import refund_failed, refund_reserved, refund_succeeded
+from ledger.posting_rules.receipts import receipt_captured, receipt_held, receipt_proved
+from ledger.posting_rules.refunds import refund_reserved
 
 CALLER: Final = "system"
 INTENT_SCHEME: Final = "payment_intent"
@@ -36,23 +39,25 @@ def pending_until(intent: IntentRow, today: date) -> date | None:
 
 
 def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
-    """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer."""
+    """The entries of money that came: the captured part with the merchant's fee, and the part held for the payer.
+
+    Where people said that it came, the captured part is a mark; money that proves a mark is neither of the two.
+    """
     effective_on = business_date_of(fact.occurred_at)
-    references = _references(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
+    references = references_of(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
     metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
+    if fact.source is FactSource.RECEIPT:
+        yield from _entries_of_assigned(fact, intent, attempt)
+        return
     if fact.captured_minor:
-        yield payment_captured(
+        rule = payment_marked if is_mark(fact) else payment_captured
+        yield rule(
             key=capture_key(fact),
             provider=fact.provider,
             merchant=intent.account_id,
             amount_minor=fact.captured_minor,
             currency=fact.currency,
-            fee=fee_on(
-                fact.captured_minor,
-                rate_ppm=attempt.fee_rate_ppm,
-                fixed_minor=attempt.fee_fixed_minor,
-                effective_on=effective_on,
-            ),
+            fee=_fee(fact, attempt, effective_on),
             available_on=available_on(fact, attempt),
             effective_on=effective_on,
             references=references,
@@ -71,6 +76,80 @@ def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) ->
             metadata=metadata,
             caller=CALLER,
         )
+    if proved_minor(fact):
+        yield payment_mark_proved(
+            key=entry_key(fact.fact_id, "proved"),
+            provider=fact.provider,
+            amount_minor=proved_minor(fact),
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+
+
+def _entries_of_assigned(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
+    """As of any receipt, but the money is at our bank and was held as nobody's."""
+    effective_on = business_date_of(fact.recorded_at)
+    references = references_of(fact, ExternalReference(INTENT_SCHEME, intent.intent_id))
+    metadata = metadata_of(attempt=attempt.attempt_id, fact=fact.fact_id)
+    if fact.captured_minor:
+        yield receipt_captured(
+            key=capture_key(fact),
+            merchant=intent.account_id,
+            amount_minor=fact.captured_minor,
+            currency=fact.currency,
+            fee=_fee(fact, attempt, effective_on),
+            available_on=available_on(fact, attempt),
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+    if fact.held_minor:
+        yield receipt_held(
+            key=entry_key(fact.fact_id, "held"),
+            intent=intent.intent_id,
+            amount_minor=fact.held_minor,
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+    if proved_minor(fact):
+        yield receipt_proved(
+            key=entry_key(fact.fact_id, "proved"),
+            provider=fact.provider,
+            amount_minor=proved_minor(fact),
+            currency=fact.currency,
+            effective_on=effective_on,
+            references=references,
+            metadata=metadata,
+            caller=CALLER,
+        )
+
+
+def _fee(fact: FactRow, attempt: AttemptRow, effective_on: date) -> Fee:
+    return fee_on(
+        fact.captured_minor,
+        rate_ppm=attempt.fee_rate_ppm,
+        fixed_minor=attempt.fee_fixed_minor,
+        effective_on=effective_on,
+    )
+
+
+def is_mark(fact: FactRow) -> bool:
+    """Whether people said it, of a charge or refund whose outcome stayed unknown, and not the provider."""
+    return fact.source is FactSource.OPERATOR and fact.dispute_id is None
+
+
+def proved_minor(fact: FactRow) -> int:
+    """What of a receipt proved a mark: it was the merchant's before it came, see `folding.py`."""
+    if fact.kind is not FactKind.CAPTURED or is_mark(fact):
+        return 0
+    return fact.amount_minor - fact.captured_minor - fact.held_minor
 
 
 def reserve_entry(refund: RefundRow) -> JournalEntry:
@@ -88,46 +167,12 @@ def reserve_entry(refund: RefundRow) -> JournalEntry:
     )
 
 
-def entry_of_refund_success(fact: FactRow, refund: RefundRow) -> JournalEntry:
-    """The provider gave the money back."""
-    return refund_succeeded(
-        key=entry_key(refund.refund_id, "succeeded"),
-        provider=refund.provider,
-        merchant=refund.account_id,
-        amount_minor=refund.amount_minor,
-        currency=refund.currency,
-        effective_on=business_date_of(fact.occurred_at),
-        references=_references(
-            fact,
-            ExternalReference(REFUND_SCHEME, refund.refund_id),
-            ExternalReference(INTENT_SCHEME, refund.intent_id),
-        ),
-        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
-        caller=CALLER,
-    )
-
-
-def entry_of_refund_failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -> JournalEntry:
-    """The refund came to nothing: the money goes where the charge's money is by `today`."""
-    return refund_failed(
-        key=entry_key(refund.refund_id, "failed"),
-        captured_key=refund.capture_key,
-        merchant=refund.account_id,
-        amount_minor=refund.amount_minor,
-        currency=refund.currency,
-        pending_until=pending_until(intent, today),
-        effective_on=business_date_of(fact.occurred_at),
-        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
-        caller=CALLER,
-    )
-
-
 def capture_key(fact: FactRow) -> UUID:
     """Ledger key of the capture entry that a receipt makes; refunds draw on it."""
     return entry_key(fact.fact_id, "captured")
 
 
-def _references(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:
+def references_of(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:
     """What the provider calls the movement, by which statements find it, and what we call it."""
     names = dict.fromkeys((fact.provider_transaction_id, fact.provider_reference))
     return (*(ExternalReference(fact.provider, name) for name in names), *others)

@@ -7,10 +7,12 @@ message reached us. The rules of money:
 - the first sufficient receipt in time pays the amount due; what it brings beyond that is held for the payer;
 - every other receipt – short, a second one, after the deadline, after cancelling, in another currency, under a link
   whose payments others have made – is held whole;
-- a receipt that was booked stays as it was booked, because entries are never rewritten.
+- a receipt that was booked stays as it was booked, because entries are never rewritten;
+- where people marked an attempt as paid, the provider's receipts for it first prove the mark, up to its amount, and
+  are neither the merchant's once more nor the payer's.
 
 So status, qualifiers and both sums follow from the set of facts alone. Only *which* of two sufficient receipts is the
-payment depends on which was booked first.
+payment, or whether it is a mark, depends on which was booked first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +78,7 @@ class KnownFact(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: whatever tells it from every other fact of the payment; ties in time are broken by it.
         booking: how it was booked before, None for a fact that is new.
+        is_mark: people said so, not the provider.
     """
 
     key: str
@@ -84,6 +87,7 @@ class KnownFact(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     occurred_at: datetime
     booking: Booking | None = None
+    is_mark: bool = False
 
 
 class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,12 +148,20 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
 class _Receipt(msgspec.Struct, frozen=True):
     fact: KnownFact
     in_time: bool
+    attempt: int
+    """Position of its attempt."""
+
+    def proved_minor(self, booking: Booking) -> int:
+        """What of it proved a mark: it is nobody's anew."""
+        if self.fact.is_mark:
+            return 0
+        return self.fact.amount_minor - booking.captured_minor - booking.held_minor
 
 
 def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
     """What the facts of all attempts (oldest first, at least one) add up to."""
     receipts = sorted(
-        (receipt for attempt in attempts for receipt in _receipts(terms, attempt)),
+        (receipt for number, attempt in enumerate(attempts) for receipt in _receipts(terms, attempt, number)),
         key=lambda receipt: (receipt.fact.occurred_at, receipt.fact.key),
     )
     bookings = _book(terms, receipts)
@@ -157,7 +169,7 @@ def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
     captured_minor = sum(bookings[receipt.fact.key].captured_minor for receipt in ours)
     held_minor = sum(bookings[receipt.fact.key].held_minor for receipt in ours)
     statuses = tuple(_attempt_status(attempt, bookings) for attempt in attempts)
-    if len(ours) < len(receipts) or any(_contradicts_itself(terms, attempt) for attempt in attempts):
+    if len(ours) < len(receipts) or any(_contradicts_itself(terms, attempt, bookings) for attempt in attempts):
         status = IntentStatus.CONFLICTED
     elif captured_minor:
         status = IntentStatus.SUCCEEDED
@@ -165,7 +177,7 @@ def fold(terms: IntentTerms, attempts: Sequence[AttemptTerms]) -> Folded:
         status = _unpaid_status(terms, attempts[-1], statuses[-1])
     return Folded(
         status=status,
-        qualifiers=frozenset(_qualifiers(terms, ours, captured_minor, held_minor)),
+        qualifiers=frozenset(_qualifiers(terms, ours, bookings, captured_minor, held_minor)),
         attempts=statuses,
         bookings=bookings,
         captured_minor=captured_minor,
@@ -190,19 +202,30 @@ def higher(one: AttemptStatus, other: AttemptStatus) -> AttemptStatus:
     return max(one, other, key=_RANK.__getitem__)
 
 
-def _receipts(terms: IntentTerms, attempt: AttemptTerms) -> Iterable[_Receipt]:
+def _receipts(terms: IntentTerms, attempt: AttemptTerms, number: int = 0) -> Iterable[_Receipt]:
+    """What is said to have come for an attempt. People who mark it paid have decided that it was in time."""
     limits = [limit for limit in (attempt.expires_at, terms.cancel_requested_at) if limit is not None]
     for fact in attempt.facts:
         if fact.kind is FactKind.CAPTURED:
-            yield _Receipt(fact, in_time=all(fact.occurred_at <= limit for limit in limits))
+            in_time = fact.is_mark or all(fact.occurred_at <= limit for limit in limits)
+            yield _Receipt(fact, in_time=in_time, attempt=number)
 
 
 def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking]:
     bookings = {receipt.fact.key: receipt.fact.booking for receipt in receipts if receipt.fact.booking is not None}
     is_paid = any(booking.captured_minor for booking in bookings.values())
-    for receipt in receipts:
+    # What the provider says goes first: then a mark that comes with it says nothing new.
+    for receipt in sorted(receipts, key=lambda receipt: receipt.fact.is_mark):
         fact = receipt.fact
         if fact.key in bookings:
+            continue
+        unproved_minor = _unproved_minor(receipts, bookings, receipt.attempt)
+        if fact.is_mark:
+            bookings[fact.key] = Booking() if is_paid else Booking(terms.amount_minor, 0)
+            is_paid = True
+            continue
+        if unproved_minor and fact.currency == terms.currency:
+            bookings[fact.key] = Booking(0, max(0, fact.amount_minor - unproved_minor))
             continue
         pays = receipt.in_time and fact.currency == terms.currency and terms.pays(fact.amount_minor)
         if pays and not is_paid:
@@ -212,6 +235,14 @@ def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking
         else:
             bookings[fact.key] = Booking(0, fact.amount_minor)
     return bookings
+
+
+def _unproved_minor(receipts: Iterable[_Receipt], bookings: Mapping[str, Booking], attempt: int) -> int:
+    """What of an attempt's mark no receipt has proved yet; 0 where it has none."""
+    booked = [(each, bookings[each.fact.key]) for each in receipts if each.fact.key in bookings]
+    its = [(receipt, booking) for receipt, booking in booked if receipt.attempt == attempt]
+    marked_minor = sum(booking.captured_minor for receipt, booking in its if receipt.fact.is_mark)
+    return marked_minor - sum(receipt.proved_minor(booking) for receipt, booking in its) if marked_minor else 0
 
 
 def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> AttemptStatus:
@@ -226,10 +257,19 @@ def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> A
     return status
 
 
-def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms) -> bool:
-    """Money came and the provider also says that it refused it, or that it voided a payment made in time."""
+def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> bool:
+    """Money came and the provider also says that it refused it, or that it voided a payment made in time.
+
+    A mark is contradicted by any end without money, and by a receipt of less money, whatever else comes: nothing that
+    arrives may lead out of a conflict.
+    """
     receipts = list(_receipts(terms, attempt))
     kinds = {fact.kind for fact in attempt.facts}
+    if any(receipt.fact.is_mark and bookings[receipt.fact.key].captured_minor for receipt in receipts):
+        proofs = [each.fact for each in receipts if each.proved_minor(bookings[each.fact.key])]
+        is_short = any(fact.amount_minor < terms.amount_minor for fact in proofs)
+        if is_short or kinds & {FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED}:
+            return True
     refused = FactKind.DECLINED in kinds and bool(receipts)
     paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in receipts)
     return refused or (paid and FactKind.VOIDED in kinds)
@@ -249,8 +289,15 @@ def _unpaid_status(terms: IntentTerms, attempt: AttemptTerms, status: AttemptSta
 
 
 def _qualifiers(
-    terms: IntentTerms, receipts: Sequence[_Receipt], captured_minor: int, held_minor: int
+    terms: IntentTerms,
+    receipts: Sequence[_Receipt],
+    bookings: Mapping[str, Booking],
+    captured_minor: int,
+    held_minor: int,
 ) -> Iterable[Qualifier]:
+    if any(receipt.fact.is_mark and bookings[receipt.fact.key].captured_minor for receipt in receipts):
+        yield Qualifier.MARKED_MANUALLY
+    receipts = [each for each in receipts if bookings[each.fact.key] != Booking()]
     if held_minor and (captured_minor or terms.is_paid_by_others):
         yield Qualifier.OVERPAID
     elif not captured_minor and any(receipt.in_time for receipt in receipts):

@@ -18,7 +18,9 @@ from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
 from gateway.payments import lost_answers
+from gateway.payments.authorizations import Authorizations
 from gateway.payments.calls import Calls, charge_fact, subject_of
+from gateway.payments.capture_ends import deadline_of, is_over
 from gateway.payments.captures import Captures
 from gateway.payments.deciding import Finding
 from gateway.payments.facts import ClockOf, FactApplier
@@ -45,7 +47,7 @@ class Janitor:
     """Asks about what is due.
 
     Args:
-        refunds: takes a stuck refund on; captures: a stuck capture.
+        refunds: takes a stuck refund on; captures: a stuck capture; authorizations: ends what was not captured.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Janitor:
         refunds: Refunds,
         captures: Captures,
         *,
+        authorizations: Authorizations,
         schedule: Schedule,
         clock_of: ClockOf,
     ) -> None:
@@ -64,6 +67,7 @@ class Janitor:
         self._calls = calls
         self._refunds = refunds
         self._captures = captures
+        self._authorizations = authorizations
         self._schedule = schedule
         self._clock_of = clock_of
 
@@ -112,7 +116,7 @@ class Janitor:
             answer = await self._calls.cancel(attempt, now)
             if isinstance(answer, Finding):
                 await self._applier.report(answer, book_id=attempt.book_id)
-                await self._postpone(attempt, now, attempt.expires_at)
+                await self._postpone(attempt, now, deadline_of(attempt))
                 return "canceled"
         inquiry = await self._calls.inquire(attempt)
         finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
@@ -131,7 +135,9 @@ class Janitor:
             await self._recover(intent, attempt, inquiry, now)
         if isinstance(inquiry, Inquiry) and inquiry.found and intent.capture_requested_at is not None:
             await self._resume_capture(intent, attempt, inquiry.facts, now)
-        await self._postpone(attempt, now, attempt.expires_at, is_asked=not _was_stopped(inquiry))
+        if attempt.capture_before is not None:
+            attempt = await self._authorizations.see_to(attempt, now)
+        await self._postpone(attempt, now, deadline_of(attempt), is_asked=not _was_stopped(inquiry))
         return result
 
     async def _recover(self, intent: IntentRow, attempt: AttemptRow, inquiry: Inquiry, now: datetime) -> None:
@@ -207,7 +213,8 @@ class Janitor:
         is_asked: bool = True,
     ) -> None:
         """Put off the next question; only one that could reach the provider counts."""
-        asks, endless = row.asks + is_asked, row.status in _NOT_SENT_YET
+        asks = row.asks + is_asked
+        endless = row.status in _NOT_SENT_YET or (isinstance(row, AttemptRow) and is_over(row, now))
         if is_asked:
             due_at = self._schedule.next_due_at(asks, now, not_after=deadline, endless=endless)
         else:
@@ -222,9 +229,11 @@ def _was_stopped(inquiry: Inquiry | Unknown) -> bool:
 
 
 def _is_decided(facts: tuple[Fact, ...], attempt: AttemptRow) -> bool:
-    """Whether the provider has said how a charge ended: with its money in time, or without."""
+    """Whether the provider has said how a charge ended: with its money in time or set aside, or without."""
     return any(
         fact.kind in _ENDS
+        # Authorised in time: from then on the time to be paid is of no matter.
+        or fact.kind is FactKind.AUTHORIZED
         or (
             fact.kind is FactKind.CAPTURED
             and fact.amount_minor >= attempt.amount_minor

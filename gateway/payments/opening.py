@@ -104,6 +104,7 @@ def new_attempt(
         due_at=schedule.first_due_at(now),
         leased_until=schedule.lease_end(),
         counted=True,
+        capture_days_max=chosen.capabilities.capture_days_max if intent.capture_later else None,
     )
 
 

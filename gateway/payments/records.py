@@ -92,6 +92,8 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
         due_at: business time at which the janitor asks next; asks: how often it has.
         leased_until: real time until which somebody is on it.
         counted: whether its amount is in the account's usage, see `limits.py`.
+        capture_days_max: the provider's, where it only authorises; capture_before: when that is over, once authorised.
+        capture_warned_at: when the merchant was told that it soon is.
     """
 
     book_id: int
@@ -118,6 +120,9 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     leased_until: datetime | None
     counted: bool
+    capture_days_max: int | None = None
+    capture_before: datetime | None = None
+    capture_warned_at: datetime | None = None
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True):

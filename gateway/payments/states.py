@@ -23,11 +23,16 @@ class IntentStatus(StrEnum):
 
 
 class Qualifier(StrEnum):
-    """What else is true of the money that came. Qualified money is held for the payer, never the merchant's."""
+    """What else is true of the money: what is over, short or late is held for the payer, never the merchant's.
+
+    Attributes:
+        MARKED_MANUALLY: two people, not the provider, said that it was paid; see `overrides.py`.
+    """
 
     PARTIALLY_PAID = "partially_paid"
     OVERPAID = "overpaid"
     PAID_LATE = "paid_late"
+    MARKED_MANUALLY = "marked_manually"
 
 
 class AttemptStatus(StrEnum):

@@ -86,6 +86,9 @@ attempts = Table(
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
     Column("counted", Boolean, nullable=False),
+    Column("capture_days_max", Integer),
+    Column("capture_before", DateTime(timezone=True)),
+    Column("capture_warned_at", DateTime(timezone=True)),
 )
 
 facts = Table(

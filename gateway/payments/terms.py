@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gateway.payments.entries import is_mark
 from gateway.payments.folding import AttemptTerms, Booking, IntentTerms, KnownFact
 from gateway.payments.records import AttemptRow, FactRow, IntentRow
 from gateway.payments.states import IntentStatus
@@ -40,6 +41,7 @@ def known_fact(fact: FactRow, *, is_new: bool) -> KnownFact:
         currency=fact.currency,
         occurred_at=fact.occurred_at,
         booking=None if is_new else Booking(fact.captured_minor, fact.held_minor),
+        is_mark=is_mark(fact),
     )
 
 

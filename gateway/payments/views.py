@@ -48,7 +48,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
         amount_returned: what was held for the payer and went back.
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
         amount_disputed: what payers' banks question or decided against you; it cannot be refunded.
-        amount_capturable: what a capture may still take of an authorised payment.
+        amount_capturable: what a capture may still take of an authorised payment; capture_before: until when.
         latest_attempt: None until the payment is confirmed.
         version: grows with every change; order events of one payment by it.
     """
@@ -79,6 +79,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str]
     created_at: datetime
     expires_at: datetime | None
+    capture_before: datetime | None
     version: int
     latest_attempt: LatestAttempt | None
 
@@ -145,6 +146,7 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+DECLINED_CODE: Final = "declined"
 NOT_ATTEMPTED_CODE: Final = "provider_not_attempted"
 ANSWER_LOST_CODE: Final = "provider_answer_lost"
 _WIRE_STATUS: Final = {
@@ -184,6 +186,7 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         metadata=intent.metadata,
         created_at=intent.created_at,
         expires_at=intent.expires_at,
+        capture_before=None if attempt is None else attempt.capture_before,
         version=intent.version,
         latest_attempt=None if attempt is None else attempt_view(attempt),
     )
@@ -264,9 +267,8 @@ def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | No
         case AttemptStatus.ABANDONED | AttemptStatus.VOIDED if intent.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
             code = attempt.failure_code or ANSWER_LOST_CODE
             return LastError(code=code, provider_code=attempt.provider_code, retryable=code == ANSWER_LOST_CODE)
-        case AttemptStatus.DECLINED:
-            return LastError(
-                code=attempt.failure_code or "declined", provider_code=attempt.provider_code, retryable=False
-            )
+        case AttemptStatus.DECLINED | AttemptStatus.VOIDED:
+            code = attempt.failure_code or (DECLINED_CODE if attempt.status is AttemptStatus.DECLINED else None)
+            return LastError(code=code, provider_code=attempt.provider_code, retryable=False) if code else None
         case _:
             return None

@@ -55,6 +55,8 @@ class FactSource(StrEnum):
     INQUIRY = "inquiry"
     STATEMENT = "statement"
     OPERATOR = "operator"
+    RECEIPT = "receipt"
+    """A credit on our own bank account that a person assigned to the payment."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -337,7 +339,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
             is known. void_until: Bangkok time of day after which a same-day void is refused.
         expiry_seconds: default life of a charge of that method; expiry_seconds_max: the longest that can be asked.
         rank: our choice among providers of the same method: the lowest first.
-        capture_later: authorising and capturing apart; captures_many: in several parts.
+        capture_later: authorising and capturing apart; captures_many: in several parts; capture_days_max: for how many
+            days after the authorisation; None = no limit is known.
         needs: what must come as `card_token`: a card's token, a wallet's code, or nothing; token_optional: one may.
         return_url: whether the payer leaves the merchant's page and must come back.
         banks: mobile banking: whose apps.
@@ -355,6 +358,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     void_until: time | None = None
     capture_later: bool = False
     captures_many: bool = False
+    capture_days_max: int | None = None
     cancelable: bool = False
     needs: Literal["card_token", "wallet_code"] | None = None
     token_optional: bool = False

@@ -44,6 +44,8 @@ from gateway.providers.bbl_qr import EXPIRY_SECONDS, VOID_UNTIL, BblQr
 from gateway.providers.http import ProviderHttp
 from gateway.providers.invented import DIGITS, LOWER, UPPER, invented, invented_rsa_key
 
+AUTHORIZATION_DAYS: Final = 7
+"""ASSUMED: how long the bank keeps a card's money set aside, as other acquirers do."""
 AMOUNT_MINOR_MAX: Final = 700_000_00
 """ASSUMED: the contract with the bank decides; Xendit publishes 700,000 baht for the same rail."""
 ECHOED_HEADERS: Final = {"request-ref": "Request-Ref", "transmit-date-time": "Transmit-Date-Time"}
@@ -77,6 +79,7 @@ class Bbl:
             expiry_seconds_max=PAGE_SECONDS,
             rank=40,
             capture_later=True,
+            capture_days_max=AUTHORIZATION_DAYS,
             cancelable=True,
             return_url=True,
         ),

@@ -16,6 +16,7 @@ from typing import Final, Self
 import httpx
 import msgspec
 
+from gateway.foundation import test_faults
 from gateway.providers.base import NotAttempted, ProviderAccount, Unknown
 from gateway.providers.circuits import CIRCUIT_OPEN, CircuitKey, Circuits
 
@@ -110,8 +111,11 @@ class ProviderHttp:
         """
         if account.livemode and self._sandbox_url and account.base_url.startswith(self._sandbox_url):
             return NotAttempted(reason="a live account does not call the sandbox")
+        sent = dict(headers)
+        if not account.livemode and self._sandbox_url and account.base_url.startswith(self._sandbox_url):
+            sent |= test_faults.headers()
         request = self._client(account.base_url).build_request(
-            method, account.base_url + path, headers=dict(headers), params=dict(parameters or {}), content=body
+            method, account.base_url + path, headers=sent, params=dict(parameters or {}), content=body
         )
         circuit = CircuitKey.of(account, operation)
         started = time.monotonic()

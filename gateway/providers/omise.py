@@ -75,6 +75,10 @@ REFUND_REFUSALS: Final = {
 }
 
 
+AUTHORIZATION_DAYS: Final = 7
+"""How long a card's authorised money waits to be taken."""
+
+
 class Omise:
     """The adapter. One instance serves all accounts."""
 
@@ -89,6 +93,7 @@ class Omise:
             expiry_seconds=None,
             rank=10,
             capture_later=True,
+            capture_days_max=AUTHORIZATION_DAYS,
             cancelable=True,
             needs="card_token",
         ),

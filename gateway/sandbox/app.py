@@ -10,6 +10,7 @@ from litestar import Litestar, Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 
+from gateway.foundation import test_faults
 from gateway.foundation.clock import real_now
 from gateway.foundation.logs import get_logger
 from gateway.foundation.settings import Settings, SettingsInvalid
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         lifespan=[running],
         openapi_config=None,
         logging_config=None,
+        before_request=_note_fault,
         request_max_body_size=BODY_BYTES_MAX,
     )
 
@@ -79,6 +81,11 @@ async def health(sandbox: NamedDependency[Sandbox]) -> dict[str, str]:
 def _sandbox(state: State) -> Sandbox:
     sandbox: Sandbox = state.sandbox
     return sandbox
+
+
+async def _note_fault(request: Request[Any, Any, State]) -> None:
+    """Keep the fault that the request brought for the operation that it asks for."""
+    test_faults.come(request.headers.get(test_faults.HEADER))
 
 
 def _refused(_: Request[Any, Any, State], refusal: Refusal) -> Response[bytes]:

@@ -1,4 +1,4 @@
-"""Faults on demand: ordered for the next n operations of a world, or by a magic amount.
+"""Faults on demand: brought by the request itself, ordered for the next n operations of a world, or by a magic amount.
 
 An ordered fault names provider, operation and, if wanted, the amount it waits for. A magic amount (7,770.01 THB and
 its neighbours) does the same without any order, once for each request body, so that a retry of the same request
@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.foundation import test_faults
 from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.sandbox.wire import Answer
 from gateway.sandbox.world import World
@@ -130,7 +131,7 @@ async def order(
 async def strike(
     world: World, *, provider: str, operation: str, amount_minor: int | None, fingerprint: str
 ) -> Fault | None:
-    """The fault that befalls this operation, used up by it: the oldest order that fits, else a magic amount.
+    """The fault that befalls this operation: what its own request brought, the oldest order that fits, a magic amount.
 
     Args:
         world: locked, so no fault strikes twice.
@@ -139,6 +140,9 @@ async def strike(
         amount_minor: the operation's amount, if it has one.
         fingerprint: the same for every retry of one request.
     """
+    brought = test_faults.take(operation)
+    if brought in FAULTS_OF_OPERATION[operation]:
+        return Fault(kind=FaultKind(brought))
     if world.has_faults:
         row = await world.connection.fetchrow(
             "UPDATE sandbox.faults SET remaining = remaining - 1 WHERE world = $1 AND id = ("

@@ -13,13 +13,25 @@ from sqlalchemy import select
 
 from gateway.foundation.database import Database
 from gateway.foundation.ids import entry_key
-from gateway.settlement.payouts import MOVES, PAYOUT_SCHEME, SYSTEM, Payout, PayoutState, locked, move, of_row
+from gateway.settlement.payouts import (
+    MOVES,
+    PAYOUT_SCHEME,
+    SYSTEM,
+    Payout,
+    PayoutState,
+    locked,
+    move,
+    of_row,
+    prove,
+)
 from gateway.settlement.tables import payouts
 from ledger.journal import ExternalReference, JournalEntry, Posted
 from ledger.posting import Ledger
+from ledger.posting_rules.marks import payout_mark_proved
 from ledger.posting_rules.payouts import payout_paid, payout_returned
 from reconciliation.runs import PayoutSeen
 
+_SAID_TO_BE_PAID: Final = frozenset({PayoutState.PAID, PayoutState.RETURNED})
 BANK_LINE_SCHEME: Final = "bank_line"
 """External reference of what proved it: the statement line."""
 
@@ -68,7 +80,8 @@ class Confirmations:
         if (payout.amount_minor, payout.currency) != (seen.amount_minor, seen.currency):
             return Confirmation.AMOUNT_DIFFERS
         if to not in MOVES[payout.state]:
-            return self._seen_before(payout, to, seen)
+            is_mark = payout.state in _SAID_TO_BE_PAID and payout.bank_reference is None and not seen.returned
+            return await self._prove(payout, seen) if is_mark else self._seen_before(payout, to, seen)
         result = await self._ledger.post(book_id, _entry(payout, seen))
         if not isinstance(result, Posted):
             # The key was used by another line: two lines claim the same payout.
@@ -79,6 +92,31 @@ class Confirmations:
                 return Confirmation.ALREADY_CONFIRMED
             columns = {} if seen.returned else {"value_on": seen.value_on, "bank_reference": seen.line_id}
             await move(connection, payout, to, actor=SYSTEM, reason=f"bank line {seen.line_id}", **columns)
+        return Confirmation.CONFIRMED
+
+    async def _prove(self, payout: Payout, seen: PayoutSeen) -> Confirmation:
+        """The line shows what two people said before it came: the payout was paid."""
+        result = await self._ledger.post(
+            payout.book_id,
+            payout_mark_proved(
+                key=entry_key(payout.payout_id, "paid"),
+                bank=seen.bank,
+                amount_minor=payout.amount_minor,
+                currency=payout.currency,
+                effective_on=seen.value_on,
+                references=_references(payout, seen),
+                metadata=msgspec.json.encode({"payout": payout.payout_id}),
+                caller=SYSTEM,
+            ),
+        )
+        if not isinstance(result, Posted):
+            return Confirmation.NOT_EXPECTED
+        async with self._database.transaction() as connection:
+            payout = await locked(connection, payout.book_id, payout.payout_id)
+            if payout.bank_reference is not None:
+                return Confirmation.ALREADY_CONFIRMED
+            reason = f"bank line {seen.line_id}"
+            await prove(connection, payout, value_on=seen.value_on, bank_reference=seen.line_id, reason=reason)
         return Confirmation.CONFIRMED
 
     @staticmethod
@@ -98,10 +136,14 @@ def _entry(payout: Payout, seen: PayoutSeen) -> JournalEntry:
         amount_minor=payout.amount_minor,
         currency=payout.currency,
         effective_on=seen.value_on,
-        references=(
-            ExternalReference(PAYOUT_SCHEME, payout.end_to_end_id),
-            ExternalReference(BANK_LINE_SCHEME, seen.line_id),
-        ),
+        references=_references(payout, seen),
         metadata=msgspec.json.encode({"payout": payout.payout_id}),
         caller=SYSTEM,
+    )
+
+
+def _references(payout: Payout, seen: PayoutSeen) -> tuple[ExternalReference, ...]:
+    return (
+        ExternalReference(PAYOUT_SCHEME, payout.end_to_end_id),
+        ExternalReference(BANK_LINE_SCHEME, seen.line_id),
     )

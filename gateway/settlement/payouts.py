@@ -22,6 +22,7 @@ from gateway.settlement.tables import payout_moves, payouts
 from gateway.webhooks.events import NewEvent, record
 from ledger.journal import ExternalReference, Posted
 from ledger.posting import Ledger
+from ledger.posting_rules.marks import payout_marked
 from ledger.posting_rules.payouts import payout_rejected, payout_requested
 
 SYSTEM: Final = "system"
@@ -179,6 +180,38 @@ class Payouts:
                 raise IllegalMove(f"{payout_id} is not reserved")
             return await move(connection, payout, PayoutState.APPROVED, actor=actor, reason=reason)
 
+    async def mark_paid(self, book_id: int, payout_id: str, *, actor: str, reason: str) -> Payout:
+        """Two people say that the bank paid it; the bank's statement is still awaited to prove it. Safe to repeat.
+
+        Raises:
+            IllegalMove: its state does not lead there.
+            LedgerBusy, OutcomeUnknown: repeat it later.
+        """
+        async with self._database.read() as connection:
+            payout = await find(connection, book_id, payout_id)
+        if payout.state is PayoutState.PAID:
+            return payout
+        if PayoutState.PAID not in MOVES[payout.state]:
+            raise IllegalMove(f"{payout_id} is {payout.state}")
+        result = await self._ledger.post(
+            book_id,
+            payout_marked(
+                key=entry_key(payout_id, "marked"),
+                merchant=payout.account_id,
+                amount_minor=payout.amount_minor,
+                currency=payout.currency,
+                effective_on=payout.effective_on,
+                metadata=msgspec.json.encode({"payout": payout_id}),
+                caller=SYSTEM,
+            ),
+        )
+        assert isinstance(result, Posted), "a recording entry is not refused"
+        async with self._database.transaction() as connection:
+            payout = await locked(connection, book_id, payout_id)
+            if payout.state is PayoutState.PAID:
+                return payout
+            return await move(connection, payout, PayoutState.PAID, actor=actor, reason=reason)
+
     async def reject(self, book_id: int, payout_id: str, *, actor: str, reason: str, reject_code: str) -> Payout:
         """The payout will certainly not be paid: the merchant has the money again. Safe to repeat.
 
@@ -256,6 +289,17 @@ async def move(
     if to in _EVENTS and moved.reserved_sequence is not None:
         await _tell(connection, moved, _EVENTS[to])
     return moved
+
+
+async def prove(
+    connection: AsyncConnection, payout: Payout, *, value_on: date, bank_reference: str, reason: str
+) -> Payout:
+    """Note on a marked payout that the caller has locked which line of the bank's statement shows it."""
+    proved = await _set(
+        connection, payout, version=payout.version + 1, value_on=value_on, bank_reference=bank_reference
+    )
+    await note(connection, proved, actor=SYSTEM, reason=reason)
+    return proved
 
 
 async def note(connection: AsyncConnection, payout: Payout, *, actor: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of the settlement room, for building statements; migration 0007 is what makes them."""
+"""Tables of the settlement room, for building statements; migrations 0007, 0014 and 0015 are what makes them."""
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
 
@@ -105,4 +105,76 @@ payout_files = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("answered_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("account_id", Text, nullable=False),
+    Column("livemode", Boolean, nullable=False),
+    Column("subject_kind", Text, nullable=False),
+    Column("subject_id", Text, nullable=False),
+    Column("intent_id", Text),
+    Column("provider", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("proposed_by", Text, nullable=False),
+    Column("proposed_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+override_decisions = Table(
+    "override_decisions",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("proposed_by", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided_at", DateTime(timezone=True), nullable=False),
+)
+
+override_results = Table(
+    "override_results",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("override_id", Text, primary_key=True),
+    Column("result", Text, nullable=False),
+    Column("applied_at", DateTime(timezone=True), nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("receipt_id", Text, primary_key=True),
+    Column("line_id", Text, nullable=False),
+    Column("bank", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("value_on", Date, nullable=False),
+    Column("paid_at", DateTime(timezone=True), nullable=False),
+    Column("noted_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False),
+    Column("posted", Boolean, nullable=False),
+)
+
+receipt_assignments = Table(
+    "receipt_assignments",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("receipt_id", Text, primary_key=True),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text, nullable=False),
+    Column("assigned_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("assigned_at", DateTime(timezone=True), nullable=False),
+    Column("posted", Boolean, nullable=False),
 )

@@ -111,6 +111,9 @@ def _attempts() -> None:
             asks integer NOT NULL,
             due_at timestamptz,
             leased_until timestamptz,
+            capture_days_max integer CHECK (capture_days_max > 0),
+            capture_before timestamptz,
+            capture_warned_at timestamptz,
             PRIMARY KEY (book_id, attempt_id)
         )
         """,

@@ -149,7 +149,7 @@ def _expectations() -> None:
             book_id bigint NOT NULL,
             expected_id text NOT NULL,
             sequence bigint NOT NULL,
-            stage text NOT NULL CHECK (stage IN ('provider', 'payout')),
+            stage text NOT NULL CHECK (stage IN ('provider', 'payout', 'bank')),
             provider text,
             kind text NOT NULL,
             amount_minor bigint NOT NULL,

@@ -35,6 +35,7 @@ CROSS JOIN LATERAL (
     SELECT CASE
         WHEN settled.entry_sequence IS NOT NULL THEN 'booked'
         WHEN settled.group_id IS NOT NULL THEN 'group_not_posted'
+        WHEN paid.stage = 'bank' AND expected.kind = 'unidentified_credit' THEN 'booked'
         WHEN paid.stage = 'payout' AND (expected.kind <> 'payout_requested' OR expected.booked_sequence IS NOT NULL)
             THEN 'booked'
         WHEN paid.stage = 'payout' THEN 'payout_not_booked'

@@ -108,6 +108,8 @@ async def services(database, valkey_url):
         refunds=house.refunds,
         held_money=HeldMoney(opened, VAULT, clock_of=clock_of, record_events=events.record),
         refund_claims=RefundClaims(opened, house.ledger, VAULT),
+        overrides=house.overrides,
+        receipts=house.receipts,
         payment_links=PaymentLinks(opened, VAULT, record_events=events.record),
         disputes=house.disputes,
         idempotency=idempotency,

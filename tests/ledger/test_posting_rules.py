@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ledger.chart_of_accounts import AccountKind as K
 from ledger.journal import AUTHORISING, AccountRef, EntryKind, JournalEntry
-from ledger.posting_rules import disputes, payments, payouts, refunds, settlement
+from ledger.posting_rules import disputes, marks, payments, payouts, receipts, refunds, settlement
 from ledger.posting_rules.fees_and_tax import Fee, VatRateUnknown, fee_on, vat_rate_on
 
 KEY, OTHER = UUID(int=1), UUID(int=2)
@@ -237,3 +237,49 @@ def test_returned_payer_money_that_comes_back_is_held_again(amount: int) -> None
     assert gone.draw is not None
     assert back.draw is not None
     assert gone.draw.amount_minor == -back.draw.amount_minor == amount
+
+
+@given(amount=AMOUNTS, fee=FEES)
+def test_marks_move_no_cash_and_their_proofs_bring_the_account_back_to_nothing(amount: int, fee: Fee) -> None:
+    at_provider, at_bank = (K.UNIDENTIFIED_RECEIPTS, "omise"), (K.UNIDENTIFIED_RECEIPTS, marks.PAYOUTS)
+    common = {"amount_minor": amount, **COMMON}
+    paid = marks.payment_marked(provider="omise", merchant="acct_1", fee=fee, available_on=DAY, references=(), **common)
+    expected = rows(merchant_pending=fee.total_minor - amount, output_vat=-fee.vat_minor) | {at_provider: amount}
+    if fee.amount_minor:
+        expected[K.FEE_INCOME, "payment"] = -fee.amount_minor
+    assert (net(paid), paid.drawable_minor) == (expected, amount)
+    proved = marks.payment_mark_proved(provider="omise", references=(), **common)
+    assert net(proved) == rows(provider_receivable=amount) | {at_provider: -amount}
+    refunded = marks.refund_marked(provider="omise", merchant="acct_1", references=(), **common)
+    assert net(refunded) == rows(refunds_payable=amount) | {at_provider: -amount}
+    assert net(marks.refund_mark_proved(provider="omise", references=(), **common)) == {
+        **rows(provider_receivable=-amount),
+        at_provider: amount,
+    }
+    undone = marks.refund_mark_undone(provider="omise", merchant="acct_1", references=(), **common)
+    assert net(undone) == {account: -moved for account, moved in net(refunded).items()}
+    payout = marks.payout_marked(merchant="acct_1", **common)
+    assert net(payout) == rows(payouts_in_transit=amount) | {at_bank: -amount}
+    seen = marks.payout_mark_proved(bank="scb_main", references=(), **common)
+    assert net(seen) == rows(bank=-amount) | {at_bank: amount}
+    assert {each.kind for each in (paid, proved, refunded, undone, payout, seen)}.isdisjoint(AUTHORISING)
+
+
+@given(amount=AMOUNTS, fee=FEES)
+def test_receipts_wait_on_one_account_until_somebody_knows_whose_they_are(amount: int, fee: Fee) -> None:
+    waiting = (K.UNIDENTIFIED_RECEIPTS, receipts.AT_BANK)
+    common = {"amount_minor": amount, "references": (), **COMMON}
+    came = receipts.unidentified_credit(bank="scb_main", **common)
+    assert net(came) == rows(bank=amount) | {waiting: -amount}
+    paid = receipts.receipt_captured(merchant="acct_1", fee=fee, available_on=DAY, **common)
+    expected = rows(merchant_pending=fee.total_minor - amount, output_vat=-fee.vat_minor) | {waiting: amount}
+    if fee.amount_minor:
+        expected[K.FEE_INCOME, "payment"] = -fee.amount_minor
+    assert (net(paid), paid.drawable_minor) == (expected, amount)
+    held = receipts.receipt_held(intent="pi_1", **common)
+    assert (net(held), held.drawable_minor) == (rows(payer_refundable=-amount) | {waiting: amount}, amount)
+    credited = receipts.receipt_credited(merchant="acct_1", **common)
+    assert net(credited) == rows(merchant_available=-amount) | {waiting: amount}
+    proved = receipts.receipt_proved(provider="omise", **common)
+    assert net(proved) == {waiting: amount, (K.UNIDENTIFIED_RECEIPTS, "omise"): -amount}
+    assert {each.kind for each in (came, paid, held, credited, proved)}.isdisjoint(AUTHORISING)

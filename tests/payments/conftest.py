@@ -14,6 +14,7 @@ from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
+from gateway.payments.authorizations import Authorizations
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.calls import Calls
 from gateway.payments.captures import Captures
@@ -26,6 +27,9 @@ from gateway.payments.janitor import Janitor
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.providers.base import FactKind, FactSource, ProviderAccount
+from gateway.settlement.overrides import Overrides
+from gateway.settlement.payouts import Payouts
+from gateway.settlement.receipts import Receipts
 from gateway.webhooks import events
 from ledger.balances import all_balances
 from ledger.chart_of_accounts import AccountKind
@@ -87,9 +91,19 @@ class House:
         self.disputes = Disputes(
             database, VAULT, self.calls, self.schedule, self.dispute_upkeep, record_events=events.record
         )
+        self.overrides = Overrides(database, self.applier, self.calls, Payouts(database, self.ledger))
+        self.receipts = Receipts(database, VAULT, self.ledger, self.applier)
         self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
+        self.authorizations = Authorizations(database, self.applier, self.calls, record_events=events.record)
         self.janitor = Janitor(
-            database, self.applier, self.calls, self.refunds, self.captures, schedule=self.schedule, clock_of=clock_of
+            database,
+            self.applier,
+            self.calls,
+            self.refunds,
+            self.captures,
+            authorizations=self.authorizations,
+            schedule=self.schedule,
+            clock_of=clock_of,
         )
 
     def new_applier(self):

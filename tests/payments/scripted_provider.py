@@ -31,6 +31,7 @@ CARD = Capabilities(
     rank=20,
     needs="card_token",
     capture_later=True,
+    capture_days_max=7,
     cancelable=True,
 )
 QR = msgspec.structs.replace(

@@ -1,10 +1,12 @@
 """The adapters speak to the sandbox as they would to the real providers: each call once, from end to end."""
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
 import pytest
 
+from gateway.foundation import test_faults
 from gateway.foundation.clock import business_date_of, real_now
 from gateway.providers.base import (
     Accepted,
@@ -190,3 +192,24 @@ async def test_bank_gives_its_statement_and_refuses_a_broken_file(sandbox: Sandb
         outcome = await providers.bank.submit_payment_file(account, message_id="M1", content=b"<broken")
     assert isinstance(outcome, Declined)
     assert outcome.failure_code == "file_rejected"
+
+
+async def test_a_fault_that_a_request_brings_strikes_its_own_call_and_no_other(sandbox: Sandbox):
+    account = _account(sandbox, "scb")
+    mine, other = (msgspec.structs.replace(_request(Method.PROMPTPAY), provider_key=f"QK000{n}") for n in (1, 2))
+    async with Providers(timeout_seconds=1, sandbox_url=sandbox.url) as providers:
+        scb = providers["scb"]
+
+        async def charged_with_a_fault():
+            with test_faults.brought("charge", "timeout_after"):
+                return await scb.charge(account, mine), await scb.inquire(account, "QK0001", mine.created_at)
+
+        (lost, _), untouched = await asyncio.gather(charged_with_a_fault(), scb.charge(account, other))
+        assert isinstance(lost, Unknown)
+        assert isinstance(untouched, Accepted)
+        made = [charge["reference"] for charge in (await sandbox.books())["charges"]]
+        assert sorted(made) == ["QK0001", "QK0002"], "it was made and not answered"
+    async with Providers(timeout_seconds=1) as elsewhere:
+        with test_faults.brought("charge", "server_error"):
+            third = msgspec.structs.replace(mine, provider_key="QK0003")
+            assert isinstance(await elsewhere["scb"].charge(account, third), Accepted), "a provider that is no sandbox"

@@ -29,13 +29,19 @@ def table() -> str:
                 f"`{able.method}`",
                 f"{to_text(able.amount_minor_min, able.currency)} – {to_text(able.amount_minor_max, able.currency)}",
                 f"`{able.refunds}`{until}{days}",
-                "yes" if able.capture_later else "no",
+                captured(able),
                 "yes" if able.cancelable else "no",
                 "–" if able.expiry_seconds is None else f"{able.expiry_seconds // 60} min",
                 "; ".join(each for each in needs if each) or "–",
             )
             rows.append(f"| {' | '.join(cells)} |\n")
     return HEAD + "".join(rows)
+
+
+def captured(able) -> str:
+    if not able.capture_later:
+        return "no"
+    return "yes" if able.capture_days_max is None else f"within {able.capture_days_max} days"
 
 
 def test_the_page_has_the_table_of_the_adapters():
@@ -53,6 +59,7 @@ def test_what_an_adapter_says_of_itself_holds_together(adapter):
         if able.expiry_seconds is not None and able.expiry_seconds_max is not None:
             assert able.expiry_seconds <= able.expiry_seconds_max
         assert able.capture_later or not able.captures_many
+        assert able.capture_later == (able.capture_days_max is not None), "the end of an authorisation must be known"
     assert adapter.callback_headers == tuple(header.lower() for header in adapter.callback_headers)
 
 

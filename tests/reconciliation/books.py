@@ -13,6 +13,7 @@ from ledger.posting import post_entries
 from ledger.posting_rules.fees_and_tax import NO_FEE
 from ledger.posting_rules.payments import payer_money_held, payment_captured
 from ledger.posting_rules.payouts import payout_paid, payout_rejected, payout_requested, payout_returned
+from ledger.posting_rules.receipts import unidentified_credit
 from ledger.posting_rules.refunds import refund_paid, refund_reserved, refund_succeeded
 from ledger.posting_rules.settlement import became_available
 
@@ -50,6 +51,20 @@ class Books:
         if not result.replayed:
             self.posted.append(entry)
         return result
+
+    async def unidentified(self, line_id: str, amount_minor: int, *, on: date = DAY) -> None:
+        """A credit on the bank's statement that nobody knows."""
+        entry = unidentified_credit(
+            key=entry_key(line_id, "noted"),
+            bank=BANK,
+            amount_minor=amount_minor,
+            currency="THB",
+            effective_on=on,
+            references=(ExternalReference("bank_line", line_id),),
+            metadata=b"{}",
+            caller="system",
+        )
+        await self.post(self.book_id, entry)
 
     async def captured(
         self,

@@ -232,3 +232,14 @@ async def test_breaks_are_listed_a_page_after_another(connection, bring, reconci
     page = await listed(connection, book_id=BOOK, limit=2)
     rest = await listed(connection, book_id=BOOK, limit=2, after=page[-1])
     assert [each.amount_minor for each in [*page, *rest]] == [1, 2, 3]
+
+
+async def test_a_credit_that_a_person_took_for_nobodys_is_no_break(connection, books, bring, found, reconciliation):
+    await bring("mt940", mt940_statement([(77, "CASH DEPOSIT"), (30, "CASH DEPOSIT")]).encode())
+    assert [amount_minor for _, amount_minor, _ in await found()] == [77, 30]
+    line_id = await connection.fetchval("SELECT line_id FROM reconciliation.statement_lines WHERE amount_minor = 77")
+    await books.unidentified(line_id, 77)
+    assert [amount_minor for _, amount_minor, _ in await found()] == [30]
+    result = await reconciliation.run(book_id=BOOK, business_date=DAY, now=NOW)
+    [bank] = result.banks
+    assert bank.remainder_minor == 0

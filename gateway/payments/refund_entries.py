@@ -1,0 +1,141 @@
+"""What the facts of a refund post: each end once, whoever says it first; what two people said, until it is proved."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from gateway.foundation.clock import business_date_of
+from gateway.foundation.ids import entry_key
+from gateway.payments.entries import (
+    CALLER,
+    INTENT_SCHEME,
+    REFUND_SCHEME,
+    is_mark,
+    metadata_of,
+    pending_until,
+    references_of,
+)
+from gateway.payments.records import FactRow, IntentRow, RefundRow
+from gateway.providers.base import FactKind
+from ledger.journal import ExternalReference, JournalEntry
+from ledger.posting_rules.marks import refund_mark_proved, refund_mark_undone, refund_marked
+from ledger.posting_rules.refunds import refund_failed, refund_succeeded
+
+
+def entries_of_refund_fact(
+    fact: FactRow,
+    refund: RefundRow,
+    intent: IntentRow,
+    *,
+    known: Sequence[FactRow],
+    new: Sequence[FactRow],
+    today: date,
+) -> Iterable[JournalEntry]:
+    """The entries of a new fact; `known` are all facts of its refund, `new` those that nobody knew before."""
+    done = [each for each in known if each.kind is FactKind.REFUND_SUCCEEDED]
+    is_done = any(not is_mark(each) for each in done)
+    is_marked_done = any(is_mark(each) and each not in new for each in done)
+    if not _is_first_to_say(fact, known, new, is_done=is_done):
+        return
+    if fact.kind is FactKind.REFUND_SUCCEEDED:
+        if is_mark(fact):
+            yield _mark(fact, refund)
+        else:
+            yield _proof(fact, refund) if is_marked_done else _success(fact, refund)
+    elif fact.kind is FactKind.REFUND_FAILED:
+        if is_marked_done and not is_done:
+            yield _undoing(fact, refund)
+        yield _failure(fact, refund, intent, today)
+
+
+def _is_first_to_say(fact: FactRow, known: Sequence[FactRow], new: Sequence[FactRow], *, is_done: bool) -> bool:
+    """Whether no other fact said the same of the refund; a second one, under another id, moves no more money.
+
+    What people said is proved by the first word of the provider, and is nothing once the provider has spoken.
+    """
+    alike = [other for other in known if other.kind is fact.kind]
+    if fact.kind is FactKind.REFUND_SUCCEEDED:
+        if is_mark(fact) and is_done:
+            return False
+        alike = [other for other in alike if is_mark(other) is is_mark(fact)]
+    fresh = [other for other in new if other in alike]
+    return len(fresh) == len(alike) and fact is fresh[0]
+
+
+def _success(fact: FactRow, refund: RefundRow) -> JournalEntry:
+    """The provider gave the money back."""
+    return refund_succeeded(
+        key=entry_key(refund.refund_id, "succeeded"),
+        provider=refund.provider,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        effective_on=business_date_of(fact.occurred_at),
+        references=_of_refund(fact, refund),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def _mark(fact: FactRow, refund: RefundRow) -> JournalEntry:
+    """Two people say that the provider gave the money back."""
+    return refund_marked(
+        key=entry_key(refund.refund_id, "marked"),
+        provider=refund.provider,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        effective_on=business_date_of(fact.occurred_at),
+        references=_of_refund(fact, refund),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def _proof(fact: FactRow, refund: RefundRow) -> JournalEntry:
+    """The provider did give the money of a marked refund back."""
+    return refund_mark_proved(
+        key=entry_key(refund.refund_id, "succeeded"),
+        provider=refund.provider,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        effective_on=business_date_of(fact.occurred_at),
+        references=_of_refund(fact, refund),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def _undoing(fact: FactRow, refund: RefundRow) -> JournalEntry:
+    """The provider did not give the money of a marked refund back."""
+    return refund_mark_undone(
+        key=entry_key(refund.refund_id, "undone"),
+        provider=refund.provider,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        effective_on=business_date_of(fact.occurred_at),
+        references=_of_refund(fact, refund),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )
+
+
+def _of_refund(fact: FactRow, refund: RefundRow) -> tuple[ExternalReference, ...]:
+    return references_of(
+        fact, ExternalReference(REFUND_SCHEME, refund.refund_id), ExternalReference(INTENT_SCHEME, refund.intent_id)
+    )
+
+
+def _failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -> JournalEntry:
+    """The refund came to nothing: the money goes where the charge's money is by `today`."""
+    return refund_failed(
+        key=entry_key(refund.refund_id, "failed"),
+        captured_key=refund.capture_key,
+        merchant=refund.account_id,
+        amount_minor=refund.amount_minor,
+        currency=refund.currency,
+        pending_until=pending_until(intent, today),
+        effective_on=business_date_of(fact.occurred_at),
+        metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
+        caller=CALLER,
+    )

@@ -1,0 +1,84 @@
+"""`/v1/unmatched` over HTTP: who may, what is shown and what can be done about it."""
+
+import pytest
+
+from gateway.merchants.principals import Scope
+from tests.api.conftest import problem
+from tests.api.test_overrides import operator
+from tests.api.test_payment_intents import QR
+from tests.payments.test_unmatched import line
+
+URL = "/v1/unmatched"
+
+
+@pytest.fixture
+async def ann(services):
+    return await operator(services, Scope.LEDGER_READ, Scope.UNMATCHED_WRITE)
+
+
+@pytest.fixture
+async def principal(services, merchant):
+    return await services.house.principal(merchant.account_id, merchant.book_id)
+
+
+async def paid_twice(client, services, merchant, principal):
+    made = await client.post("/v1/payment_intents", json=QR, headers=merchant.money("qr"))
+    intent = await services.house.intents.get(principal, made.json()["id"])
+    for transaction in ("txn_1", "txn_2"):
+        await services.house.pay(principal, intent, services.house.scb, transaction=transaction)
+    return intent.id
+
+
+async def test_held_money_is_listed_with_totals_and_returned(client, services, merchant, principal, ann):
+    payment = await paid_twice(client, services, merchant, principal)
+    listed = (await client.get(f"{URL}?book={merchant.book_id}", headers=ann[1])).json()
+    [row] = listed["data"]
+    assert (row["reason"], row["place"], row["amount"], row["subject"]) == ("twice", "held", 100_000, payment)
+    assert (row["account"], row["claim"], listed["has_more"]) == (merchant.account_id, None, False)
+    assert listed["totals"] == [{"place": "held", "reason": "twice", "currency": "thb", "count": 1, "amount": 100_000}]
+    assert listed["tie_outs"] == [
+        {"account_kind": "payer_refundable", "currency": "thb", "rows": 100_000, "ledger": 100_000, "difference": 0}
+    ]
+    body = {"book": merchant.book_id, "payment_intent": payment, "reason": "paid twice"}
+    claim = await client.post(f"{URL}/return", json=body, headers=ann[1])
+    assert (claim.status_code, claim.json()["amount"], claim.json()["status"]) == (201, 100_000, "open")
+    assert claim.json()["token"]
+    problem(await client.post(f"{URL}/return", json=body, headers=ann[1]), 409, "nothing_held")
+    late = await client.get(f"{URL}?book={merchant.book_id}&reason=late", headers=ann[1])
+    assert late.json()["data"] == []
+    after = await client.get(f"{URL}?book={merchant.book_id}&starting_after={row['id']}", headers=ann[1])
+    assert after.json()["data"] == []
+
+
+async def test_a_bank_credit_is_noted_and_assigned(client, services, merchant, principal, ann):
+    line_id = await line(services.house, principal, 100_000)
+    made = await client.post("/v1/payment_intents", json=QR, headers=merchant.money("qr"))
+    note = {"book": merchant.book_id, "line": line_id, "reason": "no reference"}
+    noted = await client.post(f"{URL}/receipts", json=note, headers=ann[1])
+    assert (noted.status_code, noted.json()["amount"], noted.json()["assigned_to"]) == (200, 100_000, None)
+    url = f"{URL}/receipts/{noted.json()['id']}/assign"
+    body = {"book": merchant.book_id, "target": made.json()["id"], "reason": "the payer's slip"}
+    done = await client.post(url, json=body, headers=ann[1])
+    assert (done.status_code, done.json()["assigned_to"]) == (200, made.json()["id"])
+    other = await client.post(url, json=body | {"target": merchant.account_id}, headers=ann[1])
+    problem(other, 409, "receipt_assigned")
+    payment = await client.get(f"/v1/payment_intents/{made.json()['id']}", headers=merchant.headers())
+    assert payment.json()["status"] == "succeeded"
+    changes = (await client.get("/v1/balance_transactions", headers=merchant.headers())).json()["data"]
+    assert [(each["type"], each["amount"], each["source"]) for each in changes] == [
+        ("payment", 100_000, made.json()["id"])
+    ]
+
+
+async def test_who_may_not_and_what_cannot_be_read_is_refused(client, services, merchant, principal, ann):
+    reader = await operator(services, Scope.LEDGER_READ)
+    line_id = await line(services.house, principal)
+    note = {"book": merchant.book_id, "line": line_id, "reason": "no reference"}
+    problem(await client.post(f"{URL}/receipts", json=note, headers=reader[1]), 403, "scope_missing")
+    problem(await client.get(f"{URL}?book={merchant.book_id}", headers=merchant.headers()), 403, "scope_missing")
+    for body in (note | {"reason": " "}, note | {"line": "x"}, note | {"book": 0}):
+        problem(await client.post(f"{URL}/receipts", json=body, headers=ann[1]), 400, "parameter_invalid")
+    problem(await client.post(f"{URL}/receipts", json=note | {"book": 99}, headers=ann[1]), 404, "not_found")
+    bad = await client.get(f"{URL}?book={merchant.book_id}&since_before=2026-11-23T00:00:00", headers=ann[1])
+    problem(bad, 400, "parameter_invalid")
+    assert await services.house.entries(principal) == []
