@@ -268,7 +268,7 @@ def _last_error(intent: IntentRow, attempt: AttemptRow | None) -> LastError | No
             code = attempt.failure_code or ANSWER_LOST_CODE
             return LastError(code=code, provider_code=attempt.provider_code, retryable=code == ANSWER_LOST_CODE)
         case AttemptStatus.DECLINED | AttemptStatus.VOIDED:
-            code = attempt.failure_code or (DECLINED_CODE if attempt.status is AttemptStatus.DECLINED else None)
-            return LastError(code=code, provider_code=attempt.provider_code, retryable=False) if code else None
+            failure = attempt.failure_code or (DECLINED_CODE if attempt.status is AttemptStatus.DECLINED else None)
+            return LastError(code=failure, provider_code=attempt.provider_code, retryable=False) if failure else None
         case _:
             return None
