@@ -18,8 +18,8 @@ NOTHING: Final = "nothing"
 PAID_AFTER_EXPIRY: Final = "pay_after_expiry"
 FORGED_UNPAID: Final = "forged_unpaid"
 LATER: Final = " later"
-ALONE: Final = frozenset({"token", "inquiry", "cancel", "capture"})
-"""Operations whose requests name no amount by which a fault could be told whom to strike: a book for each cell."""
+ALONE: Final = frozenset({"token", "inquiry", "cancel", "capture", "refund"})
+"""Operations whose requests may name no amount by which a fault could be told whom to strike: a book for each cell."""
 FIRST_AMOUNT_MINOR: Final = 1_201_00
 """Far from the sandbox's magic amounts; each cell of a provider has an amount of its own."""
 STEP_MINOR: Final = 1_13

@@ -15,8 +15,7 @@ merchant was told the end.
 
 - `inquiry`: the charge's answer and the callback were lost as well, or nobody would have asked.
 - `pay_after_expiry`: the payer comes when the time to pay is over; `forged_unpaid`: a callback says that he paid.
-- `not reached`: the fault struck nothing: the payment never came to that operation, or (voids and refunds of some
-  providers) the request names no amount by which the fault could find it.
+- `not reached`: the fault struck nothing: the payment never came to that operation.
 
 """
 

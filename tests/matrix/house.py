@@ -130,7 +130,7 @@ class House:
         assert self.services.sandbox is not None
         return self.services.sandbox
 
-    async def open_lane(self, provider: str) -> Lane:
+    async def open_lane(self, provider: str, *, rate_ppm: int = 20_000) -> Lane:
         """A new merchant with an account at the provider; its book begins tomorrow morning."""
         created = await create_account(
             self.services.database,
@@ -144,9 +144,10 @@ class House:
             sandbox=None,
         )
         async with self.services.database.transaction() as connection:
-            # No daily job runs here: what is pending stays so, and refunds are taken from it.
+            # No daily job runs here: what is pending stays so, and refunds are taken from it. Without fees it is enough
+            # to give back the only payment of a book.
             for method in {able.method for able in self.services.providers[provider].capabilities}:
-                plan = fee_plans.FeePlan(method=method, rate_ppm=20_000, settlement_days=SETTLEMENT_DAYS)
+                plan = fee_plans.FeePlan(method=method, rate_ppm=rate_ppm, settlement_days=SETTLEMENT_DAYS)
                 await fee_plans.set_plan(connection, created.account_id, plan)
             account = await provider_accounts.for_book(connection, self.services.vault, created.test_book_id, provider)
         assert account is not None

@@ -21,7 +21,7 @@ async def play(house: House, provider: str) -> tuple[list[Played], list[str]]:
         if cell.operation not in ALONE:
             return Player(house, rounds, gate, cell, shared)
         async with gate:
-            return Player(house, rounds, gate, cell, await house.open_lane(provider))
+            return Player(house, rounds, gate, cell, await house.open_lane(provider, rate_ppm=0))
 
     players = await asyncio.gather(*(player_of(cell) for cell in cells_of(provider)))
     tasks = [asyncio.create_task(player.play()) for player in players]

@@ -12,8 +12,9 @@ import msgspec
 
 from gateway.foundation.clock import business_date_of
 from gateway.payments.requests import provider_key_of
+from gateway.payments.views import ANSWER_LOST_CODE
 from gateway.sandbox.client import SandboxRefused
-from tests.matrix.cells import FORGED_UNPAID, NOTHING, PAID_AFTER_EXPIRY, Cell
+from tests.matrix.cells import ALONE, FORGED_UNPAID, NOTHING, PAID_AFTER_EXPIRY, Cell
 from tests.matrix.house import HELD_SECONDS, SLOW_SECONDS, House, Lane
 from tests.matrix.payers import card_token, open_page, wallet_code
 
@@ -123,7 +124,7 @@ class Player:
         seconds = {"timeout_before": HELD_SECONDS, "timeout_after": HELD_SECONDS, "slow": SLOW_SECONDS}
         seconds |= {"callback_late": 0.5, "callback_reordered": 0.5, "refund_fails_later": 60}
         details: dict[str, Any] = {"seconds": seconds[fault]} if fault in seconds else {}
-        if operation not in {"token", "inquiry", "cancel", "capture"}:
+        if operation not in ALONE:
             details["amount_minor"] = self._cell.amount_minor
         await self._house.sandbox.add_fault(
             world=self._lane.world, provider=self._cell.provider, operation=operation, fault=fault, **details
@@ -167,7 +168,9 @@ class Player:
     async def _step(self) -> bool:
         """Do what merchant or payer would do now; whether nothing is left to do."""
         await self._read(self.played.intent["id"])
-        if self._is_open():
+        if self._is_lost():
+            await self._try_another()
+        elif self._is_open():
             await self._ask()
         status = self.played.intent["status"]
         if status == "requires_capture":
@@ -183,6 +186,18 @@ class Player:
     def _is_open(self) -> bool:
         error = self.played.intent["last_error"] or {}
         return self.played.intent["status"] in OPEN or bool(error.get("retryable"))
+
+    def _is_lost(self) -> bool:
+        """Whether the QR was given up because its answer was lost, so that the payer needs another."""
+        error = self.played.intent["last_error"] or {}
+        return self.played.intent["status"] == "requires_payment_method" and error.get("code") == ANSWER_LOST_CODE
+
+    async def _try_another(self) -> None:
+        how = {name: self._body[name] for name in ("payment_method", "provider") if name in self._body}
+        path = f"/v1/payment_intents/{self.played.intent['id']}/confirm"
+        status, answer = await self._house.post(self._lane, path, how)
+        assert status in {200, 201, 202, 402, 409, 502}, f"{self._cell.name}: {status} {answer}"
+        await self._read(self.played.intent["id"])
 
     def _is_over(self) -> bool:
         intent = self.played.intent

@@ -21,6 +21,7 @@ from gateway.providers.base import (
 from gateway.providers.http import ProviderHttp
 from gateway.providers.kbank import Kbank
 from gateway.providers.kbank_wire import uid_of
+from gateway.sandbox.client import SandboxRefused
 from reconciliation.statements.base import LineKind, LineReference
 from reconciliation.statements.kbank import parse
 from tests.providers.kbank import KEY, REFUND_KEY
@@ -166,6 +167,28 @@ async def test_qr_whose_answer_is_lost_is_never_payable_twice(bank, account, fau
         await bank.pay(KEY, silent=True)
         found = await kbank.charge(account, request)
         assert [fact.kind for fact in found.facts] == [FactKind.CAPTURED]
+        assert await bank.movements() == [("payment", 100_50)]
+
+
+async def test_qr_whose_answer_is_lost_is_cancelled_under_its_key_and_another_is_paid(bank, account):
+    await bank.fault("charge", "timeout_after", seconds=3)
+    first, second = qr_request(bank), qr_request(bank, "QK2026000009ABCDEFGH")
+    async with ProviderHttp(timeout_seconds=2) as http:
+        assert isinstance(await Kbank(http).charge(account, first), Unknown)
+    async with ProviderHttp(timeout_seconds=10) as http:
+        kbank = Kbank(http)
+        unpaid = await kbank.inquire(account, KEY, bank.now)
+        assert (unpaid.found, unpaid.next_action, [fact.kind for fact in unpaid.facts]) == (
+            True,
+            None,
+            [FactKind.PENDING],
+        )
+        assert isinstance(await kbank.cancel(account, KEY), Accepted)
+        with pytest.raises(SandboxRefused, match="not_payable"):
+            await bank.pay(KEY, silent=True)
+        assert isinstance(await kbank.charge(account, second), Accepted)
+        await bank.pay(second.provider_key, silent=True)
+        assert [charge["status"] for charge in await bank.charges()] == ["canceled", "captured"]
         assert await bank.movements() == [("payment", 100_50)]
 
 
