@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from benchmarks import books, cells, growth, hanging_endpoint, http, peers, variants, verify_speed
+from benchmarks import books, cells, growth, hanging_endpoint, http, peers, variants, verify_speed, weights
 from benchmarks.options import Options
 from benchmarks.report import Finding, heading, table, write_json
 from benchmarks.server import Server, conditions, fresh_server
@@ -25,6 +25,7 @@ PARTS: Final[dict[str, Callable[[Server, Options], Awaitable[Measured]]]] = {
     "books": books.measure,
     "verify": verify_speed.measure,
     "growth": growth.measure,
+    "weights": weights.measure,
     "http": http.measure,
     "http-long": http.measure_long,
     "hanging": hanging_endpoint.measure,

@@ -90,6 +90,7 @@ async def _make_months(connection: asyncpg.Connection, started_at: datetime, now
                     f"CREATE TABLE ledger.{table}_{name} PARTITION OF ledger.{table}"
                     f" FOR VALUES FROM ('{month} 00:00+00') TO ('{month_after(month, 1)} 00:00+00')"
                 )
+            await connection.execute(f"ALTER TABLE ledger.entries_{name} ADD PRIMARY KEY (book_id, sequence)")
         month = month_after(month, 1)
 
 

@@ -126,6 +126,8 @@ async def load_export(connection: Connection, month: date, folder: Path) -> None
         for name in PARTITIONED:
             table = f"{name}_{suffix}"
             await connection.execute(f"CREATE TABLE ledger_archive.{table} (LIKE ledger.{name} INCLUDING ALL)")
+            if name == "entries":
+                await connection.execute(f"ALTER TABLE ledger_archive.{table} ADD PRIMARY KEY (book_id, sequence)")
             rows = _unpacked(folder / f"{name}.csv.gz")
             await connection.copy_to_table(table, schema_name="ledger_archive", source=rows, format="csv", header=True)
 

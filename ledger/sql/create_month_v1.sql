@@ -29,6 +29,9 @@ BEGIN
                        'autovacuum_freeze_min_age = 0, autovacuum_analyze_threshold = 50000, '
                        'autovacuum_analyze_scale_factor = 0.02)',
                        partition, parent);
+        IF parent = 'entries' THEN
+            EXECUTE format('ALTER TABLE ledger.%I ADD PRIMARY KEY (book_id, sequence) WITH (fillfactor = 100)', partition);
+        END IF;
         EXECUTE format('ALTER TABLE ledger.%I ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)',
                        parent, partition, starts_at, ends_at);
         -- Row triggers are cloned from the parent; TRUNCATE triggers are not.

@@ -299,10 +299,11 @@ WHERE t.relnamespace = 'ledger'::regnamespace AND t.relkind IN ('r', 'p')
 ORDER BY 1, 2;
 
 -- name: keyless
--- Tables and partitions of the ledger whose primary key is gone or not valid.
+-- Tables and partitions of the ledger whose primary key is gone or not valid. Postings have none, entries one a month.
 SELECT t.oid::regclass::text AS table_name
 FROM pg_class AS t
 WHERE t.relnamespace = 'ledger'::regnamespace AND t.relkind IN ('r', 'p')
+    AND t.relname <> 'entries' AND t.relname !~ '^postings(_[0-9]{4}_[0-9]{2})?$'
     AND NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = t.oid AND i.indisprimary AND i.indisvalid)
 ORDER BY 1;
 

@@ -7,7 +7,7 @@ import msgspec
 
 from ledger.months import month_after
 
-DENIED, REFUSED, DEPENDED_ON = "42501", "QK005", "2BP01"
+DENIED, REFUSED, DEPENDED_ON, THERE_ALREADY = "42501", "QK005", "2BP01", "23505"
 
 UNGUARD = """DO $$ DECLARE t record; BEGIN
     FOR t IN SELECT tgrelid::regclass AS relation, tgname FROM pg_trigger
@@ -173,6 +173,7 @@ REFUSALS = (
     *refused("app", DENIED, *ROWS, *DDL, *INSERTS, *ESCAPES, *BY_APP_ONLY),
     *refused("owner", REFUSED, *ROWS),
     *refused("owner", DENIED, *ESCAPES),
+    *refused("owner", THERE_ALREADY, "INSERT INTO ledger.entries_@month@ SELECT * FROM ledger.entries"),
     *refused("owner", DEPENDED_ON, "DROP TRIGGER append_only ON ledger.entries_@month@"),
     *(
         Attack(
@@ -205,6 +206,13 @@ FOUND = (
         "account_totals block_hashes",
         """INSERT INTO ledger.postings_@month@ SELECT (jsonb_populate_record(p, '{"line": 2}')).*
            FROM ledger.postings AS p WHERE p.sequence = 5""",
+        unguarded=False,
+    ),
+    found(
+        "owner",
+        "posting put in twice",
+        "account_totals block_hashes postings_whole",
+        "INSERT INTO ledger.postings_@month@ SELECT * FROM ledger.postings WHERE sequence = 5",
         unguarded=False,
     ),
     found("owner", "entry put in without a block", "sequence_gapless", *COPIED_ENTRY, unguarded=False),
