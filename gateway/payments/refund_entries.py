@@ -33,7 +33,8 @@ def entries_of_refund_fact(
     """The entries of a new fact; `known` are all facts of its refund, `new` those that nobody knew before."""
     done = [each for each in known if each.kind is FactKind.REFUND_SUCCEEDED]
     is_done = any(not is_mark(each) for each in done)
-    is_marked_done = any(is_mark(each) and each not in new for each in done)
+    is_undone = any(each.kind is FactKind.REFUND_FAILED and not is_mark(each) and each not in new for each in known)
+    is_marked_done = any(is_mark(each) and each not in new for each in done) and not is_undone
     if not _is_first_to_say(fact, known, new, is_done=is_done):
         return
     if fact.kind is FactKind.REFUND_SUCCEEDED:

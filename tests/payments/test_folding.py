@@ -200,3 +200,38 @@ def test_facts_of_a_refund_fold_the_same_in_every_order(outcome, kinds, data):
     assert before is end
     if {FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED} <= set(kinds):
         assert end is RefundStatus.CONFLICTED
+
+
+@given(facts=charge_facts(), data=st.data())
+def test_what_comes_after_a_mark_proves_it_or_contradicts_it_for_good_and_is_booked_to_the_last_satang(facts, data):
+    mark = msgspec.structs.replace(a_fact(PAID, key="mark", minutes=99), is_mark=True)
+    how = {"outcome": AttemptStatus.UNKNOWN, "shows_action": False}
+    before = folded(mark, **how)
+    assert figures(before) == (IntentStatus.SUCCEEDED, {Qualifier.MARKED_MANUALLY}, DUE, 0)
+    known = [msgspec.structs.replace(mark, booking=before.bookings["mark"])]
+    ends, short = False, False
+    for fact in data.draw(st.permutations(facts)):
+        after = folded(*known, fact, **how)
+        assert after.status in INTENT_MOVES[before.status] | {before.status}
+        booked = msgspec.structs.replace(fact, booking=after.bookings.get(fact.key))
+        known.append(booked)
+        if fact.kind is PAID and fact.currency == "THB" and booked.booking != Booking(0, fact.amount_minor):
+            short |= fact.amount_minor < DUE
+        ends |= fact.kind in {FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED}
+        before = after
+    receipts = [fact for fact in known[1:] if fact.kind is PAID]
+    of_ours = sum(fact.amount_minor for fact in receipts if fact.currency == "THB")
+    assert before.captured_minor == DUE, "the merchant has it once"
+    assert before.held_minor == max(0, of_ours - DUE), "what proves the mark is not held for the payer"
+    assert all(fact.booking.held_minor == fact.amount_minor for fact in receipts if fact.currency != "THB")
+    is_foreign = any(fact.currency != "THB" for fact in receipts)
+    assert (before.status is IntentStatus.CONFLICTED) == (ends or short or is_foreign)
+    assert Qualifier.MARKED_MANUALLY in before.qualifiers
+
+
+@given(facts=charge_facts(), data=st.data())
+def test_a_mark_that_comes_with_its_facts_folds_the_same_in_every_order(facts, data):
+    mark = msgspec.structs.replace(a_fact(PAID, key="mark", minutes=99), is_mark=True)
+    how = {"outcome": AttemptStatus.UNKNOWN, "shows_action": False}
+    other_order = data.draw(st.permutations([mark, *facts]))
+    assert folded(mark, *facts, **how) == folded(*other_order, **how)

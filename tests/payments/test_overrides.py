@@ -151,6 +151,10 @@ async def test_a_marked_refund_that_its_provider_did_not_make_gives_the_money_ba
     assert await house.balances(merchant) == PROVED
     assert (await house.entries(merchant))[-2:] == ["refund_mark_undone", "refund_failed"]
     assert (await house.event_types(merchant))[-1] == "refund.conflicted"
+    await refund_fact(house, merchant, unknown_refund, FactKind.REFUND_SUCCEEDED)
+    assert (await house.entries(merchant))[-1] == "refund_succeeded", "the mark is undone, so this proves nothing"
+    after = await house.balances(merchant)
+    assert (after["provider_receivable"], after["refunds_payable"]) == (600_00, -400_00), "for a person to see"
 
 
 async def test_a_refund_held_to_have_failed_gives_the_money_back_once(house, merchant, unknown_refund):
