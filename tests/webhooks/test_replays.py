@@ -6,19 +6,19 @@ from gateway.webhooks import replays
 from gateway.webhooks.deliveries import Deliverer
 from gateway.webhooks.events import record
 from tests.webhooks.conftest import ACCOUNT, BOOK, House
-from tests.webhooks.receiver import receiving
-from tests.webhooks.test_deliveries import _deliverer, _settle, types_of
+from tests.webhooks.delivering import deliverer_of, settle
+from tests.webhooks.receiver import receiving, types_of
 
 MINE = {"book_id": BOOK, "account_id": ACCOUNT}
 YEAR = {"created_from": datetime(2026, 1, 1, tzinfo=UTC), "created_before": datetime(2027, 1, 1, tzinfo=UTC)}
 
 
 async def test_deliveries_show_every_attempt_and_what_was_answered(house: House):
-    deliverer = _deliverer(house)
+    deliverer = deliverer_of(house)
     async with receiving((400, b"cannot digest"), (200, b"thanks")) as shop:
         endpoint_id, _ = await house.endpoint(shop.url)
         await house.happen("refund.failed", "refund.succeeded")
-        await _settle(deliverer)
+        await settle(deliverer)
         async with house.database.read() as connection:
             found, more = await replays.page(connection, house.vault, **MINE, endpoint_id=endpoint_id)
             pending, _ = await replays.page(connection, house.vault, **MINE, endpoint_id=endpoint_id, state="pending")
@@ -36,11 +36,11 @@ async def test_deliveries_show_every_attempt_and_what_was_answered(house: House)
 
 
 async def test_a_span_is_sent_again_in_order_to_each_endpoint_that_asks(house: House):
-    deliverer: Deliverer = _deliverer(house)
+    deliverer: Deliverer = deliverer_of(house)
     async with receiving() as shop, receiving() as late:
         first, _ = await house.endpoint(shop.url)
         await house.happen("refund.created", "refund.failed", "refund.succeeded")
-        await _settle(deliverer)
+        await settle(deliverer)
         second, _ = await house.endpoint(late.url, event_types=["payout.paid"])
         async with house.database.transaction() as connection:
             for endpoint_id in (first, second):
@@ -50,7 +50,7 @@ async def test_a_span_is_sent_again_in_order_to_each_endpoint_that_asks(house: H
             empty = {"created_from": YEAR["created_before"], "created_before": datetime(2028, 1, 1, tzinfo=UTC)}
             assert await replays.replay(connection, **MINE, endpoint_id=first, **empty, types=None) == 0
             assert await replays.replay(connection, **MINE, endpoint_id="we_test_x", **YEAR, types=None) is None
-        await _settle(deliverer)
+        await settle(deliverer)
         names = ["refund.created", "refund.failed", "refund.succeeded"]
         assert (types_of(shop), types_of(late)) == (names * 2, names)
         assert len({request.headers["webhook-id"] for request in shop.requests}) == 3
@@ -58,14 +58,14 @@ async def test_a_span_is_sent_again_in_order_to_each_endpoint_that_asks(house: H
 
 
 async def test_a_sample_goes_to_one_endpoint_signed(house: House):
-    deliverer = _deliverer(house)
+    deliverer = deliverer_of(house)
     async with receiving() as shop, receiving() as other:
         endpoint_id, _ = await house.endpoint(shop.url)
         await house.endpoint(other.url)
         async with house.database.transaction() as connection:
             assert await replays.send_sample(connection, **MINE, endpoint_id=endpoint_id, created_at=house.clock())
             assert await replays.send_sample(connection, **MINE, endpoint_id="we_x", created_at=house.clock()) is None
-        await _settle(deliverer)
+        await settle(deliverer)
         assert (types_of(shop), types_of(other)) == (["webhook_endpoint.sample"], [])
         assert shop.requests[0].headers["webhook-signature"].startswith("v1,")
     await deliverer.close()
