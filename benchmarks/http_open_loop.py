@@ -6,6 +6,7 @@ gateway that falls behind cannot hide it by slowing the generator down.
 """
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ P99_MS_MAX: Final = 200
 ERROR_SHARE_MAX: Final = 0.001
 API_CALLS: Final = ("create", "read")
 AMOUNT_MINOR: Final = 100_00
+_numbers = itertools.count(1)
+"""Names of payments; never twice, in whatever step."""
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -84,7 +87,6 @@ class OpenLoop:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._made = 0
 
     async def run(self, rate: float, seconds: float) -> Step:
         """Let payments arrive for so long, and wait until all were heard of, or a while."""
@@ -114,16 +116,16 @@ class OpenLoop:
 
     async def _pay(self, step: Step, at: float, planned: dict[str, float]) -> None:
         """One payment, from the planned moment on."""
-        self._made += 1
+        name = f"bench-{next(_numbers)}"
         body = {
             "amount": AMOUNT_MINOR,
             "currency": "thb",
             "payment_method": "promptpay",
             "provider": "scb",
-            "merchant_reference": f"BENCH-{self._made}",
+            "merchant_reference": name,
         }
         secret = self._world.secret
-        asked = request("POST", "/v1/payment_intents", body, bearer=secret, key=f"bench-{self._made}")
+        asked = request("POST", "/v1/payment_intents", body, bearer=secret, key=name)
         answer = await self._call(step, "create", self._world.api.call(asked), since=at)
         if answer is None:
             return

@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 
 from benchmarks.http_client import Connections, request
+from benchmarks.http_receiver import SUCCEEDED
 from benchmarks.meter import memory_bytes, tree_memory_bytes, tree_seconds
 from benchmarks.options import Options
 from benchmarks.server import Database, Server
@@ -150,7 +151,7 @@ async def _lift_limit(database: Database, account_id: str) -> None:
 
 
 async def _listen(api: Connections, secret: str, port: int) -> str:
-    body = {"url": f"http://127.0.0.1:{port}/webhooks", "description": "bench"}
+    body = {"url": f"http://127.0.0.1:{port}/webhooks", "description": "bench", "event_types": [SUCCEEDED]}
     answer = await api.call(request("POST", "/v1/webhook_endpoints", body, bearer=secret, key="endpoint"))
     assert answer.status < 300, answer.body
     endpoint_id: str = answer.json()["endpoint"]["id"]

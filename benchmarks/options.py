@@ -20,6 +20,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         http_seconds: length of a step of the open loop over HTTP.
         http_workers: web workers of the API.
         http_connections: kept-alive connections of the open loop.
+        http_long_seconds: length of the long run.
+        http_rate: payments a second of the long run; 0: four fifths of the highest that the search finds.
     """
 
     rounds: int = 5
@@ -32,6 +34,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     http_seconds: int = 20
     http_workers: int = 2
     http_connections: int = 1000
+    http_long_seconds: int = 300
+    http_rate: float = 0.0
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -54,6 +58,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             http_seconds=numbers("BENCH_HTTP_SECONDS", (default.http_seconds,))[0],
             http_workers=numbers("BENCH_HTTP_WORKERS", (default.http_workers,))[0],
             http_connections=numbers("BENCH_HTTP_CONNECTIONS", (default.http_connections,))[0],
+            http_long_seconds=numbers("BENCH_HTTP_LONG_SECONDS", (default.http_long_seconds,))[0],
+            http_rate=float(os.environ.get("BENCH_HTTP_RATE", default.http_rate)),
         )
 
     def seconds(self, callers: int) -> float:

@@ -169,8 +169,6 @@ def _build(
         first_delay_seconds=settings.janitor_first_delay_seconds,
         lease_seconds=settings.idempotency_lease_seconds,
     )
-    idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
-    stack.push_async_callback(idempotency.close)
     admission = Admission(vault, record_events=events.record)
     attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
     captures = Captures(database, applier, calls, schedule)
@@ -178,6 +176,9 @@ def _build(
     stack.push_async_callback(intents.close)
     untried_intents = UntriedIntents(database, vault, record_events=events.record)
     stack.push_async_callback(untried_intents.close)
+    # Closed before what its operations stand on, so that those under way end well.
+    idempotency = IdempotencyStore(database, vault, lease_seconds=settings.idempotency_lease_seconds)
+    stack.push_async_callback(idempotency.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
     inbox = _inbox(stack, settings, database=database, vault=vault, providers=providers, applier=applier)

@@ -30,15 +30,13 @@ async def receive_callback(request: ApiRequest, provider: FromPath[str], token: 
     """The provider's own reply, once the callback is committed."""
     services = services_of(request)
     callback = Callback(headers=dict(request.headers), body=await request.body(), received_at=real_now())
-    async with services.database.transaction() as connection:
+    async with services.database.read() as connection:
         account = await by_callback_token(connection, services.vault, token)
-        stored = None
-        if account is not None and account.provider == provider and provider in services.providers:
-            stored = await inbox.store(connection, services.vault, account, callback)
-    if stored is None:
+    if account is None or account.provider != provider or provider not in services.providers:
         await limit_address(request, request.route_handler)
         raise Problem("not_found")
-    assert account is not None, "what is stored has an account"
+    async with services.database.statement() as connection:
+        stored = await inbox.store(connection, services.vault, account, callback)
     reply = services.providers[provider].callback_reply(account, callback, stored.id)
     return Response(reply.body, status_code=200, media_type=reply.content_type, headers=dict(reply.headers))
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Self
 
 import asyncpg
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -25,6 +25,7 @@ IDLE_SECONDS_MAX: Final = 5
 """A connection that was idle longer is asked whether it is alive before it is lent."""
 _RETURNED_AT: Final = "returned_at"
 _WRITES: Final = ("INSERT", "UPDATE", "DELETE")
+_HAS_SENT: Final = "has_sent"
 SESSION_SETTINGS: Final = {
     "application_name": "quickkub",
     "timezone": "UTC",
@@ -43,6 +44,8 @@ class Database:
         # The same connections; a statement is a transaction of its own, without BEGIN before and ROLLBACK after it.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._reading.sync_engine, "before_cursor_execute", _refuse_writes)
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        event.listen(self._single.sync_engine, "before_cursor_execute", _refuse_a_second)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = POOL_SIZE) -> Self:
@@ -85,6 +88,18 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def statement(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one statement that writes: it has committed when it answers, or has done nothing.
+
+        BEGIN and COMMIT around it are two of three questions to the server. Whoever sends a second one has a bug: an
+        assertion says so.
+        """
+        async with self._single.connect() as connection:
+            assert connection.sync_connection is not None
+            connection.sync_connection.info[_HAS_SENT] = False
+            yield connection
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A connection for reading: each statement sees what is committed, no transaction and no snapshot is open.
 
@@ -116,6 +131,14 @@ class Database:
 def _refuse_writes(connection: object, cursor: object, statement: str, *_: Any) -> None:
     del connection, cursor
     assert not statement.lstrip().startswith(_WRITES), f"a reader writes: {statement[:80]}"
+
+
+def _refuse_a_second(connection: Connection, cursor: object, statement: str, *rest: Any) -> None:
+    del cursor
+    *_, is_many = rest
+    assert not connection.info[_HAS_SENT], f"one statement, then another: {statement[:80]}"
+    assert not is_many, f"one statement, and many: {statement[:80]}"
+    connection.info[_HAS_SENT] = True
 
 
 def _check_when_lent(engine: AsyncEngine) -> None:

@@ -65,7 +65,7 @@ class DisputeUpkeep:
 
     async def run_once(self) -> int:
         """See to what is due, at most 50 disputes; returns how many."""
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
             due = await rows_of(connection, CLAIM_DISPUTES, DisputeRow, parameters)
         await asyncio.gather(*(self._guarded(row) for row in due))

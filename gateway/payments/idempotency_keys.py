@@ -114,7 +114,7 @@ class IdempotencyKeys:
             "lease_ids": [key.lease_id for key in keys],
             "created": [key.created_at for key in keys],
         }
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             ours = set((await connection.execute(_CLAIM, columns)).scalars())
         return [key.operation_id in ours for key in keys]
 

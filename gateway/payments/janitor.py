@@ -97,7 +97,7 @@ class Janitor:
         ATTEMPT_UNKNOWN_OLDEST_SECONDS.set(max(ages_seconds, default=0))
 
     async def _claim(self, statement: TextClause, kind: type[Due]) -> list[Due]:
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
             return await rows_of(connection, statement, kind, parameters)
 

@@ -130,7 +130,7 @@ class Deliverer:
             async with self._database.read() as connection:
                 OUTBOX_LAG_SECONDS.set(await _lag_seconds(connection))
         if self._slots.free:
-            async with self._database.transaction() as connection:
+            async with self._database.statement() as connection:
                 lanes = await _claim(connection, limit=self._slots.free, lease=self._lease)
             for lane in lanes:
                 self._slots.start(self._serve(lane))
@@ -158,7 +158,7 @@ class Deliverer:
                 if renewed is None:
                     return count
                 lane = renewed
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             await _renew(connection, lane, lease_until=real_now())
         return count
 

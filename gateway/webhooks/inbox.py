@@ -98,7 +98,7 @@ class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def store(connection: AsyncConnection, vault: Vault, account: ProviderAccount, callback: Callback) -> Stored:
-    """Store a callback once, in the caller's transaction; answer the provider after it committed.
+    """Store a callback once, by one statement; answer the provider after it committed.
 
     One that was put aside because the provider knew nothing of it is looked at again when it comes again.
     """
@@ -189,7 +189,7 @@ class InboxProcessor:
         A provider that does not answer holds up its own callbacks only: they go on while this returns.
         """
         if self._slots.free:
-            async with self._database.transaction() as connection:
+            async with self._database.statement() as connection:
                 items = await _claim(connection, limit=self._slots.free, lease=self._lease)
             for item in items:
                 self._slots.start(self._process(item))
@@ -205,7 +205,7 @@ class InboxProcessor:
         except Exception as error:  # noqa: BLE001 - whatever this one does to us, the others go on
             _log.exception("callback failed", extra={"inbox_id": item.inbox_id})
             verdict = _after(item, error)
-        async with self._database.transaction() as connection:
+        async with self._database.statement() as connection:
             await _finish(connection, item, verdict)
         if verdict.state is _State.QUARANTINED:
             INBOX_REJECTED.labels(provider=item.provider).inc()

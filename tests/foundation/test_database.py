@@ -62,6 +62,20 @@ async def test_a_reader_cannot_write(opened):
     assert await notes(opened) == []
 
 
+async def test_one_statement_commits_by_itself_and_a_second_is_refused(opened):
+    async with opened.statement() as connection:
+        await connection.execute(text("INSERT INTO public.notes VALUES ('first')"))
+        assert await notes(opened) == ["first"]
+        with pytest.raises(AssertionError, match="one statement, then another"):
+            await connection.execute(text("INSERT INTO public.notes VALUES ('second')"))
+    async with opened.statement() as connection:
+        with pytest.raises(AssertionError, match="one statement, and many"):
+            await connection.execute(text("INSERT INTO public.notes VALUES (:note)"), [{"note": "a"}, {"note": "b"}])
+    async with opened.statement() as connection:
+        await connection.execute(text("INSERT INTO public.notes VALUES ('third')"))
+    assert await notes(opened) == ["first", "third"]
+
+
 async def test_a_reader_leaves_its_connection_in_no_transaction_and_to_others_as_it_was(opened):
     async with opened.read() as connection:
         await connection.execute(text("SELECT 1"))

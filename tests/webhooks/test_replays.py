@@ -7,8 +7,7 @@ from gateway.webhooks.deliveries import Deliverer
 from gateway.webhooks.events import record
 from tests.webhooks.conftest import ACCOUNT, BOOK, House
 from tests.webhooks.delivering import deliverer_of, settle
-from tests.webhooks.receiver import receiving
-from tests.webhooks.test_deliveries import types_of
+from tests.webhooks.receiver import receiving, types_of
 
 MINE = {"book_id": BOOK, "account_id": ACCOUNT}
 YEAR = {"created_from": datetime(2026, 1, 1, tzinfo=UTC), "created_before": datetime(2027, 1, 1, tzinfo=UTC)}
