@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -166,6 +166,12 @@ def _check_when_lent(engine: AsyncEngine) -> None:
 
     event.listen(engine.sync_engine, "checkin", note_return)
     event.listen(engine.sync_engine, "checkout", check)
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the database was not there or not free, rather than asked something it must refuse."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return error.connection_invalidated or state[:2] in {"08", "40", "53", "57"} or state == "55P03"
 
 
 def driver(connection: AsyncConnection) -> asyncpg.Connection:

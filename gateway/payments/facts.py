@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
-from gateway.foundation.database import Database, driver
+from gateway.foundation.database import Database, driver, is_passing
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.fee_plans import plan_for
@@ -176,7 +176,7 @@ class FactApplier:
             try:
                 return await self._apply_all(book_id, findings)
             except DBAPIError as error:
-                if _is_passing(error):
+                if is_passing(error):
                     raise ApplierUnavailable(str(error.orig)) from error
                 raise FactContradicts(str(error.orig)) from error
             except NO_CONNECTION as error:
@@ -393,12 +393,6 @@ async def _note_calls(
 
 def _is_about(fact: Fact, subject: Subject) -> bool:
     return fact.kind not in DISPUTE_FACTS and (fact.kind in CHARGE_FACTS) == (subject.attempt_id is not None)
-
-
-def _is_passing(error: DBAPIError) -> bool:
-    """Whether the database was not there or not free, rather than asked something it must refuse."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return error.connection_invalidated or state[:2] in {"08", "40", "53", "57"} or state == "55P03"
 
 
 def _count(change: Changes) -> None:

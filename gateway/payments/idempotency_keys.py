@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.foundation.database import Database
+from gateway.foundation.database import Database, is_passing
 from gateway.foundation.encryption import Vault
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_keys
 from ledger.coalescing import Coalescer
@@ -136,5 +136,5 @@ class IdempotencyKeys:
 def _may_be_one_key(error: Exception) -> bool:
     """Whether the batch deserves another try in halves: an account without its data key."""
     if isinstance(error, DBAPIError):
-        return not error.connection_invalidated
+        return not is_passing(error)
     return isinstance(error, DataKeyDestroyed)

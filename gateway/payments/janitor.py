@@ -119,7 +119,10 @@ class Janitor:
                 await self._postpone(attempt, now, deadline_of(attempt))
                 return "canceled"
         inquiry = await self._calls.inquire(attempt)
-        finding = Finding(provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN)
+        # The lease is kept until the next question is put off: nobody else may ask for the same charge meanwhile.
+        finding = Finding(
+            provider=attempt.provider, subject=subject_of(attempt), outcome=AttemptStatus.UNKNOWN, goes_on=True
+        )
         if isinstance(inquiry, Unknown):
             result = "unknown"
         else:
@@ -144,7 +147,7 @@ class Janitor:
         """A QR whose text never came: the payer can do nothing until it is there, or given up."""
         finding = await lost_answers.recover(self._calls, intent, attempt, inquiry, now)
         if finding is not None:
-            await self._applier.report(finding, book_id=attempt.book_id)
+            await self._applier.report(replace(finding, goes_on=True), book_id=attempt.book_id)
 
     async def _resume_capture(
         self, intent: IntentRow, attempt: AttemptRow, facts: tuple[Fact, ...], now: datetime

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.exc import DBAPIError
 
-from gateway.foundation.database import Database
+from gateway.foundation.database import Database, is_passing
 from gateway.payments.attempts import Attempts, Begun, Opening
 from gateway.payments.deciding import event_of
 from gateway.payments.errors import PaymentError
@@ -84,5 +84,5 @@ class Openings:
 def _may_be_one_opening(error: Exception) -> bool:
     """Whether the batch deserves another try in halves: a used reference, a limit, a method that is not sold."""
     if isinstance(error, DBAPIError):
-        return not error.connection_invalidated
+        return not is_passing(error)
     return isinstance(error, PaymentError)

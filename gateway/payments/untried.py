@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
-from gateway.foundation.database import Database
+from gateway.foundation.database import Database, is_passing
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import uuid7
 from gateway.foundation.metrics import IDEMPOTENCY
@@ -154,5 +154,5 @@ class UntriedIntents:
 def _may_be_one_wish(error: Exception) -> bool:
     """Whether the batch deserves another try in halves: a used reference, an account without its data key."""
     if isinstance(error, DBAPIError):
-        return not error.connection_invalidated
+        return not is_passing(error)
     return isinstance(error, DataKeyDestroyed)
