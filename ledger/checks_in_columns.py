@@ -12,7 +12,7 @@ from ledger import checks_in_python as by_row
 from ledger import checks_of_ranges as ranges
 from ledger.checks import ROWS_AT_ONCE, Answers, Problems, Range, Scan, Start, ask
 from ledger.posting import Connection
-from ledger.range_columns import read_keys
+from ledger.range_columns import OutOfStep, read_keys
 from ledger.range_sums import AccountFacts, Sums, add_up, key_sum
 
 SUMS: Final = "sums"
@@ -151,7 +151,11 @@ class Keys(_InColumns, ranges.Keys):
         at = 0
         while at <= _LAST_KEY:
             pages.append(UUID(int=at))
-            keys = await read_keys(connection, {**arguments, "from_key": pages[-1]})
+            try:
+                keys = await read_keys(connection, {**arguments, "from_key": pages[-1]})
+            except OutOfStep:
+                self.problems.add(f"keys from {pages[-1]} on cannot be read")
+                break
             if not len(keys):
                 break
             sequences = keys["sequence"]

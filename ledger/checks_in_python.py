@@ -43,10 +43,12 @@ async def gather(connection: Connection, range_: Range) -> list[Mapping[str, Any
         return list(await connection.fetch(QUERIES[name], range_.book_id, *arguments))
 
     between = range_.after, range_.last
+    # Blocks first, as whoever posts and whoever archives a month meets them.
+    blocks = await rows("blocks_between", range_.before.recorded_at, range_.end.recorded_at)
     entries = await rows("entries_with_holds_between", *between)
     chunk = Chunk(
         range=range_,
-        blocks=await rows("blocks_between", range_.before.recorded_at, range_.end.recorded_at),
+        blocks=blocks,
         entries=entries,
         postings=_by_sequence(await rows("postings_between", *between)),
         references=_by_sequence(await rows("references_between", *between)),
@@ -61,6 +63,12 @@ def _by_sequence(rows: Sequence[Any]) -> dict[int, list[Row]]:
     for row in rows:
         grouped[row["sequence"]].append(row)
     return dict(grouped)
+
+
+def _inside(chunk: Chunk, block: Row) -> range:
+    """The sequences of the range that a block says it holds; what it says may be anything."""
+    first, last = chunk.range.after + 1, chunk.range.last
+    return range(max(block["first_sequence"], first), min(block["last_sequence"], last) + 1)
 
 
 def _chunk(answers: Answers) -> Chunk:
@@ -110,8 +118,8 @@ class PostingsWhole(ranges.PostingsWhole):
 
 
 def _fault_of(posting: Row) -> str | None:
-    if posting["debit_kind"] is None or posting["credit_kind"] is None:
-        return "names an account that does not exist"
+    if posting["debit_normal_side"] is None or posting["credit_normal_side"] is None:
+        return "names an account that does not exist, or one of no kind"
     if posting["amount_minor"] <= 0 or posting["debit_account"] == posting["credit_account"]:
         return "moves nothing"
     if posting["debit_currency"] != posting["credit_currency"]:
@@ -210,7 +218,7 @@ class BlockChain(ranges.BlockChain):
             for fault in _block_faults(block, self._before):
                 self.problems.add(f"block {block['block_number']} {fault}")
             self._before = Head(**{name: block[name] for name in Head.__struct_fields__})
-            for sequence in range(block["first_sequence"], min(block["last_sequence"], chunk.range.last) + 1):
+            for sequence in _inside(chunk, block):
                 of_entry[sequence] = block
         for entry in chunk.entries:
             holder = of_entry.get(entry["sequence"])
@@ -249,8 +257,7 @@ class BlockHashes(ranges.BlockHashes):
         }
         self.problems.rows += len(leaves)
         for block in chunk.blocks:
-            inside = range(block["first_sequence"], min(block["last_sequence"], chunk.range.last) + 1)
-            if block_hash(block, (leaves.get(sequence, b"") for sequence in inside)) != block["hash"]:
+            if block_hash(block, (leaves.get(sequence, b"") for sequence in _inside(chunk, block))) != block["hash"]:
                 self.problems.add(f"block {block['block_number']} is not what its hash says")
 
 

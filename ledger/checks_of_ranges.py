@@ -14,7 +14,7 @@ from ledger.checks import ROWS_AT_ONCE, Answers, Problems, Scan, Start, ask
 from ledger.posting import Connection
 from ledger.queries import QUERIES
 
-ACCOUNTS_AT_ONCE: Final = 5_000
+ACCOUNTS_AT_ONCE: Final = 500
 """Accounts whose days one statement reads; an account may have moved on every day of ten years."""
 
 

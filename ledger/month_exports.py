@@ -56,7 +56,7 @@ async def export_month(
     by_sequence = [
         (row["book_id"], after, min(after + ROWS_AT_ONCE, row["last_sequence"]))
         for row in books
-        for after in range(row["first_sequence"] - 1, row["last_sequence"], ROWS_AT_ONCE)
+        for after in range(max(row["first_sequence"] - 1, 0), row["last_sequence"], ROWS_AT_ONCE)
     ]
     days = [starts + timedelta(days=day) for day in range((ends - starts).days)]
     by_day = [(row["book_id"], day, day + timedelta(days=1)) for row in books for day in days]

@@ -76,7 +76,8 @@ class _Table(msgspec.Struct, frozen=True):
         width, lengths = self.fixed.itemsize, list[int]()
         for number in range(self.varying if rows else 0):
             lengths += _length(data, HEADER_BYTES + width)
-            size = LENGTH_BYTES + max(lengths[-1], 0)
+            require(lengths[-1] >= 0)
+            size = LENGTH_BYTES + lengths[-1]
             fields |= {f"#{number}": (np.dtype(_INTEGER), width), str(number): (np.dtype(f"V{size}"), width)}
             width += size
         if HEADER_BYTES + rows * width + TRAILER_BYTES != len(data):
@@ -166,10 +167,11 @@ async def read_columns(connection: Connection, range_: Range) -> RangeColumns:
         OutOfStep: a value is missing, or wider than its column should be.
     """
     arguments = range_.arguments()
+    # Blocks first, as whoever posts and whoever archives a month meets them.
+    blocks, _ = await _read(connection, BLOCKS, "block_columns", arguments)
     entries, (callers, metadata, rare) = await _read(connection, ENTRIES, "entry_columns", arguments)
     postings, (posting_rare,) = await _read(connection, POSTINGS, "posting_columns", arguments)
     references, (schemes, values) = await _read(connection, REFERENCES, "reference_columns", arguments)
-    blocks, _ = await _read(connection, BLOCKS, "block_columns", arguments)
     return RangeColumns(
         range=range_,
         entries=entries,

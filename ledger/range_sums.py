@@ -96,7 +96,7 @@ async def add_up(connection: Connection, range_: Range, facts: AccountFacts) -> 
         require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks["hash"].tolist())
         legs = _Legs(columns)
         moves, days = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
-    except OutOfStep:
+    except (OutOfStep, OverflowError):
         return None
     return Sums(
         range=range_,

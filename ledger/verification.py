@@ -58,10 +58,14 @@ RANGE_ENTRIES: Final = 2_000
 LEFT_ENTRIES: Final = 10_000
 RANGE_ENTRIES_MIN, RANGE_ENTRIES_MAX = 500, 50_000
 RANGE_BLOCKS: Final = 20_000
-RANGE_SECONDS: Final = 2
+RANGE_SECONDS: Final = 1
+BLOCK_ENTRIES_MAX: Final = 1_000_000
+"""More than anybody posts in one call."""
 RANGES_AHEAD: Final = 4
 EXTENSIONS_MAX: Final = 10
 PROBLEMS_SHOWN: Final = 5
+UNREADABLE: Final = (TypeError, ValueError, OverflowError)
+"""What Python makes of values that sound books do not have: a moment beyond its calendar, a NULL."""
 
 SETTINGS: Final = """SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
     set_config('random_page_cost', '1.1', true)"""
@@ -213,7 +217,9 @@ class Plan:
         end = _head(ends[0])
         # A block that lies about its range must not send us counting to 2⁶³.
         greatest = await connection.fetchval(QUERIES["greatest_sequence"], self.book_id)
-        last = max(min(end.last_sequence, greatest), self._after)
+        # Nor may it have us read the rest of the books at once.
+        most = self._after + self._size + BLOCK_ENTRIES_MAX
+        last = max(min(end.last_sequence, greatest, most), self._after)
         planned = Range(
             book_id=self.book_id,
             before=self._at,
@@ -260,7 +266,7 @@ class _Reader:
         self._plan, self._scans, self._progress = plan, scans, progress
         self._questions = tuple(dict.fromkeys(question for scan in scans for question in scan.questions))
         self._facts = AccountFacts()
-        self._waiting: dict[int, tuple[Range, Answers]] = {}
+        self._waiting: dict[int, tuple[Range, Answers | Exception]] = {}
         self._turn, self._planned, self._read = asyncio.Condition(), 0, 0
 
     async def read(self, connection: Connection, seed: int) -> None:
@@ -273,21 +279,32 @@ class _Reader:
                     return
                 number, self._planned = self._planned, self._planned + 1
             started_seconds = time.monotonic()
-            answers = await self._answers(connection, range_)
+            answers: Answers | Exception
+            try:
+                answers = await self._answers(connection, range_)
+            except UNREADABLE as error:
+                answers = error
             self._plan.took(range_.last - range_.after, time.monotonic() - started_seconds)
             async with self._turn:
                 self._waiting[number] = (range_, answers)
-                self._read_what_follows()
+                await self._read_what_follows()
                 self._turn.notify_all()
 
     def _may_plan(self) -> bool:
         return self._planned < self._read + RANGES_AHEAD
 
-    def _read_what_follows(self) -> None:
+    async def _read_what_follows(self) -> None:
         while self._read in self._waiting:
             range_, answers = self._waiting.pop(self._read)
             for scan in self._scans:
-                scan.read(answers)
+                try:
+                    if isinstance(answers, Exception):
+                        raise answers
+                    scan.read(answers)
+                except UNREADABLE as error:
+                    scan.problems.add(f"entries {range_.after + 1} … {range_.last} cannot be read: {error}")
+                # The other connections' transactions must not stand still meanwhile.
+                await asyncio.sleep(0)
             self._read += 1
             if self._progress is not None:
                 self._progress(range_.last, self._plan.newest.last_sequence)

@@ -53,9 +53,15 @@ BEGIN
                                  archived_at)
     SELECT a.book_id, first_day, a.first_sequence, a.last_sequence, a.first_block, a.last_block, a.ends_at,
            b.incarnation, b.hash, u.merkle_root, p_manifest_hash,
-           (SELECT sha256(coalesce(string_agg(sha256(c.hashes), ''::bytea ORDER BY c.first_sequence), ''))
-            FROM ledger.archived_contents AS c
-            WHERE c.book_id = a.book_id AND c.first_sequence BETWEEN a.first_sequence AND a.last_sequence),
+           sha256(coalesce((
+               SELECT string_agg(sha256(int8send(c.first_sequence) || c.hashes), ''::bytea ORDER BY c.first_sequence)
+               FROM ledger.archived_contents AS c
+               WHERE c.book_id = a.book_id AND c.first_sequence BETWEEN a.first_sequence AND a.last_sequence), '')
+           || coalesce((
+               SELECT string_agg(int8send(m.sequence) || int2send(m.line) || int8send(m.amount_minor), ''::bytea
+                                 ORDER BY m.sequence, m.line)
+               FROM ledger.archived_amounts AS m
+               WHERE m.book_id = a.book_id AND m.sequence BETWEEN a.first_sequence AND a.last_sequence), '')),
            greatest(
                (SELECT max(o.last_day) FROM ledger.archives AS o WHERE o.book_id = a.book_id),
                (SELECT max(greatest(e.effective_on, e.booked_on)) FROM ledger.entries AS e

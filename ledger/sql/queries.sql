@@ -407,9 +407,14 @@ LEFT JOIN ledger.blocks AS b ON b.book_id = $1 AND b.recorded_at = a.ends_at
 WHERE a.book_id = $1 ORDER BY a.month;
 
 -- name: archived_contents_hash
--- Over what is kept of the contents of the archived entries $2 through $3.
-SELECT sha256(coalesce(string_agg(sha256(c.hashes), ''::bytea ORDER BY c.first_sequence), '')) AS hash
-FROM ledger.archived_contents AS c WHERE c.book_id = $1 AND c.first_sequence BETWEEN $2 AND $3;
+-- Over what is kept of the archived entries $2 through $3: their contents, and what their balancing postings moved.
+SELECT sha256(coalesce((
+    SELECT string_agg(sha256(int8send(c.first_sequence) || c.hashes), ''::bytea ORDER BY c.first_sequence)
+    FROM ledger.archived_contents AS c WHERE c.book_id = $1 AND c.first_sequence BETWEEN $2 AND $3), '')
+|| coalesce((
+    SELECT string_agg(int8send(m.sequence) || int2send(m.line) || int8send(m.amount_minor), ''::bytea
+                      ORDER BY m.sequence, m.line)
+    FROM ledger.archived_amounts AS m WHERE m.book_id = $1 AND m.sequence BETWEEN $2 AND $3), '')) AS hash;
 
 -- name: books_of_month
 -- The books that have blocks in the half-open span $1 … $2: of what they hold there, the hash that it follows, and its last.

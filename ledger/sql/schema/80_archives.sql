@@ -3,7 +3,8 @@
 -- statement
 CREATE SCHEMA ledger_archive
 -- statement
--- `contents_hash` is over the rows of archived_contents of the month, each hashed. `last_day` is the latest business date, effective or booked, of all that was archived so far.
+-- `contents_hash` is over the month's rows of archived_contents and archived_amounts. `last_day` is the latest business
+-- date, effective or booked, of all that was archived so far.
 CREATE TABLE ledger.archives (
     book_id bigint NOT NULL, month date NOT NULL, first_sequence bigint NOT NULL, last_sequence bigint NOT NULL,
     first_block bigint NOT NULL, last_block bigint NOT NULL, ends_at timestamptz NOT NULL, incarnation integer NOT NULL,
