@@ -1,8 +1,8 @@
 """New payments that go to their provider at once: payment, attempt, count and event, committed before anybody is asked.
 
-What comes while a transaction is under way shares the next one, a book's with a book's, so many callers pay for one
-COMMIT and hold the account's counters once. Payments whose payer is known, or that come of a link, take locks of
-their own and are not for this: `Intents` writes them alone.
+What comes of an account while its transaction is under way shares the next one, so many callers pay for one COMMIT and
+hold the account's counters once, and what one merchant may not do delays nobody else's. Payments whose payer is known,
+or that come of a link, take locks of their own and are not for this: `Intents` writes them alone.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +32,7 @@ class Openings:
         self._database = database
         self._attempts = attempts
         self._record_events = record_events
-        self._books: dict[int, Coalescer[Opening, Begun]] = {}
+        self._accounts: dict[tuple[int, str], Coalescer[Opening, Begun]] = {}
 
     @staticmethod
     def is_for(intent: IntentRow, how: ConfirmIntent) -> bool:
@@ -47,16 +47,16 @@ class Openings:
             InvalidRequest, LimitExceeded: see `Attempts.add`; nothing began.
             LedgerBusy: too many are waiting; nothing began.
         """
-        book_id = opening.intent.book_id
-        if book_id not in self._books:
-            self._books[book_id] = Coalescer(
+        book_id, account_id = opening.intent.book_id, opening.intent.account_id
+        if (book_id, account_id) not in self._accounts:
+            self._accounts[book_id, account_id] = Coalescer(
                 self._flush_into(book_id), max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_opening
             )
-        return await self._books[book_id].submit(opening)
+        return await self._accounts[book_id, account_id].submit(opening)
 
     async def close(self) -> None:
         """Finish what was taken."""
-        for coalescer in self._books.values():
+        for coalescer in self._accounts.values():
             await coalescer.close()
 
     def _flush_into(self, book_id: int) -> Callable[[Sequence[Opening]], Awaitable[list[Begun]]]:
