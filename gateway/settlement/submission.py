@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
+from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
 from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.files import BANK, FileState, content_context
-from gateway.settlement.payouts import MOVES, SYSTEM, Payouts, PayoutState, locked, move
+from gateway.settlement.payouts import MOVES, SYSTEM, IllegalMove, Payouts, PayoutState, locked, move
 from gateway.settlement.tables import payout_files, payouts
 
 LEASE: Final = timedelta(minutes=2)
@@ -29,6 +30,8 @@ LEASE: Final = timedelta(minutes=2)
 ASK_AGAIN_AFTER: Final = timedelta(minutes=5)
 
 UNANSWERED_AFTER: Final = timedelta(hours=1)
+
+_log = get_logger("quickkub.settlement")
 
 
 class BankConnection(Protocol):
@@ -120,9 +123,7 @@ class Submission:
                 await self._answered(file, FileState.ACKED, PayoutState.IN_TRANSIT, "the bank took the file", reference)
             case Declined(failure_code=code):
                 for payout_id in await self._members(file):
-                    await self._payouts.reject(
-                        file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
-                    )
+                    await self._refused(file, payout_id, code)
                 await self._claims.reject_all(
                     file.book_id, file.payout_file_id, reason="the bank refused the file", code=code
                 )
@@ -131,6 +132,18 @@ class Submission:
                 await self._unanswered(file, None)
             case _:
                 await self._unanswered(file, PayoutState.UNKNOWN)
+
+    async def _refused(self, file: _File, payout_id: str, code: str) -> None:
+        """Give one payout's money back; one that is held to be paid must not keep the others' money from them."""
+        try:
+            await self._payouts.reject(
+                file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
+            )
+        except IllegalMove as error:
+            _log.error(
+                "the bank refused the file of a payout that is held to be paid",
+                extra={"payout": payout_id, "payout_file": file.payout_file_id, "detail": str(error)},
+            )
 
     async def _answered(
         self, file: _File, state: FileState, payout_state: PayoutState | None, reason: str, reference: str | None
