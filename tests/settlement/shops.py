@@ -61,7 +61,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def confirmations(self) -> Confirmations:
-        return Confirmations(self.database, self.ledger)
+        return Confirmations(self.database)
 
     async def post(self, entry: JournalEntry) -> Posted:
         posted = await self.ledger.post(self.book_id, entry)
