@@ -247,7 +247,7 @@ def _daily(
         providers=providers,
         applier=applier,
         settlement=settlement,
-        confirmations=Confirmations(database, ledger, settlement.claims),
+        confirmations=Confirmations(database, settlement.claims),
     )
 
 

@@ -1,7 +1,7 @@
 """Claimed money on its way to payers, with the same files as payouts: into a file, to the bank, onto the statement.
 
 Moves in step with the payouts of `files.py` and `submission.py`; a file holds payouts or claims, never both. What the
-bank statement says is the only proof, exactly as of payouts (`confirmations.py`): the entry is posted first, under a
+bank statement says is the only proof, as of payouts (`confirmations.py`); the entry is posted first, under a
 key of the claim; then claim and refund are moved and the merchant told.
 """
 

@@ -5,7 +5,7 @@ A file is kept sealed, with its hash, count and control sum; `submission.py` han
 
 import hashlib
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from itertools import groupby
 from typing import Final
@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
@@ -148,6 +149,33 @@ class PayoutFiles:
             currency=payout.currency,
             creditor=msgspec.json.decode(opened, type=BankAccount),
         )
+
+
+async def withdraw(connection: AsyncConnection, book_id: int, payout_file_id: str, *, at: datetime) -> bool:
+    """Lock a file and see to it that it is not handed over once more; False where somebody is handing it over now.
+
+    Nothing is to be decided about a payout while its file is with the bank: it may be paying it. A file that the bank
+    has answered stays as it is. Call it before the payouts of the file are locked, in that order.
+
+    Args:
+        connection: the transaction that decides.
+        book_id, payout_file_id: the file.
+        at: business time.
+    """
+    f = payout_files.c
+    mine = (f.book_id == book_id, f.payout_file_id == payout_file_id)
+    statement = select(f.state, f.calling_until).where(*mine).with_for_update()
+    file = (await connection.execute(statement)).one()
+    if file.state != FileState.SENT:
+        return True
+    if file.calling_until is not None and file.calling_until >= real_now():
+        return False
+    await connection.execute(
+        update(payout_files)
+        .where(*mine)
+        .values(state=FileState.REJECTED, answered_at=at, lease_until=None, calling_until=None)
+    )
+    return True
 
 
 async def _waiting(connection: AsyncConnection, book_id: int) -> list[Payout]:

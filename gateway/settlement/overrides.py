@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.database import Database
@@ -25,7 +24,7 @@ from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
 from gateway.payments.records import AttemptRow, RefundRow, facts_of
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry
-from gateway.settlement.files import FileState
+from gateway.settlement.files import withdraw
 from gateway.settlement.override_records import (
     PROPOSAL_LIFE,
     Decision,
@@ -42,8 +41,7 @@ from gateway.settlement.override_records import (
     unfinished,
 )
 from gateway.settlement.override_subjects import OverrideSubject, locked_subject
-from gateway.settlement.payouts import Payout, Payouts, PayoutState
-from gateway.settlement.tables import payout_files
+from gateway.settlement.payouts import Payout, Payouts, PayoutState, find, locked, reject_locked
 
 OVERRIDE_AFTER: Final = timedelta(hours=1)
 """For so long the provider is asked often; nobody may decide in its place."""
@@ -269,21 +267,30 @@ class Overrides:
         await self._applier.report(finding, book_id=row.book_id)
 
     async def _settle_payout(self, row: OverrideRow) -> None:
+        """Mark or reject it. Safe to repeat.
+
+        Raises:
+            Refused: `override_too_early` (its file is with the bank now), `override_not_needed` (the bank has spoken).
+        """
         actor, reason = row.decided_by or "", f"override {row.override_id}"
         if row.outcome == "succeeded":
             await self._payouts.mark_paid(row.book_id, row.subject_id, actor=actor, reason=reason)
             return
-        # First of all nobody hands the file over once more: the bank would pay what the merchant has again.
+        assert row.decided_at is not None, "only what is approved is carried out"
         async with self._database.transaction() as connection:
-            payout = (await locked_subject(connection, row.book_id, row.subject_id)).row
-            assert isinstance(payout, Payout)
-            f = payout_files.c
-            await connection.execute(
-                update(payout_files)
-                .where(f.book_id == row.book_id, f.payout_file_id == payout.payout_file_id, f.state == FileState.SENT)
-                .values(state=FileState.REJECTED, answered_at=row.decided_at, lease_until=None)
-            )
-        await self._payouts.reject(row.book_id, row.subject_id, actor=actor, reason=reason, reject_code=FAILURE_CODE)
+            file_id = (await find(connection, row.book_id, row.subject_id)).payout_file_id
+            assert file_id is not None, "what is unknown was handed over"
+            # Nobody hands the file over once more, nor is doing so: the bank would pay what the merchant has again.
+            if not await withdraw(connection, row.book_id, file_id, at=row.decided_at):
+                raise Refused(
+                    "override_too_early", "the bank is being asked at this moment; it is carried out after that"
+                )
+            payout = await locked(connection, row.book_id, row.subject_id)
+            if payout.state is PayoutState.REJECTED:
+                return
+            if payout.state is not PayoutState.UNKNOWN:
+                raise Refused("override_not_needed", f"{row.subject_id} is {payout.state}")
+            await reject_locked(connection, payout, actor=actor, reason=reason, reject_code=FAILURE_CODE)
 
 
 def _check_subject(subject: OverrideSubject, outcome: OverrideOutcome) -> None:

@@ -2,7 +2,8 @@
 
 A payout is reserved by posting before anybody is told of it: row committed as `requested`, then the entry under a
 key of the row, then the result on the row. Whoever repeats any of it after a crash gets the same answer. Every move
-locks the payout's row, keeps actor and reason, and raises the version.
+locks the payout's row, keeps actor and reason, and raises the version; a move that ends the payout posts its entry
+in the same transaction, after the row's lock the book's.
 """
 
 from collections.abc import Mapping
@@ -14,14 +15,15 @@ import msgspec
 from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.foundation.database import Database
+from gateway.foundation.database import Database, driver
 from gateway.foundation.ids import entry_key
 from gateway.merchants.clocks import clock_of
+from gateway.payments.errors import EntryRefused
 from gateway.settlement.schedules import PAYOUT_FEE
 from gateway.settlement.tables import payout_moves, payouts
 from gateway.webhooks.events import NewEvent, record
-from ledger.journal import ExternalReference, Posted
-from ledger.posting import Ledger
+from ledger.journal import ExternalReference, JournalEntry, Posted
+from ledger.posting import Ledger, post_entries
 from ledger.posting_rules.marks import payout_marked
 from ledger.posting_rules.payouts import payout_rejected, payout_requested
 
@@ -117,7 +119,7 @@ def destination_context(payout_id: str) -> str:
 
 
 class Payouts:
-    """Reserves, approves, rejects. `ledger` posts; rows and events are written in transactions of our own."""
+    """Reserves, approves, rejects. `ledger` posts what reserves; what ends a payout is posted with its move."""
 
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database = database
@@ -185,66 +187,40 @@ class Payouts:
 
         Raises:
             IllegalMove: its state does not lead there.
-            LedgerBusy, OutcomeUnknown: repeat it later.
+            EntryRefused, LedgerError: as `post_with`.
         """
-        async with self._database.read() as connection:
-            payout = await find(connection, book_id, payout_id)
-        if payout.state is PayoutState.PAID:
-            return payout
-        if PayoutState.PAID not in MOVES[payout.state]:
-            raise IllegalMove(f"{payout_id} is {payout.state}")
-        result = await self._ledger.post(
-            book_id,
-            payout_marked(
-                key=entry_key(payout_id, "marked"),
-                merchant=payout.account_id,
-                amount_minor=payout.amount_minor,
-                currency=payout.currency,
-                effective_on=payout.effective_on,
-                metadata=msgspec.json.encode({"payout": payout_id}),
-                caller=SYSTEM,
-            ),
-        )
-        assert isinstance(result, Posted), "a recording entry is not refused"
         async with self._database.transaction() as connection:
             payout = await locked(connection, book_id, payout_id)
             if payout.state is PayoutState.PAID:
                 return payout
-            return await move(connection, payout, PayoutState.PAID, actor=actor, reason=reason)
+            moved = await move(connection, payout, PayoutState.PAID, actor=actor, reason=reason)
+            await post_with(
+                connection,
+                payout_marked(
+                    key=entry_key(payout_id, "marked"),
+                    merchant=payout.account_id,
+                    amount_minor=payout.amount_minor,
+                    currency=payout.currency,
+                    effective_on=payout.effective_on,
+                    metadata=msgspec.json.encode({"payout": payout_id}),
+                    caller=SYSTEM,
+                ),
+                book_id=book_id,
+            )
+            return moved
 
     async def reject(self, book_id: int, payout_id: str, *, actor: str, reason: str, reject_code: str) -> Payout:
         """The payout will certainly not be paid: the merchant has the money again. Safe to repeat.
 
         Raises:
             IllegalMove: it is paid, or was never reserved.
-            LedgerBusy, OutcomeUnknown: repeat it later.
+            EntryRefused, LedgerError: as `post_with`.
         """
-        async with self._database.read() as connection:
-            payout = await find(connection, book_id, payout_id)
-        if payout.state is PayoutState.REJECTED:
-            return payout
-        if payout.reserved_sequence is None or PayoutState.REJECTED not in MOVES[payout.state]:
-            raise IllegalMove(f"{payout_id} is {payout.state}")
-        result = await self._ledger.post(
-            book_id,
-            payout_rejected(
-                key=entry_key(payout_id, "rejected"),
-                merchant=payout.account_id,
-                amount_minor=payout.amount_minor,
-                currency=payout.currency,
-                effective_on=payout.effective_on,
-                metadata=msgspec.json.encode({"payout": payout_id}),
-                caller=SYSTEM,
-            ),
-        )
-        assert isinstance(result, Posted), "a recording entry is not refused"
         async with self._database.transaction() as connection:
             payout = await locked(connection, book_id, payout_id)
             if payout.state is PayoutState.REJECTED:
                 return payout
-            return await move(
-                connection, payout, PayoutState.REJECTED, actor=actor, reason=reason, reject_code=reject_code
-            )
+            return await reject_locked(connection, payout, actor=actor, reason=reason, reject_code=reject_code)
 
 
 async def find(connection: AsyncConnection, book_id: int, payout_id: str) -> Payout:
@@ -289,6 +265,46 @@ async def move(
     if to in _EVENTS and moved.reserved_sequence is not None:
         await _tell(connection, moved, _EVENTS[to])
     return moved
+
+
+async def reject_locked(
+    connection: AsyncConnection, payout: Payout, *, actor: str, reason: str, reject_code: str
+) -> Payout:
+    """Give a payout's money back that the caller has locked. Nothing but COMMIT may follow.
+
+    Raises:
+        IllegalMove: its state does not lead there, or it was never reserved.
+        EntryRefused, LedgerError: as `post_with`.
+    """
+    if payout.reserved_sequence is None:
+        raise IllegalMove(f"{payout.payout_id} is not reserved")
+    moved = await move(connection, payout, PayoutState.REJECTED, actor=actor, reason=reason, reject_code=reject_code)
+    entry = payout_rejected(
+        key=entry_key(payout.payout_id, "rejected"),
+        merchant=payout.account_id,
+        amount_minor=payout.amount_minor,
+        currency=payout.currency,
+        effective_on=payout.effective_on,
+        metadata=msgspec.json.encode({"payout": payout.payout_id}),
+        caller=SYSTEM,
+    )
+    await post_with(connection, entry, book_id=payout.book_id)
+    return moved
+
+
+async def post_with(connection: AsyncConnection, entry: JournalEntry, *, book_id: int) -> None:
+    """Post the entry of a move, as the last statement of the transaction that holds the payout's lock and moves it.
+
+    The ends of a payout have keys of their own, so the ledger cannot tell that two of them exclude each other: only
+    the state can, which is why it is read under the lock and entry and move are committed together or not at all.
+
+    Raises:
+        EntryRefused: an entry that only records was refused; the transaction is to be rolled back.
+        LedgerError: infrastructure; the transaction is lost. Repeat it later.
+    """
+    [result] = await post_entries(driver(connection), book_id, [entry])
+    if not isinstance(result, Posted):
+        raise EntryRefused(f"{result.key}: {result.refusal.code}")
 
 
 async def prove(

@@ -1,4 +1,4 @@
-"""Payout files on their way to the bank. Locks a file's row or its payouts' rows, never while it calls.
+"""Payout files on their way to the bank. Locks a file's row, then its payouts' rows, never while it calls.
 
 A file is handed over under its message id and, while the outcome is unknown, again as the very same bytes under the
 very same message id – never under another: the bank knows the id and answers as it did the first time. A refusal that
@@ -9,26 +9,29 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import msgspec
-from sqlalchemy import Update, func, or_, select, update
+from sqlalchemy import Update, func, or_, select, union, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
+from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
 from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.files import BANK, FileState, content_context
-from gateway.settlement.payouts import MOVES, SYSTEM, Payouts, PayoutState, locked, move
+from gateway.settlement.payouts import MOVES, SYSTEM, IllegalMove, Payouts, PayoutState, locked, move
 from gateway.settlement.tables import payout_files, payouts
 
 LEASE: Final = timedelta(minutes=2)
-"""Longer than any call to the bank: who holds the lease is calling."""
+"""Longer than any call to the bank. `calling_until`: somebody is calling; `lease_until`: nobody is to call before."""
 ASK_AGAIN_AFTER: Final = timedelta(minutes=5)
 
 UNANSWERED_AFTER: Final = timedelta(hours=1)
+
+_log = get_logger("quickkub.settlement")
 
 
 class BankConnection(Protocol):
@@ -44,13 +47,21 @@ class _File(msgspec.Struct, frozen=True, kw_only=True):
     payout_file_id: str
     message_id: str
     sealed_content: bytes
+    calling_until: datetime
 
 
 async def measure_unanswered(connection: AsyncConnection) -> int:
-    """How many files were handed over more than an hour ago and the bank has not said what it did; put on show."""
-    f = payout_files.c
-    statement = select(func.count()).where(f.state == FileState.SENT, f.sent_at < real_now() - UNANSWERED_AFTER)
-    count: int = (await connection.execute(statement)).scalar_one()
+    """How many files were handed over more than an hour ago and the bank has not said what it did; put on show.
+
+    Of a file that was withdrawn for one payout nobody asks any more; it counts while another in it is unknown.
+    """
+    f, p = payout_files.c, payouts.c
+    before = real_now() - UNANSWERED_AFTER
+    unanswered = union(
+        select(f.book_id, f.payout_file_id).where(f.state == FileState.SENT, f.sent_at < before),
+        select(p.book_id, p.payout_file_id).where(p.state == PayoutState.UNKNOWN, p.submitted_at < before),
+    ).subquery()
+    count: int = (await connection.execute(select(func.count()).select_from(unanswered))).scalar_one()
     PAYOUT_FILES_UNANSWERED.set(count)
     return count
 
@@ -104,7 +115,12 @@ class Submission:
             claimed = (
                 update(payout_files)
                 .where(f.book_id == book_id, f.payout_file_id == file_id)
-                .values(state=FileState.SENT, sent_at=func.coalesce(f.sent_at, business_now), lease_until=now + LEASE)
+                .values(
+                    state=FileState.SENT,
+                    sent_at=func.coalesce(f.sent_at, business_now),
+                    lease_until=now + LEASE,
+                    calling_until=now + LEASE,
+                )
                 .returning(*(f[name] for name in _File.__struct_fields__))
             )
             row = (await connection.execute(claimed)).mappings().one()
@@ -120,9 +136,7 @@ class Submission:
                 await self._answered(file, FileState.ACKED, PayoutState.IN_TRANSIT, "the bank took the file", reference)
             case Declined(failure_code=code):
                 for payout_id in await self._members(file):
-                    await self._payouts.reject(
-                        file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
-                    )
+                    await self._refused(file, payout_id, code)
                 await self._claims.reject_all(
                     file.book_id, file.payout_file_id, reason="the bank refused the file", code=code
                 )
@@ -132,25 +146,53 @@ class Submission:
             case _:
                 await self._unanswered(file, PayoutState.UNKNOWN)
 
+    async def _refused(self, file: _File, payout_id: str, code: str) -> None:
+        """Give one payout's money back; one that is held to be paid must not keep the others' money from them."""
+        try:
+            await self._payouts.reject(
+                file.book_id, payout_id, actor=SYSTEM, reason="the bank refused the file", reject_code=code
+            )
+        except IllegalMove as error:
+            _log.error(
+                "the bank refused the file of a payout that is held to be paid",
+                extra={"payout": payout_id, "payout_file": file.payout_file_id, "detail": str(error)},
+            )
+
     async def _answered(
         self, file: _File, state: FileState, payout_state: PayoutState | None, reason: str, reference: str | None
     ) -> None:
         async with self._database.transaction() as connection:
             now = (await clock_of(connection, file.book_id)).now()
+            f = payout_files.c
+            answered = await connection.execute(
+                _of(file)
+                .where(f.state == FileState.SENT)
+                .values(state=state, bank_reference=reference, answered_at=now, lease_until=None, calling_until=None)
+            )
+            if not answered.rowcount:
+                mine = (f.book_id == file.book_id, f.payout_file_id == file.payout_file_id)
+                known = (await connection.execute(select(f.state).where(*mine))).scalar_one()
+                if known != state:
+                    extra = {"payout_file": file.payout_file_id, "known": known, "answer": state}
+                    _log.error("the bank's answer contradicts what is known of a payout file", extra=extra)
+            # What the bank says is true of those that nobody has decided about, whatever became of the file.
             if payout_state is not None:
                 await self._move_all(connection, file.book_id, file.payout_file_id, payout_state, reason=reason, at=now)
-            await connection.execute(
-                _of(file).values(state=state, bank_reference=reference, answered_at=now, lease_until=None)
-            )
 
     async def _unanswered(self, file: _File, payout_state: PayoutState | None) -> None:
+        """Keep that nobody knows; somebody else who is calling by now keeps the file."""
+        f = payout_files.c
         async with self._database.transaction() as connection:
+            await connection.execute(
+                _of(file)
+                .where(f.state == FileState.SENT, f.calling_until == file.calling_until)
+                .values(lease_until=real_now() + ASK_AGAIN_AFTER, calling_until=None)
+            )
             if payout_state is not None:
                 now = (await clock_of(connection, file.book_id)).now()
                 await self._move_all(
                     connection, file.book_id, file.payout_file_id, payout_state, reason="no answer", at=now
                 )
-            await connection.execute(_of(file).values(lease_until=real_now() + ASK_AGAIN_AFTER))
 
     async def _members(self, file: _File) -> list[str]:
         p = payouts.c

@@ -105,6 +105,7 @@ payout_files = Table(
     Column("sent_at", DateTime(timezone=True)),
     Column("answered_at", DateTime(timezone=True)),
     Column("lease_until", DateTime(timezone=True)),
+    Column("calling_until", DateTime(timezone=True)),
 )
 
 overrides = Table(

@@ -144,6 +144,7 @@ def _payout_files() -> None:
             sent_at timestamptz,
             answered_at timestamptz,
             lease_until timestamptz,
+            calling_until timestamptz,
             PRIMARY KEY (book_id, payout_file_id),
             UNIQUE (book_id, message_id)
         )

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from uuid import uuid4
 
 import msgspec
+import pytest
 
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
@@ -60,7 +61,7 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def confirmations(self) -> Confirmations:
-        return Confirmations(self.database, self.ledger)
+        return Confirmations(self.database)
 
     async def post(self, entry: JournalEntry) -> Posted:
         posted = await self.ledger.post(self.book_id, entry)
@@ -161,3 +162,21 @@ class Shop(msgspec.Struct, frozen=True, kw_only=True):
         async with self.database.read() as connection:
             statement = table.select().where(table.c.book_id == self.book_id).order_by(table.c[order])
             return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def two_in_a_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> tuple[Payout, Payout]:
+    """Payouts of two days, 1000 and 2000 baht, that went to the bank together."""
+
+    async def nothing(book_id: int, execute_on: date) -> list[str]:
+        return []
+
+    run = shop.run
+    with monkeypatch.context() as patch:
+        patch.setattr(run.files, "build", nothing)
+        await shop.capture(1_000_00, available_on=TUESDAY)
+        await run.run(shop.book_id, TUESDAY)
+    await shop.capture(2_000_00, available_on=WEDNESDAY)
+    await run.run(shop.book_id, WEDNESDAY)
+    first, second = await shop.payouts()
+    assert first.payout_file_id == second.payout_file_id
+    return first, second

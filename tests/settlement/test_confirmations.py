@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from gateway.settlement import confirmations, payouts
 from gateway.settlement.confirmations import Confirmation
-from gateway.settlement.payouts import PayoutState
+from gateway.settlement.payouts import IllegalMove, Payout, PayoutState
 from ledger.chart_of_accounts import AccountKind
 from ledger.feed import read_entries
 from ledger.journal import EntryKind
+from ledger.posting_rules.marks import PAYOUTS
 from tests.settlement.shops import SILENT, THURSDAY, TUESDAY, WEDNESDAY
 
 
@@ -91,17 +93,59 @@ async def test_returned_payout_is_the_merchants_money_again(shop, payout):
     assert await shop.money() == (0, 0, 1_000_00)
 
 
-async def test_entry_posted_before_a_crash_is_found_again(shop, payout, monkeypatch):
-    confirmations = shop.confirmations
-    genuine = shop.ledger.post
+@pytest.mark.parametrize("last", ["move", "post_with"])
+async def test_crash_before_the_commit_leaves_neither_entry_nor_move(shop, payout, monkeypatch, last):
+    await crashes_after(
+        monkeypatch, confirmations, last, shop.confirmations.confirm(shop.book_id, await shop.seen(payout))
+    )
+    assert (await shop.money(), await shop.payouts()) == ((0, 0, 1_000_00), [payout])
+    assert await shop.balance(AccountKind.BANK, "scb_main") == 0
+    assert await shop.confirmations.confirm(shop.book_id, await shop.seen(payout)) is Confirmation.CONFIRMED
+    assert await shop.balance(AccountKind.BANK, "scb_main") == -1_000_00
 
-    async def crash(book_id, entry):
-        await genuine(book_id, entry)
+
+@pytest.mark.parametrize("end", ["mark_paid", "reject"])
+async def test_line_after_a_crash_in_another_end_takes_the_money_once(shop, payout, monkeypatch, end):
+    await crashes_after(monkeypatch, payouts, "move", ended(shop, payout, end))
+    assert (await shop.money(), await shop.payouts()) == ((0, 0, 1_000_00), [payout])
+    assert await shop.confirmations.confirm(shop.book_id, await shop.seen(payout)) is Confirmation.CONFIRMED
+    assert await shop.money() == (0, 0, 0)
+    assert await shop.balance(AccountKind.BANK, "scb_main") == -1_000_00
+
+
+@pytest.mark.parametrize("end", ["mark_paid", "reject"])
+async def test_two_ends_at_once_take_the_money_once(shop, payout, end):
+    seen = await shop.seen(payout)
+    other, line = await asyncio.gather(
+        ended(shop, payout, end), shop.confirmations.confirm(shop.book_id, seen), return_exceptions=True
+    )
+    [after] = await shop.payouts()
+    if after.state is PayoutState.REJECTED:
+        assert (line, await shop.money()) == (Confirmation.NOT_EXPECTED, (0, 1_000_00, 0))
+        return
+    assert (line, after.state, after.bank_reference) == (Confirmation.CONFIRMED, PayoutState.PAID, "line_1")
+    assert isinstance(other, IllegalMove if end == "reject" else Payout)
+    assert await shop.money() == (0, 0, 0)
+    assert await shop.balance(AccountKind.UNIDENTIFIED_RECEIPTS, PAYOUTS) == 0
+    assert await shop.balance(AccountKind.BANK, "scb_main") == -1_000_00
+
+
+def ended(shop, payout, end):
+    reason = {"actor": "op_1", "reason": "seen"}
+    if end == "mark_paid":
+        return shop.run.payouts.mark_paid(shop.book_id, payout.payout_id, **reason)
+    return shop.run.payouts.reject(shop.book_id, payout.payout_id, reject_code="gone", **reason)
+
+
+async def crashes_after(monkeypatch, module, name, doing):
+    """Do it as a process that dies as soon as that function of the module is done."""
+    genuine = getattr(module, name)
+
+    async def crash(*arguments, **named):
+        await genuine(*arguments, **named)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shop.ledger, "post", crash)
-    with pytest.raises(KeyboardInterrupt):
-        await confirmations.confirm(shop.book_id, await shop.seen(payout))
-    monkeypatch.undo()
-    assert await confirmations.confirm(shop.book_id, await shop.seen(payout)) is Confirmation.CONFIRMED
-    assert await shop.balance(AccountKind.BANK, "scb_main") == -1_000_00
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, crash)
+        with pytest.raises(KeyboardInterrupt):
+            await doing

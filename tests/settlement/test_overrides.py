@@ -1,19 +1,24 @@
 """A payout of which the bank says nothing is settled by two people; the bank's statement still proves or refutes it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from gateway.merchants.clocks import advance, clock_of
 from gateway.payments.errors import Refused
 from gateway.settlement.confirmations import Confirmation
 from gateway.settlement.overrides import Overrides, Proposal
 from gateway.settlement.payouts import PayoutState
+from gateway.settlement.runs import Sweeper
+from gateway.settlement.submission import measure_unanswered
+from gateway.settlement.tables import payout_files, payouts
 from ledger.chart_of_accounts import AccountKind
 from ledger.posting_rules.marks import PAYOUTS
-from tests.settlement.shops import SILENT, TUESDAY, WEDNESDAY
+from tests.settlement.shops import ACCEPTED, SILENT, TUESDAY, WEDNESDAY, two_in_a_file
 
 ANN, BEN = "cli:ann", "cli:ben"
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -22,9 +27,7 @@ async def payout(shop):
     shop.bank.outcomes = [SILENT]
     await shop.capture(1_000_00, available_on=TUESDAY)
     await shop.run.run(shop.book_id, TUESDAY)
-    async with shop.database.transaction() as connection:
-        now = (await clock_of(connection, shop.book_id)).now()
-        await advance(connection, shop.book_id, now + timedelta(hours=2))
+    await hours_pass(shop)
     [payout] = await shop.payouts()
     assert payout.state is PayoutState.UNKNOWN
     return payout
@@ -33,6 +36,12 @@ async def payout(shop):
 @pytest.fixture
 def overrides(shop):
     return Overrides(shop.database, None, None, shop.run.payouts)
+
+
+async def hours_pass(shop):
+    async with shop.database.transaction() as connection:
+        now = (await clock_of(connection, shop.book_id)).now()
+        await advance(connection, shop.book_id, now + timedelta(hours=2))
 
 
 async def settle(shop, overrides, payout, outcome):
@@ -88,6 +97,109 @@ async def test_payout_held_to_have_failed_is_never_handed_over_again(shop, overr
     await shop.run.run(shop.book_id, TUESDAY)
     assert len(shop.bank.files) == sent
     assert (await shop.events())[-1] == "payout.failed"
+
+
+async def test_payout_is_not_held_to_have_failed_while_its_file_is_with_the_bank(shop, overrides, payout, monkeypatch):
+    async def approved_meanwhile(account, *, message_id, content):
+        with pytest.raises(Refused) as no:
+            await settle(shop, overrides, payout, "failed")
+        assert no.value.code == "override_too_early"
+        return ACCEPTED
+
+    monkeypatch.setattr(shop.bank, "submit_payment_file", approved_meanwhile)
+    await handed_over_again(shop)
+    [taken], [file] = await shop.payouts(), await shop.files()
+    assert (taken.state, file["state"]) == (PayoutState.IN_TRANSIT, "acked")
+    assert (await shop.money(), "payout.failed" in await shop.events()) == ((0, 0, 1_000_00), False)
+    await overrides.run_once()
+    [row], _ = await overrides.list(shop.book_id)
+    assert (row.decision, row.result) == ("approved", "not_needed")
+    assert await shop.money() == (0, 0, 1_000_00)
+
+
+async def test_what_was_approved_during_a_call_is_carried_out_when_the_bank_stays_silent(
+    shop, overrides, payout, monkeypatch
+):
+    async def approved_meanwhile(account, *, message_id, content):
+        with pytest.raises(Refused, match="at this moment"):
+            await settle(shop, overrides, payout, "failed")
+        return SILENT
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.bank, "submit_payment_file", approved_meanwhile)
+        await handed_over_again(shop)
+    assert (await shop.payouts())[0].state is PayoutState.UNKNOWN
+    await overrides.run_once()
+    [row], _ = await overrides.list(shop.book_id)
+    assert (row.result, (await shop.payouts())[0].state) == ("applied", PayoutState.REJECTED)
+    assert (await shop.money(), [file["state"] for file in await shop.files()]) == ((0, 1_000_00, 0), ["rejected"])
+
+
+async def test_bank_that_takes_the_file_before_the_payout_is_rejected_has_the_last_word(
+    shop, overrides, payout, monkeypatch
+):
+    genuine = overrides._settle_payout
+
+    async def taken_first(row):
+        shop.bank.outcomes = [ACCEPTED]
+        await handed_over_again(shop)
+        await genuine(row)
+
+    monkeypatch.setattr(overrides, "_settle_payout", taken_first)
+    with pytest.raises(Refused) as no:
+        await settle(shop, overrides, payout, "failed")
+    assert (no.value.code, (await shop.payouts())[0].state) == ("override_not_needed", PayoutState.IN_TRANSIT)
+    assert await shop.money() == (0, 0, 1_000_00)
+
+
+async def test_answer_to_a_call_that_outlived_its_lease_is_told_to_a_person(shop, overrides, monkeypatch, caplog):
+    shop.bank.outcomes = [SILENT]
+    failed, other = await two_in_a_file(shop, monkeypatch)
+    await hours_pass(shop)
+
+    async def settled_meanwhile(account, *, message_id, content):
+        await changed(shop, payout_files, calling_until=PAST, lease_until=PAST)
+        assert (await settle(shop, overrides, failed, "failed")).result == "applied"
+        return ACCEPTED
+
+    monkeypatch.setattr(shop.bank, "submit_payment_file", settled_meanwhile)
+    await handed_over_again(shop)
+    [file] = await shop.files()
+    states = {each.payout_id: each.state for each in await shop.payouts()}
+    assert states == {failed.payout_id: PayoutState.REJECTED, other.payout_id: PayoutState.IN_TRANSIT}
+    assert (file["state"], await shop.money()) == ("rejected", (0, failed.amount_minor, other.amount_minor))
+    [said] = [record for record in caplog.records if "contradicts" in record.getMessage()]
+    assert (said.levelname, said.known, said.answer) == ("ERROR", "rejected", "acked")
+
+
+async def test_payouts_of_a_withdrawn_file_count_until_their_fate_is_known(shop, overrides, monkeypatch):
+    async def counted():
+        async with shop.database.read() as connection:
+            return await measure_unanswered(connection)
+
+    shop.bank.outcomes = [SILENT]
+    failed, other = await two_in_a_file(shop, monkeypatch)
+    await hours_pass(shop)
+    before = await counted()
+    await settle(shop, overrides, failed, "failed")
+    assert await counted() == before
+    await changed(shop, payouts, submitted_at=datetime.now(UTC) - timedelta(minutes=61))
+    assert await counted() == before + 1
+    sent = len(shop.bank.files)
+    await handed_over_again(shop)
+    assert len(shop.bank.files) == sent
+    assert await shop.confirmations.confirm(shop.book_id, await shop.seen(other)) is Confirmation.CONFIRMED
+    assert (await counted(), await shop.money()) == (before, (0, failed.amount_minor, 0))
+
+
+async def changed(shop, table, **columns):
+    async with shop.database.transaction() as connection:
+        await connection.execute(update(table).where(table.c.book_id == shop.book_id).values(**columns))
+
+
+async def handed_over_again(shop):
+    await changed(shop, payout_files, lease_until=PAST)
+    await Sweeper(shop.database, shop.run).run_once()
 
 
 async def test_payout_that_the_bank_has_taken_needs_nobody(shop, overrides):

@@ -35,7 +35,7 @@ class Desk:
         self.house, self.merchant, self.bank = house, merchant, bank
         self.run = SettlementRun(database=house.database, ledger=house.ledger, vault=VAULT, bank=bank)
         self.claims = self.run.claims.claims
-        self.confirmations = Confirmations(house.database, house.ledger, self.run.claims)
+        self.confirmations = Confirmations(house.database, self.run.claims)
         self.held = HeldMoney(house.database, VAULT, clock_of=clock_of, record_events=events.record)
         self.book_id = merchant.book_id
 

@@ -10,7 +10,7 @@ from gateway.merchants import data_keys
 from gateway.settlement.payouts import IllegalMove, PayoutState
 from gateway.settlement.runs import Sweeper
 from gateway.settlement.tables import payout_files, payouts
-from tests.settlement.shops import ACCEPTED, REFUSED, SILENT, TUESDAY, UNREACHABLE, WEDNESDAY
+from tests.settlement.shops import ACCEPTED, REFUSED, SILENT, TUESDAY, UNREACHABLE, WEDNESDAY, two_in_a_file
 
 
 async def lease_lapses(shop) -> None:
@@ -55,6 +55,23 @@ async def test_refused_file_gives_the_money_back_and_says_why(shop):
     assert await shop.money() == (0, 1_000_00, 0)
     assert [file["state"] for file in await shop.files()] == ["rejected"]
     assert await shop.events() == ["payout.created", "payout.approved", "payout.failed"]
+
+
+async def test_refusal_of_a_file_strands_nobody_for_a_payout_that_is_held_to_be_paid(shop, monkeypatch, caplog):
+    shop.bank.outcomes = [SILENT, REFUSED]
+    marked, other = await two_in_a_file(shop, monkeypatch)
+    await shop.run.payouts.mark_paid(shop.book_id, marked.payout_id, actor="op_1", reason="seen")
+    await lease_lapses(shop)
+    await Sweeper(shop.database, shop.run).run_once()
+    marked, other = await shop.payouts()
+    assert (marked.state, other.state, other.reject_code) == (PayoutState.PAID, PayoutState.REJECTED, "file_rejected")
+    assert await shop.money() == (0, other.amount_minor, 0)
+    assert [file["state"] for file in await shop.files()] == ["rejected"]
+    said = [record for record in caplog.records if "held to be paid" in record.getMessage()]
+    assert [(record.levelname, record.payout) for record in said] == [("ERROR", marked.payout_id)]
+    await lease_lapses(shop)
+    assert await Sweeper(shop.database, shop.run).run_once() == 0
+    assert len(shop.bank.files) == 2
 
 
 async def test_money_of_a_refused_file_is_paid_out_the_next_day_under_another_name(shop):
