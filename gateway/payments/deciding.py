@@ -17,6 +17,7 @@ from gateway.payments.entries import (
     available_on,
     capture_key,
     entries_of_receipt,
+    is_mark,
 )
 from gateway.payments.errors import FactContradicts
 from gateway.payments.fact_rows import fact_row
@@ -160,6 +161,7 @@ class Case:
 
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
+        self._drop_overtaken_marks()
         attempts = sorted(self._attempts.values(), key=lambda attempt: (attempt.created_at, attempt.attempt_id))
         is_paid_by_others = self._room is not None and self._room.is_used_up
         terms = intent_terms(self._before, is_paid_by_others=is_paid_by_others)
@@ -241,6 +243,27 @@ class Case:
             )
         if refund.outcome is RefundStatus.REQUESTED:
             raise FactContradicts(f"{refund.refund_id} was never sent to a provider")
+
+    def _drop_overtaken_marks(self) -> None:
+        """What people said of an outcome that is known by now, or that comes together with it, was never said.
+
+        They decided while nobody knew; until their word got here, under the lock, the provider may have spoken.
+        """
+        spoken_of = {fact.attempt_id or fact.refund_id for fact in self._new if not is_mark(fact)}
+        overtaken = {
+            _key(fact)
+            for fact in self._new
+            if is_mark(fact) and ((fact.attempt_id or fact.refund_id) in spoken_of or not self._was_unknown(fact))
+        }
+        if overtaken:
+            self._new = [fact for fact in self._new if _key(fact) not in overtaken]
+            self._facts = {key: fact for key, fact in self._facts.items() if key not in overtaken}
+
+    def _was_unknown(self, fact: FactRow) -> bool:
+        """Whether nobody knew the outcome of the fact's attempt or refund before."""
+        if fact.attempt_id is not None:
+            return self._attempts_before[fact.attempt_id].status is AttemptStatus.UNKNOWN
+        return self._refunds_before[fact.refund_id or ""].status is RefundStatus.UNKNOWN
 
     def _facts_of(self, subject_id: str) -> list[FactRow]:
         return [fact for fact in self._facts.values() if subject_id in {fact.attempt_id, fact.refund_id}]
