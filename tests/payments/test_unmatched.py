@@ -14,6 +14,7 @@ from gateway.providers.base import Method
 from gateway.settlement.unmatched import UnmatchedReason, unmatched
 from gateway.webhooks import events
 from tests.payments.conftest import VAULT
+from tests.payments.test_janitor import CARD_ASKED
 from tests.payments.test_overrides import FEE_MINOR, VAT_MINOR, proposal
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
@@ -156,6 +157,20 @@ async def test_a_receipt_of_a_paid_payment_is_held_for_its_payer(house, merchant
     assert await seen(house, merchant) == [("twice", 1_000_00)]
     assert (await house.balances(merchant))["payer_refundable"] == 1_000_00
     assert (await house.event_types(merchant))[-1] == "payment_intent.overpaid"
+
+
+async def test_a_receipt_of_a_payment_whose_card_was_declined_pays_it_and_can_be_given_back(house, merchant, receipt):
+    house.omise.charge_script.append("declined")
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    assert (await house.intents.get(merchant, intent.id)).status == "requires_payment_method"
+    await house.receipts.assign(merchant.book_id, receipt.receipt_id, "payment", intent.id, actor=ANN, reason="its own")
+    view = await house.intents.get(merchant, intent.id)
+    assert (view.status, view.amount_captured, view.amount_refundable) == ("succeeded", 1_000_00, 1_000_00)
+    assert (view.last_error, view.qualifiers) == (None, [])
+    assert (await house.event_types(merchant))[-1] == "payment_intent.succeeded"
+    assert (await house.balances(merchant))["merchant_pending"] == 1_000_00 - FEE_MINOR - VAT_MINOR
+    await house.pay(merchant, intent, house.omise)
+    assert (await house.intents.get(merchant, intent.id)).status == "conflicted", "that is the provider's own word"
 
 
 async def test_a_receipt_is_a_merchants(house, merchant, receipt):
