@@ -45,7 +45,7 @@ from gateway.payments.states import (
 )
 from gateway.payments.terms import attempt_terms, fact_name, intent_terms, known_fact
 from gateway.payments.views import encoded, intent_view, refund_view
-from gateway.providers.base import Fact, FactKind, NextAction
+from gateway.providers.base import Fact, FactKind, FactSource, NextAction
 from gateway.webhooks.events import NewEvent
 from ledger.journal import JournalEntry
 
@@ -216,6 +216,8 @@ class Case:
                     f"{known.currency} and is now of {fact.amount_minor} {fact.currency}"
                 )
             return None
+        if fact.source is FactSource.RECEIPT and self._has_receipt(fact.provider_transaction_id):
+            return None
         if fact.kind in DISPUTE_FACTS:
             is_captured = any(other.kind is FactKind.CAPTURED for other in self._facts.values())
             return self._disputes.add(fact, self._before, subject.attempt_id or "", is_captured=is_captured, now=now)
@@ -232,6 +234,11 @@ class Case:
             refund_id=subject.refund_id,
             now=now,
         )
+
+    def _has_receipt(self, receipt_id: str) -> bool:
+        """Whether the payment took that receipt before, be it for an earlier attempt at another provider."""
+        receipts = (fact for fact in self._facts.values() if fact.source is FactSource.RECEIPT)
+        return any(receipt.provider_transaction_id == receipt_id for receipt in receipts)
 
     def _check_refund_fact(self, fact: Fact, refund: RefundRow) -> None:
         if refund.provider != fact.provider:

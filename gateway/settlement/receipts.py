@@ -244,7 +244,10 @@ class Receipts:
         await self._mark_posted(receipt_assignments, assignment)
 
     async def _give_to_payment(self, receipt: Receipt, assignment: Assignment) -> None:
-        """A receipt under its own id: the payment is paid by it, or it is held for the payer."""
+        """A receipt under its own id: the payment is paid by it, or it is held for the payer.
+
+        Safe to repeat, also when the payment was tried again meanwhile: the applier takes a receipt once a payment.
+        """
         async with self._database.transaction() as connection:
             [intent] = await lock_intents(connection, receipt.book_id, [assignment.target_id])
             [attempt] = await attempts_by_id(connection, receipt.book_id, [intent.latest_attempt_id or ""])
