@@ -251,5 +251,33 @@ async def test_what_a_crash_left_is_posted_once(house, merchant, monkeypatch):
     assert await house.balances(merchant) == {"bank": 1_000_00, "merchant_available": 1_000_00}
 
 
+async def test_what_cannot_be_posted_now_holds_nothing_else_back(house, merchant, receipt, monkeypatch):
+    second = await house.receipts.note(merchant.book_id, await line(house, merchant, 70_00), actor=ANN, reason="x")
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", dies)
+        for each in (receipt, second):
+            with pytest.raises(RuntimeError):
+                await house.receipts.assign(
+                    merchant.book_id, each.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="x"
+                )
+    post = house.receipts._post_assignment
+
+    async def first_dies(found, assignment):
+        if assignment.receipt_id == receipt.receipt_id:
+            raise RuntimeError("refused")
+        await post(found, assignment)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", first_dies)
+        assert await house.receipts.run_once() == 2
+    assert await house.balances(merchant) == {
+        "bank": 1_070_00,
+        "unidentified_receipts": 1_000_00,
+        "merchant_available": 70_00,
+    }
+    assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
+    assert await house.balances(merchant) == {"bank": 1_070_00, "merchant_available": 1_070_00}
+
+
 async def dies(*_):
     raise RuntimeError("killed")
