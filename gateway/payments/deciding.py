@@ -17,6 +17,7 @@ from gateway.payments.entries import (
     available_on,
     capture_key,
     entries_of_receipt,
+    is_mark,
 )
 from gateway.payments.errors import FactContradicts
 from gateway.payments.fact_rows import fact_row
@@ -44,7 +45,7 @@ from gateway.payments.states import (
 )
 from gateway.payments.terms import attempt_terms, fact_name, intent_terms, known_fact
 from gateway.payments.views import encoded, intent_view, refund_view
-from gateway.providers.base import Fact, FactKind, NextAction
+from gateway.providers.base import Fact, FactKind, FactSource, NextAction
 from gateway.webhooks.events import NewEvent
 from ledger.journal import JournalEntry
 
@@ -160,6 +161,7 @@ class Case:
 
     def settle(self, now: datetime) -> Changes:
         """Fold everything; what comes of it is to be written as it is, `now` being business time."""
+        self._drop_overtaken_marks()
         attempts = sorted(self._attempts.values(), key=lambda attempt: (attempt.created_at, attempt.attempt_id))
         is_paid_by_others = self._room is not None and self._room.is_used_up
         terms = intent_terms(self._before, is_paid_by_others=is_paid_by_others)
@@ -214,6 +216,8 @@ class Case:
                     f"{known.currency} and is now of {fact.amount_minor} {fact.currency}"
                 )
             return None
+        if fact.source is FactSource.RECEIPT and self._has_receipt(fact.provider_transaction_id):
+            return None
         if fact.kind in DISPUTE_FACTS:
             is_captured = any(other.kind is FactKind.CAPTURED for other in self._facts.values())
             return self._disputes.add(fact, self._before, subject.attempt_id or "", is_captured=is_captured, now=now)
@@ -231,6 +235,11 @@ class Case:
             now=now,
         )
 
+    def _has_receipt(self, receipt_id: str) -> bool:
+        """Whether the payment took that receipt before, be it for an earlier attempt at another provider."""
+        receipts = (fact for fact in self._facts.values() if fact.source is FactSource.RECEIPT)
+        return any(receipt.provider_transaction_id == receipt_id for receipt in receipts)
+
     def _check_refund_fact(self, fact: Fact, refund: RefundRow) -> None:
         if refund.provider != fact.provider:
             raise FactContradicts(f"{fact.provider} does not carry {refund.refund_id}")
@@ -241,6 +250,27 @@ class Case:
             )
         if refund.outcome is RefundStatus.REQUESTED:
             raise FactContradicts(f"{refund.refund_id} was never sent to a provider")
+
+    def _drop_overtaken_marks(self) -> None:
+        """What people said of an outcome that is known by now, or that comes together with it, was never said.
+
+        They decided while nobody knew; until their word got here, under the lock, the provider may have spoken.
+        """
+        spoken_of = {fact.attempt_id or fact.refund_id for fact in self._new if not is_mark(fact)}
+        overtaken = {
+            _key(fact)
+            for fact in self._new
+            if is_mark(fact) and ((fact.attempt_id or fact.refund_id) in spoken_of or not self._was_unknown(fact))
+        }
+        if overtaken:
+            self._new = [fact for fact in self._new if _key(fact) not in overtaken]
+            self._facts = {key: fact for key, fact in self._facts.items() if key not in overtaken}
+
+    def _was_unknown(self, fact: FactRow) -> bool:
+        """Whether nobody knew the outcome of the fact's attempt or refund before."""
+        if fact.attempt_id is not None:
+            return self._attempts_before[fact.attempt_id].status is AttemptStatus.UNKNOWN
+        return self._refunds_before[fact.refund_id or ""].status is RefundStatus.UNKNOWN
 
     def _facts_of(self, subject_id: str) -> list[FactRow]:
         return [fact for fact in self._facts.values() if subject_id in {fact.attempt_id, fact.refund_id}]

@@ -79,6 +79,7 @@ class KnownFact(msgspec.Struct, frozen=True, kw_only=True):
         key: whatever tells it from every other fact of the payment; ties in time are broken by it.
         booking: how it was booked before, None for a fact that is new.
         is_mark: people said so, not the provider.
+        is_assigned: money on our own bank account that people gave to the payment: no word of the provider's.
     """
 
     key: str
@@ -88,6 +89,7 @@ class KnownFact(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at: datetime
     booking: Booking | None = None
     is_mark: bool = False
+    is_assigned: bool = False
 
 
 class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,6 +262,7 @@ def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> A
 def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> bool:
     """Money came and the provider also says that it refused it, or that it voided a payment made in time.
 
+    Money that reached our bank by another road, which people gave to the payment, is none that the provider refused.
     A mark is contradicted by any end without money, and by a receipt of less money, whatever else comes: nothing that
     arrives may lead out of a conflict.
     """
@@ -270,8 +273,9 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Map
         is_short = any(fact.amount_minor < terms.amount_minor for fact in proofs)
         if is_short or kinds & {FactKind.DECLINED, FactKind.EXPIRED, FactKind.VOIDED}:
             return True
-    refused = FactKind.DECLINED in kinds and bool(receipts)
-    paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in receipts)
+    its_own = [receipt for receipt in receipts if not receipt.fact.is_assigned]
+    refused = FactKind.DECLINED in kinds and bool(its_own)
+    paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in its_own)
     return refused or (paid and FactKind.VOIDED in kinds)
 
 

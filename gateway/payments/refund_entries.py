@@ -1,7 +1,11 @@
-"""What the facts of a refund post: each end once, whoever says it first; what two people said, until it is proved."""
+"""What the facts of a refund post: each end once, whoever says it first; what two people said, until it is proved.
+
+A mark that comes with the provider's own word, or after it, posts nothing, whichever of the two ends either names.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import Final
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import entry_key
@@ -20,6 +24,9 @@ from ledger.journal import ExternalReference, JournalEntry
 from ledger.posting_rules.marks import refund_mark_proved, refund_mark_undone, refund_marked
 from ledger.posting_rules.refunds import refund_failed, refund_succeeded
 
+_ENDS: Final = frozenset({FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED})
+"""What a provider says when a refund is over."""
+
 
 def entries_of_refund_fact(
     fact: FactRow,
@@ -31,11 +38,15 @@ def entries_of_refund_fact(
     today: date,
 ) -> Iterable[JournalEntry]:
     """The entries of a new fact; `known` are all facts of its refund, `new` those that nobody knew before."""
+    if any(each.kind in _ENDS and not is_mark(each) for each in known):
+        known = [each for each in known if not (is_mark(each) and each in new)]
+    if fact not in known:
+        return
     done = [each for each in known if each.kind is FactKind.REFUND_SUCCEEDED]
     is_done = any(not is_mark(each) for each in done)
     is_undone = any(each.kind is FactKind.REFUND_FAILED and not is_mark(each) and each not in new for each in known)
     is_marked_done = any(is_mark(each) and each not in new for each in done) and not is_undone
-    if not _is_first_to_say(fact, known, new, is_done=is_done):
+    if not _is_first_to_say(fact, known, new):
         return
     if fact.kind is FactKind.REFUND_SUCCEEDED:
         if is_mark(fact):
@@ -48,15 +59,13 @@ def entries_of_refund_fact(
         yield _failure(fact, refund, intent, today)
 
 
-def _is_first_to_say(fact: FactRow, known: Sequence[FactRow], new: Sequence[FactRow], *, is_done: bool) -> bool:
+def _is_first_to_say(fact: FactRow, known: Sequence[FactRow], new: Sequence[FactRow]) -> bool:
     """Whether no other fact said the same of the refund; a second one, under another id, moves no more money.
 
-    What people said is proved by the first word of the provider, and is nothing once the provider has spoken.
+    What people said is proved by the first word of the provider.
     """
     alike = [other for other in known if other.kind is fact.kind]
     if fact.kind is FactKind.REFUND_SUCCEEDED:
-        if is_mark(fact) and is_done:
-            return False
         alike = [other for other in alike if is_mark(other) is is_mark(fact)]
     fresh = [other for other in new if other in alike]
     return len(fresh) == len(alike) and fact is fresh[0]

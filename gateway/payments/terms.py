@@ -6,7 +6,7 @@ from gateway.payments.entries import is_mark
 from gateway.payments.folding import AttemptTerms, Booking, IntentTerms, KnownFact
 from gateway.payments.records import AttemptRow, FactRow, IntentRow
 from gateway.payments.states import IntentStatus
-from gateway.providers.base import Method
+from gateway.providers.base import FactSource, Method
 
 
 def intent_terms(intent: IntentRow, *, is_paid_by_others: bool) -> IntentTerms:
@@ -42,6 +42,7 @@ def known_fact(fact: FactRow, *, is_new: bool) -> KnownFact:
         occurred_at=fact.occurred_at,
         booking=None if is_new else Booking(fact.captured_minor, fact.held_minor),
         is_mark=is_mark(fact),
+        is_assigned=fact.source is FactSource.RECEIPT,
     )
 
 

@@ -148,9 +148,9 @@ async def overrides_page(
 
 
 async def unfinished(connection: AsyncConnection, limit: int) -> list[OverrideRow]:
-    """Approved proposals of any book that were not carried out."""
+    """Approved proposals of any book that were not carried out, oldest first."""
     statement = _joined().where(override_decisions.c.decision == "approved", override_results.c.result.is_(None))
-    return await _read(connection, statement.limit(limit))
+    return await _read(connection, statement.order_by(overrides.c.override_id).limit(limit))
 
 
 def _is_in(state: OverrideState, now: datetime) -> Any:

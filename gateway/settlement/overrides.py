@@ -243,14 +243,16 @@ class Overrides:
         else:
             await self._state(row, subject.row)
         async with self._database.transaction() as connection:
-            await locked_subject(connection, row.book_id, row.subject_id)
-            await add_result(connection, row, "applied", at=now)
-        _log.warning(
-            "settled by hand", extra={"override": row.override_id, "subject": row.subject_id, "outcome": row.outcome}
-        )
+            subject = await locked_subject(connection, row.book_id, row.subject_id)
+            # The applier takes no mark of what the provider told meanwhile.
+            is_ours = isinstance(subject.row, Payout) or await _is_done(connection, subject, row)
+            await add_result(connection, row, "applied" if is_ours else "not_needed", at=now)
+        if is_ours:
+            names = {"override": row.override_id, "subject": row.subject_id, "outcome": row.outcome}
+            _log.warning("settled by hand", extra=names)
 
     async def _state(self, row: OverrideRow, subject: AttemptRow | RefundRow) -> None:
-        """Hand the applier what two people said, as a fact under the override's id."""
+        """Hand the applier what two people said, as a fact under the override's id; it takes it if nobody knows yet."""
         assert row.decided_at is not None, "only what is approved is carried out"
         fact = Fact(
             provider=subject.provider,

@@ -17,6 +17,7 @@ from gateway.foundation.clock import BANGKOK, business_date_of
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key, new_id
+from gateway.foundation.logs import get_logger
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
@@ -44,6 +45,8 @@ _OPEN_LINE: Final = text("""
     WHERE line.book_id = :book_id AND line.line_id = :line_id AND line.side = 'bank' AND line.kind = 'credit'
       AND line.amount_minor > 0 AND line.provider IS NULL
 """)
+
+_log = get_logger("quickkub.receipts")
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,19 +127,29 @@ class Receipts:
         return msgspec.structs.replace(receipt, posted=True), msgspec.structs.replace(known, posted=True)
 
     async def run_once(self) -> int:
-        """Post what a crash left unposted; returns how much."""
+        """Post what a crash left unposted, oldest first; returns how much was left."""
         r, a = receipts.c, receipt_assignments.c
         async with self._database.read() as connection:
-            noted = await rows_of(connection, select(receipts).where(~r.posted).limit(AT_ONCE), Receipt)
-            left = await rows_of(connection, select(receipt_assignments).where(~a.posted).limit(AT_ONCE), Assignment)
-        for receipt in noted:
-            await self._post_receipt(receipt)
-        for assignment in left:
-            async with self._database.read() as connection:
-                found = await _receipt_of(connection, assignment.book_id, receipt_id=assignment.receipt_id)
-            assert found is not None, "an assignment has its receipt"
-            await self._post_assignment(found, assignment)
-        return len(noted) + len(left)
+            unposted = select(receipts).where(~r.posted).order_by(r.receipt_id).limit(AT_ONCE)
+            noted = await rows_of(connection, unposted, Receipt)
+            unposted = select(receipt_assignments).where(~a.posted).order_by(a.receipt_id).limit(AT_ONCE)
+            left = await rows_of(connection, unposted, Assignment)
+        rows: list[Receipt | Assignment] = [*noted, *left]
+        for row in rows:
+            try:
+                await self._finish(row)
+            except Exception:  # noqa: BLE001 -- logged; one that cannot be posted now must not hold back the others
+                _log.exception("receipt could not be posted", extra={"receipt": row.receipt_id})
+        return len(rows)
+
+    async def _finish(self, row: Receipt | Assignment) -> None:
+        if isinstance(row, Receipt):
+            await self._post_receipt(row)
+            return
+        async with self._database.read() as connection:
+            receipt = await _receipt_of(connection, row.book_id, receipt_id=row.receipt_id)
+        assert receipt is not None, "an assignment has its receipt"
+        await self._post_assignment(receipt, row)
 
     async def _noted(self, book_id: int, line_id: str, actor: str, reason: str) -> Receipt:
         try:
@@ -244,7 +257,10 @@ class Receipts:
         await self._mark_posted(receipt_assignments, assignment)
 
     async def _give_to_payment(self, receipt: Receipt, assignment: Assignment) -> None:
-        """A receipt under its own id: the payment is paid by it, or it is held for the payer."""
+        """A receipt under its own id: the payment is paid by it, or it is held for the payer.
+
+        Safe to repeat, also when the payment was tried again meanwhile: the applier takes a receipt once a payment.
+        """
         async with self._database.transaction() as connection:
             [intent] = await lock_intents(connection, receipt.book_id, [assignment.target_id])
             [attempt] = await attempts_by_id(connection, receipt.book_id, [intent.latest_attempt_id or ""])

@@ -133,6 +133,28 @@ def test_money_on_an_older_attempt_pays_once():
     assert result.attempts == (AttemptStatus.CAPTURED, AttemptStatus.PENDING)
 
 
+@pytest.mark.parametrize("end", [FactKind.DECLINED, FactKind.VOIDED, FactKind.EXPIRED])
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_money_that_people_gave_to_a_payment_does_not_contradict_what_its_provider_says(end, is_behind):
+    assigned = msgspec.structs.replace(a_fact(PAID, minutes=2), is_assigned=True)
+    facts = [assigned, a_fact(end)] if is_behind else [a_fact(end), assigned]
+    result = folded(*facts)
+    assert (figures(result), result.attempts) == (
+        (IntentStatus.SUCCEEDED, frozenset(), DUE, 0),
+        (AttemptStatus.CAPTURED,),
+    )
+    both = folded(*facts, a_fact(PAID, minutes=3))
+    is_contradiction = end is not FactKind.EXPIRED
+    assert figures(both) == (
+        IntentStatus.CONFLICTED if is_contradiction else IntentStatus.SUCCEEDED,
+        {Qualifier.OVERPAID},
+        DUE,
+        DUE,
+    )
+    mark = msgspec.structs.replace(a_fact(PAID, key="mark", minutes=1), is_mark=True, booking=Booking(DUE, 0))
+    assert folded(mark, *facts).status is IntentStatus.CONFLICTED, "the mark is contradicted, whoever's money proves it"
+
+
 @st.composite
 def charge_facts(draw):
     count = draw(st.integers(0, 6))

@@ -1,6 +1,7 @@
 """Two people settle what nobody else settles: never one alone, on the record, and the provider's word still counts."""
 
 import asyncio
+import itertools
 
 import asyncpg
 import msgspec
@@ -165,11 +166,84 @@ async def test_a_refund_held_to_have_failed_gives_the_money_back_once(house, mer
     assert (await house.refunds.get(merchant, unknown_refund.id)).status == "failed"
 
 
-async def refund_fact(house, merchant, refund, kind):
+@pytest.fixture(params=["before", "together", "together, later"])
+def overtake(house, merchant, monkeypatch, request):
+    """Lets the provider tell it after the decision: before the applier gets the mark, or in one flush with it."""
+
+    def begin(told):
+        state = house.overrides._state
+
+        async def overtaken(row, subject):
+            telling = house.applier.apply(told, book_id=merchant.book_id)
+            if request.param == "before":
+                await telling
+                await state(row, subject)
+            else:
+                works = [telling, state(row, subject)]
+                await asyncio.gather(*(works if request.param == "together" else works[::-1]))
+
+        monkeypatch.setattr(house.overrides, "_state", overtaken)
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [*itertools.product(["succeeded", "failed"], [FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED])],
+)
+async def test_the_end_of_a_refund_that_is_known_before_the_mark_gets_there_is_the_only_one(
+    house, merchant, unknown_refund, overtake, *, outcome, kind
+):
+    overtake(await refund_fact_of(house, unknown_refund, kind))
+    done = await settled(house, merchant, unknown_refund.id, outcome)
+    assert (done.result, await house.overrides.run_once()) == ("not_needed", 0)
+    status = kind.removeprefix("refund_")
+    assert (await house.refunds.get(merchant, unknown_refund.id)).status == status
+    assert (await house.entries(merchant))[-2:] == ["refund_reserved", kind]
+    back = {"provider_receivable": 600_00, "merchant_pending": PROVED["merchant_pending"] - 400_00}
+    assert await house.balances(merchant) == PROVED | (back if status == "succeeded" else {})
+    assert await house.rows("SELECT 1 FROM gateway.facts WHERE source = 'operator'") == []
+    assert await house.rows("SELECT 1 FROM gateway.fact_quarantine") == []
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+async def test_money_that_is_known_before_the_mark_gets_there_is_the_merchants_once(
+    house, merchant, unknown, outcome, overtake
+):
+    overtake(await house.paid_fact(unknown, house.omise))
+    done = await settled(house, merchant, unknown.id, outcome)
+    view = await house.intents.get(merchant, unknown.id)
+    assert (done.result, view.status, view.qualifiers) == ("not_needed", "succeeded", [])
+    assert await house.balances(merchant) == PROVED
+    assert await house.entries(merchant) == ["payment_captured"]
+
+
+async def test_money_that_is_held_before_the_mark_gets_there_is_its_payers_alone(house, merchant, unknown, overtake):
+    overtake(await house.paid_fact(unknown, house.omise, amount=600_00))
+    done = await settled(house, merchant, unknown.id)
+    view = await house.intents.get(merchant, unknown.id)
+    assert (done.result, view.status, view.qualifiers) == ("not_needed", "processing", ["partially_paid"])
+    assert (view.amount_captured, view.amount_held) == (0, 600_00)
+    assert await house.balances(merchant) == {"provider_receivable": 600_00, "payer_refundable": 600_00}
+
+
+async def test_a_decline_that_is_known_before_the_mark_gets_there_stands(house, merchant, unknown, overtake):
+    told = await house.paid_fact(unknown, house.omise, kind=FactKind.DECLINED)
+    overtake(told)
+    done = await settled(house, merchant, unknown.id)
+    view = await house.intents.get(merchant, unknown.id)
+    assert (done.result, view.status, view.amount_captured) == ("not_needed", "requires_payment_method", 0)
+    assert (await house.balances(merchant), await house.entries(merchant)) == ({}, [])
+
+
+async def refund_fact_of(house, refund, kind):
     [row] = await house.rows("SELECT provider_key, amount_minor FROM gateway.refunds WHERE refund_id = $1", refund.id)
     request = type("Asked", (), row)
-    fact = house.omise.refund_fact(request, kind, refund.created_at, transaction=f"rfnd {kind}")
-    await house.applier.apply(fact, book_id=merchant.book_id)
+    return house.omise.refund_fact(request, kind, refund.created_at, transaction=f"rfnd {kind}")
+
+
+async def refund_fact(house, merchant, refund, kind):
+    await house.applier.apply(await refund_fact_of(house, refund, kind), book_id=merchant.book_id)
 
 
 async def test_what_may_not_be_proposed_is_refused_in_this_order(house, merchant, unknown):

@@ -9,11 +9,12 @@ from gateway.foundation.ids import new_id
 from gateway.merchants.clocks import clock_of
 from gateway.payments.claims import HeldMoney
 from gateway.payments.errors import NotFound, Refused
-from gateway.payments.requests import CreateIntent
+from gateway.payments.requests import ConfirmIntent, CreateIntent
 from gateway.providers.base import Method
 from gateway.settlement.unmatched import UnmatchedReason, unmatched
 from gateway.webhooks import events
 from tests.payments.conftest import VAULT
+from tests.payments.test_janitor import CARD_ASKED
 from tests.payments.test_overrides import FEE_MINOR, VAT_MINOR, proposal
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
@@ -158,6 +159,45 @@ async def test_a_receipt_of_a_paid_payment_is_held_for_its_payer(house, merchant
     assert (await house.event_types(merchant))[-1] == "payment_intent.overpaid"
 
 
+async def test_a_receipt_of_a_payment_whose_card_was_declined_pays_it_and_can_be_given_back(house, merchant, receipt):
+    house.omise.charge_script.append("declined")
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    assert (await house.intents.get(merchant, intent.id)).status == "requires_payment_method"
+    await house.receipts.assign(merchant.book_id, receipt.receipt_id, "payment", intent.id, actor=ANN, reason="its own")
+    view = await house.intents.get(merchant, intent.id)
+    assert (view.status, view.amount_captured, view.amount_refundable) == ("succeeded", 1_000_00, 1_000_00)
+    assert (view.last_error, view.qualifiers) == (None, [])
+    assert (await house.event_types(merchant))[-1] == "payment_intent.succeeded"
+    assert (await house.balances(merchant))["merchant_pending"] == 1_000_00 - FEE_MINOR - VAT_MINOR
+    await house.pay(merchant, intent, house.omise)
+    assert (await house.intents.get(merchant, intent.id)).status == "conflicted", "that is the provider's own word"
+
+
+async def test_a_receipt_is_booked_once_though_the_payment_was_tried_again_before_we_knew(house, merchant, monkeypatch):
+    house.omise.charge_script.append("declined")
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    short = await house.receipts.note(merchant.book_id, await line(house, merchant, 600_00), actor=ANN, reason="x")
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_mark_posted", dies)
+        with pytest.raises(RuntimeError):
+            await house.receipts.assign(
+                merchant.book_id, short.receipt_id, "payment", intent.id, actor=ANN, reason="a part"
+            )
+    entries = ["unidentified_credit", "receipt_identified"]
+    assert await house.entries(merchant) == entries
+    again = ConfirmIntent(payment_method=Method.PROMPTPAY)
+    await house.intents.confirm(merchant, intent.id, again, attempt_id=new_id("att", livemode=False))
+    assert {row["provider"] for row in await house.rows("SELECT provider FROM gateway.payment_attempts")} == {
+        "omise",
+        "scb",
+    }
+    assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
+    view = await house.intents.get(merchant, intent.id)
+    assert (view.status, view.amount_captured, view.amount_held) == ("requires_action", 0, 600_00)
+    assert await house.balances(merchant) == {"bank": 600_00, "payer_refundable": 600_00}
+    assert (await house.entries(merchant), await seen(house, merchant)) == (entries, [("short", 600_00)])
+
+
 async def test_a_receipt_is_a_merchants(house, merchant, receipt):
     await house.receipts.assign(
         merchant.book_id, receipt.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="a top-up"
@@ -209,6 +249,34 @@ async def test_what_a_crash_left_is_posted_once(house, merchant, monkeypatch):
     assert await seen(house, merchant) == [("unidentified", 1_000_00)]
     assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
     assert await house.balances(merchant) == {"bank": 1_000_00, "merchant_available": 1_000_00}
+
+
+async def test_what_cannot_be_posted_now_holds_nothing_else_back(house, merchant, receipt, monkeypatch):
+    second = await house.receipts.note(merchant.book_id, await line(house, merchant, 70_00), actor=ANN, reason="x")
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", dies)
+        for each in (receipt, second):
+            with pytest.raises(RuntimeError):
+                await house.receipts.assign(
+                    merchant.book_id, each.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="x"
+                )
+    post = house.receipts._post_assignment
+
+    async def first_dies(found, assignment):
+        if assignment.receipt_id == receipt.receipt_id:
+            raise RuntimeError("refused")
+        await post(found, assignment)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", first_dies)
+        assert await house.receipts.run_once() == 2
+    assert await house.balances(merchant) == {
+        "bank": 1_070_00,
+        "unidentified_receipts": 1_000_00,
+        "merchant_available": 70_00,
+    }
+    assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
+    assert await house.balances(merchant) == {"bank": 1_070_00, "merchant_available": 1_070_00}
 
 
 async def dies(*_):
