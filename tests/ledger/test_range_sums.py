@@ -9,12 +9,13 @@ import pytest
 
 from ledger import checks_in_columns, range_sums
 from ledger.checks import Range
+from ledger.posting import post_entries
 from ledger.range_columns import KEYS
 from ledger.range_sums import AccountFacts, add_up, key_sum
-from ledger.verification import Plan, VerificationReport, verify
-from tests.ledger.entries import BOOK
+from ledger.verification import Plan, VerificationReport, run_checks, verify
+from tests.ledger.entries import BOOK, received
 from tests.ledger.histories import random_history
-from tests.ledger.test_verification import UNGUARD, books, rare_books
+from tests.ledger.test_verification import GUARD, UNGUARD, books, rare_books
 
 SEED = 5
 
@@ -132,3 +133,28 @@ def test_sum_of_keys_depends_on_each_part_and_not_on_the_order() -> None:
         swapped = rows.copy()
         swapped[name] = rows[name][[1, 0, 2]]
         assert key_sum(swapped, SEED) != total
+
+
+async def test_a_block_that_lies_does_not_have_the_whole_history_read_at_once(
+    app: asyncpg.Connection, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        await post_entries(app, BOOK, [received(1), received(2)])
+    monkeypatch.setattr("ledger.verification.RANGE_ENTRIES", 1)
+    monkeypatch.setattr("ledger.verification.BLOCK_ENTRIES_MAX", 2)
+    assert (await verify(app, BOOK)).passed
+    undo = superuser.transaction()
+    await undo.start()
+    for statement in (
+        UNGUARD,
+        "UPDATE ledger.blocks SET last_sequence = 9223372036854775807 WHERE block_number = 2",
+        GUARD,
+    ):
+        await superuser.execute(statement)
+    plan, sizes = await Plan.make(superuser, BOOK), list[int]()
+    while range_ := await plan.next(superuser, seed=1):
+        sizes.append(range_.last - range_.after)
+    assert max(sizes) == 3
+    report = await run_checks([superuser], BOOK)
+    assert {"block_chain", "block_hashes"} <= {check.name for check in report.checks if not check.passed}
+    await undo.rollback()

@@ -15,7 +15,7 @@ from ledger.holds import Hold, hold_by_key, place_hold, post_hold, release_hold
 from ledger.journal import ExternalReference, LinkedGroup, Posted
 from ledger.posting import post_entries
 from ledger.reversals import reversal_of
-from ledger.verification import SCANS, SINGLE_CHECKS, Plan, run_checks, verify
+from ledger.verification import SCANS, SINGLE_CHECKS, run_checks, verify
 from tests.conftest import ClonedDatabase
 from tests.ledger.entries import AVAILABLE, BANK, BOOK, DAY, FEES, PAYOUTS, PENDING, drawing, entry, posting, received
 
@@ -429,28 +429,3 @@ async def test_check_that_yields_lines_can_be_listed(app: asyncpg.Connection, mo
     await post_entries(app, BOOK, [received(n) for n in range(1, 8)])
     [mine] = [check for check in (await verify(app, BOOK)).checks if not check.passed]
     assert (mine.name, mine.detail) == ("mine", "1000/1; 1000/2; 1000/3; 1000/4; 1000/5; and 2 more")
-
-
-async def test_a_block_that_lies_does_not_have_the_whole_history_read_at_once(
-    app: asyncpg.Connection, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(6):
-        await post_entries(app, BOOK, [received(1), received(2)])
-    monkeypatch.setattr("ledger.verification.RANGE_ENTRIES", 1)
-    monkeypatch.setattr("ledger.verification.BLOCK_ENTRIES_MAX", 2)
-    assert (await verify(app, BOOK)).passed
-    undo = superuser.transaction()
-    await undo.start()
-    for statement in (
-        UNGUARD,
-        "UPDATE ledger.blocks SET last_sequence = 9223372036854775807 WHERE block_number = 2",
-        GUARD,
-    ):
-        await superuser.execute(statement)
-    plan, sizes = await Plan.make(superuser, BOOK), list[int]()
-    while range_ := await plan.next(superuser, seed=1):
-        sizes.append(range_.last - range_.after)
-    assert max(sizes) == 3
-    report = await run_checks([superuser], BOOK)
-    assert {"block_chain", "block_hashes"} <= {check.name for check in report.checks if not check.passed}
-    await undo.rollback()
