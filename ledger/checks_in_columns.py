@@ -36,19 +36,19 @@ class _InColumns(Scan):
     def read(self, answers: Answers) -> None:
         """Sums, or rows."""
         if SUMS in answers:
-            self.read_sums(answers[SUMS][0][SUMS], answers)
+            self.read_sums(answers[SUMS][0][SUMS])
         else:
             super().read(answers)
 
     @abstractmethod
-    def read_sums(self, sums: Sums, answers: Answers) -> None:
+    def read_sums(self, sums: Sums) -> None:
         """Take the sums of a range in order."""
 
 
 class SequenceGapless(_InColumns, by_row.SequenceGapless):
     """Counts entries."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """All are there."""
         self.problems.rows += sums.entries
 
@@ -56,7 +56,7 @@ class SequenceGapless(_InColumns, by_row.SequenceGapless):
 class PostingsWhole(_InColumns, by_row.PostingsWhole):
     """Counts postings."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """All are whole."""
         self.problems.rows += sums.postings
 
@@ -64,7 +64,7 @@ class PostingsWhole(_InColumns, by_row.PostingsWhole):
 class BalancesAfter(_InColumns, by_row.BalancesAfter):
     """Carries balances from range to range."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """Compare the first posting of each account with the range before."""
         self.problems.rows += sums.postings
         balances = self._balances
@@ -81,13 +81,17 @@ class AccountTotals(_InColumns, by_row.AccountTotals):
 
     questions: ClassVar[tuple[str, ...]] = (SUMS, "held")
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:
+    def read_sums(self, sums: Sums) -> None:
         """Add the sums of the range."""
         totals = self._totals
         for account, debits, credits_, last_sequence, *_ in sums.moves:
             before = totals.get(account, (0, 0, 0))
             totals[account] = (before[0] + debits, before[1] + credits_, last_sequence)
-        for row in answers["held"]:
+
+    def read(self, answers: Answers) -> None:
+        """Sums and what was held, or rows, which show both."""
+        super().read(answers)
+        for row in answers["held"] if SUMS in answers else ():
             if "fault_count" in row:
                 self.problems.add_answer(row)
                 continue
@@ -98,7 +102,7 @@ class AccountTotals(_InColumns, by_row.AccountTotals):
 class AccountDays(_InColumns, by_row.AccountDays):
     """Adds the days of a range up."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """Add them."""
         for day, moves in sums.days.items():
             self.move(day, moves)
@@ -107,7 +111,7 @@ class AccountDays(_InColumns, by_row.AccountDays):
 class BlockChain(_InColumns, by_row.BlockChain):
     """Counts blocks."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """All follow each other."""
         self.problems.rows += sums.blocks
         self._before = sums.range.end
@@ -116,7 +120,7 @@ class BlockChain(_InColumns, by_row.BlockChain):
 class BlockHashes(_InColumns, by_row.BlockHashes):
     """Counts entries."""
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """All hashes are those of the rows."""
         self.problems.rows += sums.entries
 
@@ -131,7 +135,7 @@ class Keys(_InColumns, ranges.Keys):
         super().__init__(start, seed)
         self._entries, self._total, self._summed = 0, 0, True
 
-    def read_sums(self, sums: Sums, answers: Answers) -> None:  # noqa: ARG002
+    def read_sums(self, sums: Sums) -> None:
         """Add up the entries' side."""
         self._entries += sums.entries
         self._total += sums.keys

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from datetime import date
+from uuid import UUID
 
 from ledger.chart_of_accounts import HOUSE, AccountKind
-from ledger.journal import AccountRef, Posting
+from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry, Posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 
@@ -34,3 +35,27 @@ def fee_postings(fee: Fee, *, paid_from: AccountRef, fees: str, available_on: da
     tax = account(AccountKind.OUTPUT_VAT, paid_from.currency)
     yield from posting(debit=paid_from, credit=income, amount_minor=fee.amount_minor, available_on=available_on)
     yield from posting(debit=paid_from, credit=tax, amount_minor=fee.vat_minor, available_on=available_on)
+
+
+def moved(
+    kind: EntryKind,
+    *,
+    key: UUID,
+    debit: AccountRef,
+    credit: AccountRef,
+    amount_minor: int,
+    effective_on: date,
+    references: tuple[ExternalReference, ...],
+    metadata: bytes,
+    caller: str,
+) -> JournalEntry:
+    """An entry that moves one amount from one account to another and nothing else."""
+    return JournalEntry(
+        key=key,
+        kind=kind,
+        effective_on=effective_on,
+        postings=tuple(posting(debit=debit, credit=credit, amount_minor=amount_minor)),
+        references=references,
+        metadata=metadata,
+        caller=caller,
+    )

@@ -9,8 +9,8 @@ from datetime import date
 from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, fee_postings, posting
+from ledger.journal import EntryKind, ExternalReference, JournalEntry
+from ledger.posting_rules._postings import account, fee_postings, moved, posting
 from ledger.posting_rules.fees_and_tax import Fee
 from ledger.posting_rules.payments import PAYMENT_FEES
 
@@ -67,7 +67,7 @@ def payment_mark_proved(
     caller: str,
 ) -> JournalEntry:
     """The money of a marked payment came after all: Dr provider_receivable, Cr unidentified_receipts of it."""
-    return _moved(
+    return moved(
         EntryKind.PAYMENT_MARK_PROVED,
         key=key,
         debit=account(AccountKind.PROVIDER_RECEIVABLE, currency, provider),
@@ -93,7 +93,7 @@ def refund_marked(
     caller: str,
 ) -> JournalEntry:
     """A refund is held to have been made: Dr refunds_payable, Cr unidentified_receipts of the provider."""
-    return _moved(
+    return moved(
         EntryKind.REFUND_MARKED,
         key=key,
         debit=account(AccountKind.REFUNDS_PAYABLE, currency, merchant),
@@ -118,7 +118,7 @@ def refund_mark_proved(
     caller: str,
 ) -> JournalEntry:
     """The provider did make a marked refund: Dr unidentified_receipts of the provider, Cr provider_receivable."""
-    return _moved(
+    return moved(
         EntryKind.REFUND_MARK_PROVED,
         key=key,
         debit=account(AccountKind.UNIDENTIFIED_RECEIPTS, currency, provider),
@@ -144,7 +144,7 @@ def refund_mark_undone(
     caller: str,
 ) -> JournalEntry:
     """The provider did not make a marked refund: Dr unidentified_receipts, Cr refunds_payable; then it has failed."""
-    return _moved(
+    return moved(
         EntryKind.REFUND_MARK_UNDONE,
         key=key,
         debit=account(AccountKind.UNIDENTIFIED_RECEIPTS, currency, provider),
@@ -161,7 +161,7 @@ def payout_marked(
     *, key: UUID, merchant: str, amount_minor: int, currency: str, effective_on: date, metadata: bytes, caller: str
 ) -> JournalEntry:
     """A payout is held to have been paid: Dr payouts_in_transit, Cr unidentified_receipts of the payouts."""
-    return _moved(
+    return moved(
         EntryKind.PAYOUT_MARKED,
         key=key,
         debit=account(AccountKind.PAYOUTS_IN_TRANSIT, currency, merchant),
@@ -186,36 +186,13 @@ def payout_mark_proved(
     caller: str,
 ) -> JournalEntry:
     """The bank statement shows the debit of a marked payout: Dr unidentified_receipts of the payouts, Cr bank."""
-    return _moved(
+    return moved(
         EntryKind.PAYOUT_MARK_PROVED,
         key=key,
         debit=account(AccountKind.UNIDENTIFIED_RECEIPTS, currency, PAYOUTS),
         credit=account(AccountKind.BANK, currency, bank),
         amount_minor=amount_minor,
         effective_on=effective_on,
-        references=references,
-        metadata=metadata,
-        caller=caller,
-    )
-
-
-def _moved(
-    kind: EntryKind,
-    *,
-    key: UUID,
-    debit: AccountRef,
-    credit: AccountRef,
-    amount_minor: int,
-    effective_on: date,
-    references: tuple[ExternalReference, ...],
-    metadata: bytes,
-    caller: str,
-) -> JournalEntry:
-    return JournalEntry(
-        key=key,
-        kind=kind,
-        effective_on=effective_on,
-        postings=tuple(posting(debit=debit, credit=credit, amount_minor=amount_minor)),
         references=references,
         metadata=metadata,
         caller=caller,

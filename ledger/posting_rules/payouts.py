@@ -5,7 +5,7 @@ from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, fee_postings, posting
+from ledger.posting_rules._postings import account, fee_postings, moved, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 PAYOUT_FEES = "payout"
@@ -62,13 +62,12 @@ def payout_paid(
     caller: str,
 ) -> JournalEntry:
     """The bank statement shows the debit: Dr payouts_in_transit, Cr bank."""
-    return _moved(
+    return moved(
         EntryKind.PAYOUT_PAID,
         key=key,
-        debit=(AccountKind.PAYOUTS_IN_TRANSIT, merchant),
-        credit=(AccountKind.BANK, bank),
+        debit=account(AccountKind.PAYOUTS_IN_TRANSIT, currency, merchant),
+        credit=account(AccountKind.BANK, currency, bank),
         amount_minor=amount_minor,
-        currency=currency,
         effective_on=effective_on,
         references=references,
         metadata=metadata,
@@ -80,13 +79,12 @@ def payout_rejected(
     *, key: UUID, merchant: str, amount_minor: int, currency: str, effective_on: date, metadata: bytes, caller: str
 ) -> JournalEntry:
     """The bank refused the payout before any debit: Dr payouts_in_transit, Cr merchant_available."""
-    return _moved(
+    return moved(
         EntryKind.PAYOUT_REJECTED,
         key=key,
-        debit=(AccountKind.PAYOUTS_IN_TRANSIT, merchant),
-        credit=(AccountKind.MERCHANT_AVAILABLE, merchant),
+        debit=account(AccountKind.PAYOUTS_IN_TRANSIT, currency, merchant),
+        credit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
         amount_minor=amount_minor,
-        currency=currency,
         effective_on=effective_on,
         references=(),
         metadata=metadata,
@@ -107,44 +105,13 @@ def payout_returned(
     caller: str,
 ) -> JournalEntry:
     """A paid payout came back to our bank account: Dr bank, Cr merchant_available."""
-    return _moved(
+    return moved(
         EntryKind.PAYOUT_RETURNED,
         key=key,
-        debit=(AccountKind.BANK, bank),
-        credit=(AccountKind.MERCHANT_AVAILABLE, merchant),
+        debit=account(AccountKind.BANK, currency, bank),
+        credit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
         amount_minor=amount_minor,
-        currency=currency,
         effective_on=effective_on,
-        references=references,
-        metadata=metadata,
-        caller=caller,
-    )
-
-
-def _moved(
-    kind: EntryKind,
-    *,
-    key: UUID,
-    debit: tuple[AccountKind, str],
-    credit: tuple[AccountKind, str],
-    amount_minor: int,
-    currency: str,
-    effective_on: date,
-    references: tuple[ExternalReference, ...],
-    metadata: bytes,
-    caller: str,
-) -> JournalEntry:
-    return JournalEntry(
-        key=key,
-        kind=kind,
-        effective_on=effective_on,
-        postings=tuple(
-            posting(
-                debit=account(debit[0], currency, debit[1]),
-                credit=account(credit[0], currency, credit[1]),
-                amount_minor=amount_minor,
-            )
-        ),
         references=references,
         metadata=metadata,
         caller=caller,

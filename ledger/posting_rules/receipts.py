@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, fee_postings, posting
+from ledger.posting_rules._postings import account, fee_postings, moved, posting
 from ledger.posting_rules.fees_and_tax import Fee
 from ledger.posting_rules.payments import PAYMENT_FEES
 
@@ -28,14 +28,13 @@ def unidentified_credit(
     caller: str,
 ) -> JournalEntry:
     """Money came to our bank account and nobody knows whose it is: Dr bank, Cr unidentified_receipts."""
-    came = posting(
-        debit=account(AccountKind.BANK, currency, bank), credit=_waiting(currency), amount_minor=amount_minor
-    )
-    return JournalEntry(
+    return moved(
+        EntryKind.UNIDENTIFIED_CREDIT,
         key=key,
-        kind=EntryKind.UNIDENTIFIED_CREDIT,
+        debit=account(AccountKind.BANK, currency, bank),
+        credit=_waiting(currency),
+        amount_minor=amount_minor,
         effective_on=effective_on,
-        postings=tuple(came),
         references=references,
         metadata=metadata,
         caller=caller,
