@@ -146,13 +146,6 @@ SELECT b.* FROM ledger.blocks AS b
 WHERE b.book_id = $1 AND b.recorded_at > coalesce($2::timestamptz, '-infinity') AND b.recorded_at <= $3
 ORDER BY b.recorded_at LIMIT $4;
 
--- name: entries_between
-SELECT e.*, h.debit_account AS hold_debit_account, h.credit_account AS hold_credit_account,
-       h.amount_minor AS hold_amount_minor, h.expires_at AS hold_expires_at
-FROM ledger.entries AS e
-LEFT JOIN ledger.holds AS h ON e.hold_action = 1 AND h.book_id = $1 AND h.sequence = e.sequence
-WHERE e.book_id = $1 AND e.sequence > $2 AND e.sequence <= $3 ORDER BY e.sequence;
-
 -- name: postings_between
 SELECT p.*, d.kind AS debit_kind, d.currency AS debit_currency, dk.normal_side AS debit_normal_side,
        c.kind AS credit_kind, c.currency AS credit_currency, ck.normal_side AS credit_normal_side
@@ -201,34 +194,9 @@ WITH head AS (
 SELECT o.table_name, count(*) AS row_count, max(h.last_sequence) AS head
 FROM outside AS o, head AS h GROUP BY o.table_name ORDER BY o.table_name;
 
--- name: totals_at
--- Totals as of sequence $2: the accounts' rows less what was posted since, in one snapshot.
-SELECT a.account_id, a.last_sequence, s.account_id IS NOT NULL AS moved_since,
-       a.debits_posted - coalesce(s.debits, 0) AS debits_minor,
-       a.credits_posted - coalesce(s.credits, 0) AS credits_minor
-FROM ledger.accounts AS a
-LEFT JOIN (
-    SELECT x.account_id, sum(x.debit) AS debits, sum(x.credit) AS credits
-    FROM ledger.postings AS p
-    CROSS JOIN LATERAL (VALUES (p.debit_account, p.amount_minor, 0::bigint),
-                               (p.credit_account, 0::bigint, p.amount_minor)) AS x(account_id, debit, credit)
-    WHERE p.book_id = $1 AND p.sequence > $2
-    GROUP BY x.account_id
-) AS s ON s.account_id = a.account_id
-WHERE a.book_id = $1;
-
 -- name: totals_by_currency
 SELECT a.currency, count(*) AS accounts, sum(a.debits_posted) AS debits, sum(a.credits_posted) AS credits
 FROM ledger.accounts AS a WHERE a.book_id = $1 GROUP BY a.currency ORDER BY a.currency;
-
--- name: caps_after
-SELECT c.sequence, c.drawable_minor, c.drawn_minor, e.drawable_minor AS entry_drawable_minor
-FROM (
-    SELECT x.* FROM ledger.entry_caps AS x
-    WHERE x.book_id = $1 AND x.sequence > $2 AND x.sequence <= $3 ORDER BY x.sequence LIMIT $4
-) AS c
-LEFT JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = c.sequence
-ORDER BY c.sequence;
 
 -- name: cap_at
 -- What was drawn on entry $2 as of sequence $3, from the cap row less the draws since, in one snapshot.
