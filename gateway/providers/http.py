@@ -12,35 +12,30 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlencode
 
-import httpx
+import aiohttp
 import msgspec
 
-from gateway.foundation import test_faults
+from gateway.foundation import outgoing, test_faults
 from gateway.providers.base import NotAttempted, ProviderAccount, Unknown
 from gateway.providers.circuits import CIRCUIT_OPEN, CircuitKey, Circuits
 
 CONNECTIONS_MAX: Final = 50
-IDLE_CONNECTIONS_MAX: Final = 10
-IDLE_SECONDS_MAX: Final = 5
-"""Short, because a provider that closes an idle connection while we send on it leaves us with an unknown outcome."""
 CONNECT_SECONDS_MAX: Final = 5
 ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 """A day's statement of a large biller fits; a body without end does not."""
 
 _SERVER_ERROR: Final = 500
-_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 Observe = Callable[[str, str, str, float], None]
 """Told of every call: provider, operation, outcome (`2xx`, `4xx`, `not_attempted`, `unknown` …), seconds."""
 
 _log = logging.getLogger(__name__)
-# httpx logs each URL with its query, which may hold a payer's reference.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer below 500, whatever it says. Header names are lower case."""
+    """An answer below 500, whatever it says. Headers are found in whatever case."""
 
     status: int
     headers: Mapping[str, str]
@@ -77,7 +72,8 @@ class ProviderHttp:
         self._sandbox_url = sandbox_url
         self._observe = observe
         self._circuits = circuits
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._tls = outgoing.tls_context()
+        self._clients: dict[str, outgoing.Client] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -114,15 +110,13 @@ class ProviderHttp:
         sent = dict(headers)
         if not account.livemode and self._sandbox_url and account.base_url.startswith(self._sandbox_url):
             sent |= test_faults.headers()
-        request = self._client(account.base_url).build_request(
-            method, account.base_url + path, headers=sent, params=dict(parameters or {}), content=body
-        )
+        url = account.base_url + path + (f"?{urlencode(parameters)}" if parameters else "")
         circuit = CircuitKey.of(account, operation)
         started = time.monotonic()
         if self._circuits is not None and not await self._circuits.admits(circuit):
             result: Answer | NotAttempted | Unknown = NotAttempted(reason=CIRCUIT_OPEN)
         else:
-            result = await self._answer(account.base_url, request)
+            result = await self._answer(account.base_url, method, url, sent, body)
             if self._circuits is not None:
                 await self._circuits.record(circuit, is_answered=isinstance(result, Answer))
         outcome = f"{result.status // 100}xx" if isinstance(result, Answer) else _word(result)
@@ -145,44 +139,38 @@ class ProviderHttp:
         """Close every connection."""
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
-            await client.aclose()
+            await client.close()
 
-    async def _answer(self, base_url: str, request: httpx.Request) -> Answer | NotAttempted | Unknown:
+    async def _answer(
+        self, base_url: str, method: str, url: str, headers: Mapping[str, str], body: bytes | None
+    ) -> Answer | NotAttempted | Unknown:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client(base_url).send(request, stream=True)
-                try:
-                    body = await _read(response)
-                finally:
-                    await response.aclose()
-        except _NEVER_SENT as error:
+                response = await self._client(base_url).send(method, url, headers=headers, body=body)
+                async with response:
+                    content = await _read(response)
+        except outgoing.NEVER_SENT as error:
             return NotAttempted(reason=_reason(error))
-        except (httpx.HTTPError, TimeoutError, AnswerTooLong) as error:
+        except (aiohttp.ClientError, TimeoutError, AnswerTooLong) as error:
             return Unknown(reason=_reason(error))
-        if response.status_code >= _SERVER_ERROR:
-            return Unknown(reason=f"http_{response.status_code}")
-        return Answer(status=response.status_code, headers=response.headers, body=body)
+        if response.status >= _SERVER_ERROR:
+            return Unknown(reason=f"http_{response.status}")
+        return Answer(status=response.status, headers=response.headers, body=content)
 
-    def _client(self, base_url: str) -> httpx.AsyncClient:
+    def _client(self, base_url: str) -> outgoing.Client:
         if base_url not in self._clients:
-            # Shorter than the whole call's limit, so that a call that could not begin is known not to have begun.
-            begin_seconds = min(CONNECT_SECONDS_MAX, self._timeout_seconds / 3)
-            self._clients[base_url] = httpx.AsyncClient(
-                timeout=httpx.Timeout(self._timeout_seconds, connect=begin_seconds, pool=begin_seconds),
-                limits=httpx.Limits(
-                    max_connections=CONNECTIONS_MAX,
-                    max_keepalive_connections=IDLE_CONNECTIONS_MAX,
-                    keepalive_expiry=IDLE_SECONDS_MAX,
-                ),
-                follow_redirects=False,
-                trust_env=False,
+            self._clients[base_url] = outgoing.Client(
+                # Shorter than the whole call's limit, so that a call that could not begin is known not to have begun.
+                connect_seconds=min(CONNECT_SECONDS_MAX, self._timeout_seconds / 3),
+                connections_max=CONNECTIONS_MAX,
+                tls=self._tls,
             )
         return self._clients[base_url]
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     parts, length = [], 0
-    async for part in response.aiter_bytes():
+    async for part in response.content.iter_any():
         length += len(part)
         if length > ANSWER_BYTES_MAX:
             raise AnswerTooLong

@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Final
 
+import aiohttp
 import asyncpg
-import httpx
 import msgspec
 
+from gateway.foundation import outgoing
 from gateway.foundation.clock import real_now
 from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.foundation.logs import get_logger
@@ -145,7 +147,7 @@ class CallbackSender:
         """`pool` belongs to the caller; `rules` by provider."""
         self._pool = pool
         self._rules = rules
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
+        self._client = outgoing.Client(connect_seconds=TIMEOUT_SECONDS, tls=outgoing.tls_context())
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
@@ -160,7 +162,7 @@ class CallbackSender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
+        await self._client.close()
 
     def wake(self) -> None:
         """Something was queued."""
@@ -215,14 +217,17 @@ class CallbackSender:
         status: int | None = None
         is_taken = False
         try:
-            reply = await self._client.post(row["url"], content=row["body"], headers=headers)
-            status = reply.status_code
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                await self._client.send("POST", row["url"], headers=headers, body=row["body"]) as reply,
+            ):
+                status, content = reply.status, await reply.read()
             is_taken = (
-                reply.is_success
-                and rules.is_taken(reply.content)
-                and rules.is_proved(row["credentials"], reply.headers, reply.content)
+                HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+                and rules.is_taken(content)
+                and rules.is_proved(row["credentials"], reply.headers, content)
             )
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             _logger.info("callback not taken", extra={"provider": row["provider"], "error": type(error).__name__})
         state = "delivered" if is_taken else "queued"
         if state == "queued" and (row["forged"] or row["attempts"] >= rules.attempts_max):

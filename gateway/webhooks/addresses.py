@@ -46,7 +46,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         url: with the address in place of the host; host: what goes into the Host header and into TLS.
     """
 
-    url: httpx.URL
+    url: str
     host: str
     server_name: str
 
@@ -93,7 +93,7 @@ async def resolve(url: str, *, allow_loopback: bool) -> Target:
         if not allowed and (parsed.scheme != "https" or not is_public(address)):
             raise AddressRefused(f"{_host(parsed)} is not only at public addresses")
     return Target(
-        url=parsed.copy_with(host=str(addresses[0]), port=port),
+        url=str(parsed.copy_with(host=str(addresses[0]), port=port)),
         host=parsed.netloc.decode(),
         server_name=_host(parsed),
     )

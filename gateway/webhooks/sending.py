@@ -10,9 +10,10 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final
 
-import httpx
+import aiohttp
 import msgspec
 
+from gateway.foundation import outgoing
 from gateway.foundation.clock import real_now
 from gateway.webhooks.addresses import AddressRefused, Target, resolve
 from gateway.webhooks.signing import signed_headers
@@ -26,7 +27,7 @@ OVERLOADED: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 }
-_CONNECTION_ENDED: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+_CONNECTION_ENDED: Final = (outgoing.ConnectionLost, aiohttp.ClientPayloadError)
 
 
 class AttemptOutcome(StrEnum):
@@ -81,26 +82,23 @@ class Sender:
     def __init__(self, *, allow_loopback: bool, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._allow_loopback = allow_loopback
         self._timeout_seconds = timeout_seconds
-        self._tls = httpx.create_ssl_context(trust_env=False)
+        self._tls = outgoing.tls_context()
 
     @asynccontextmanager
     async def line(self, url: str) -> AsyncIterator["Line"]:
         """A line to the endpoint at this URL, closed at the end."""
         # One endpoint's alone: a connection made for a host must not serve another host at the same address.
-        async with httpx.AsyncClient(
-            verify=self._tls,
-            timeout=self._timeout_seconds,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=1),
-            follow_redirects=False,
-            trust_env=False,
-        ) as client:
+        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls)
+        try:
             yield Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
+        finally:
+            await client.close()
 
 
 class Line:
     """Sends to one endpoint, one webhook after the other, over one connection as long as the endpoint keeps it."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, *, allow_loopback: bool, timeout_seconds: float) -> None:
+    def __init__(self, client: outgoing.Client, url: str, *, allow_loopback: bool, timeout_seconds: float) -> None:
         """See `Sender.line`."""
         self._client = client
         self._url = url
@@ -127,9 +125,9 @@ class Line:
                 answer = await self._post(target, headers, body)
         except AddressRefused:
             answer = AttemptOutcome.NOT_ALLOWED
-        except (TimeoutError, httpx.TimeoutException):
+        except TimeoutError:
             answer = AttemptOutcome.TIMED_OUT
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError):
+        except (aiohttp.ClientError, OSError, UnicodeError):
             answer = AttemptOutcome.UNREACHABLE
         milliseconds = round((time.monotonic() - started) * 1000)
         if isinstance(answer, AttemptOutcome):
@@ -144,39 +142,32 @@ class Line:
         )
 
     async def _post(self, target: Target, headers: dict[str, str], body: bytes) -> _Answer:
-        request = self._client.build_request(
-            "POST",
-            target.url,
-            headers={
-                **headers,
-                "host": target.host,
-                "content-type": "application/json",
-                "user-agent": USER_AGENT,
-                "accept-encoding": "identity",
-            },
-            content=body,
-            extensions={"sni_hostname": target.server_name},
-        )
+        sent = {
+            **headers,
+            "host": target.host,
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            "accept-encoding": "identity",
+        }
         if self._is_used:
             try:
-                return await self._answer(request)
+                return await self._answer(target, sent, body)
             except _CONNECTION_ENDED:
                 # The endpoint may have closed it as we sent, which says nothing of this webhook: over a new one.
                 self._is_used = False
-        return await self._answer(request)
+        return await self._answer(target, sent, body)
 
-    async def _answer(self, request: httpx.Request) -> _Answer:
-        response = await self._client.send(request, stream=True)
-        try:
-            kept = b""
-            async for part in response.aiter_raw():
+    async def _answer(self, target: Target, headers: dict[str, str], body: bytes) -> _Answer:
+        kept = b""
+        async with await self._client.send(
+            "POST", target.url, headers=headers, body=body, server_name=target.server_name
+        ) as response:
+            async for part in response.content.iter_any():
                 kept += part
                 if len(kept) >= KEPT_BODY_BYTES:
                     break
-        finally:
-            await response.aclose()
         self._is_used = True
-        return _Answer(response.status_code, response.headers.get("retry-after", ""), kept[:KEPT_BODY_BYTES])
+        return _Answer(response.status, response.headers.get("retry-after", ""), kept[:KEPT_BODY_BYTES])
 
 
 def _outcome(status: int) -> AttemptOutcome:

@@ -37,11 +37,11 @@ async def test_refused_connection_is_not_attempted():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    assert await _call(f"http://127.0.0.1:{port}") == NotAttempted(reason="ConnectError")
+    assert await _call(f"http://127.0.0.1:{port}") == NotAttempted(reason="ClientConnectorError")
 
 
 async def test_unknown_name_is_not_attempted():
-    assert await _call("http://no-such-host.invalid") == NotAttempted(reason="ConnectError")
+    assert await _call("http://no-such-host.invalid") == NotAttempted(reason="ClientConnectorDNSError")
 
 
 async def test_tls_that_is_not_agreed_is_not_attempted():
@@ -50,7 +50,7 @@ async def test_tls_that_is_not_agreed_is_not_attempted():
         await writer.drain()
 
     async with listening(plain) as url:
-        assert await _call(url.replace("http:", "https:")) == NotAttempted(reason="ConnectError")
+        assert await _call(url.replace("http:", "https:")) == NotAttempted(reason="ClientConnectorSSLError")
 
 
 async def test_full_pool_is_not_attempted(monkeypatch: pytest.MonkeyPatch):
@@ -66,7 +66,9 @@ async def test_full_pool_is_not_attempted(monkeypatch: pytest.MonkeyPatch):
         account = account_at(stub.url)
         first = asyncio.create_task(client.send(account, "charge", "GET", "/", headers={}))
         await arrived.wait()
-        assert await client.send(account, "charge", "GET", "/", headers={}) == NotAttempted(reason="PoolTimeout")
+        assert await client.send(account, "charge", "GET", "/", headers={}) == NotAttempted(
+            reason="ConnectionTimeoutError"
+        )
         release.set()
         assert isinstance(await first, Answer)
         assert len(stub.requests) == 1
@@ -134,7 +136,7 @@ async def test_logs_and_observer_hold_no_secret(caplog: pytest.LogCaptureFixture
     async def handler(request: Request) -> Reply:
         return 404, {"answer": "secret-in-answer"}
 
-    with caplog.at_level(logging.DEBUG, logger="gateway"), caplog.at_level(logging.INFO, logger="httpx.x"):
+    with caplog.at_level(logging.DEBUG, logger="gateway"), caplog.at_level(logging.INFO, logger="aiohttp"):
         async with (
             serving(handler) as stub,
             ProviderHttp(timeout_seconds=2, observe=lambda *call: observed.append(call[:3])) as client,
@@ -152,3 +154,38 @@ async def test_logs_and_observer_hold_no_secret(caplog: pytest.LogCaptureFixture
     lines = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records if record.name != "asyncio"]
     assert any("inquiry" in line for line in lines)
     assert not [line for line in lines if "secret" in line.replace("invented-secret", "")]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
+async def test_nothing_is_sent_again_when_the_connection_is_lost(method: str):
+    replies = iter([(200, {}), Raw(b"")])
+
+    async def handler(request: Request) -> Reply:
+        return next(replies)
+
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=2) as client:
+        account = account_at(stub.url)
+        assert isinstance(await client.send(account, "charge", method, "/", headers={}), Answer)
+        assert isinstance(await client.send(account, "charge", method, "/", headers={}), Unknown)
+        assert len(stub.requests) == 2
+
+
+async def test_no_cookie_is_kept():
+    async def handler(request: Request) -> Reply:
+        return 200, b"{}", {"set-cookie": "session=abc; Path=/"}
+
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=2) as client:
+        for _ in range(2):
+            await client.send(account_at(stub.url), "charge", "GET", "/", headers={})
+        assert [request.headers.get("cookie") for request in stub.requests] == [None, None]
+
+
+async def test_parameters_are_quoted_once():
+    async def handler(request: Request) -> Reply:
+        return 200, {}
+
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=2) as client:
+        await client.send(
+            account_at(stub.url), "inquiry", "GET", "/a%2Fb", headers={}, parameters={"ref": "a b&c=ก%2F"}
+        )
+        assert [(request.path, request.query) for request in stub.requests] == [("/a%2Fb", {"ref": "a b&c=ก%2F"})]

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -121,7 +122,7 @@ def _names(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
 async def test_connection_goes_to_the_checked_address_under_the_given_name(monkeypatch: pytest.MonkeyPatch):
     _names(monkeypatch, "8.8.8.8")
     target = await resolve("https://shop.example:8443/hook?a=1", allow_loopback=False)
-    assert str(target.url) == "https://8.8.8.8:8443/hook?a=1"
+    assert target.url == "https://8.8.8.8:8443/hook?a=1"
     assert (target.host, target.server_name) == ("shop.example:8443", "shop.example")
 
 
@@ -141,4 +142,4 @@ async def test_name_of_a_private_address_is_refused_in_development(monkeypatch: 
 async def test_loopback_is_reached_in_development():
     target = await resolve("http://localhost:9000/hook", allow_loopback=True)
     assert target.host == "localhost:9000"
-    assert target.url.host in {"127.0.0.1", "::1"}
+    assert urlsplit(target.url).hostname in {"127.0.0.1", "::1"}

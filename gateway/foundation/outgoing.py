@@ -1,0 +1,96 @@
+"""HTTP clients for what the product calls while it serves: providers, merchants' endpoints, the sandbox's callbacks.
+
+aiohttp, because a call through httpx costs ten times as much processor time (benchmarks/README.md). A client follows
+no redirect, repeats nothing, remembers no cookie and heeds no proxy of the environment.
+"""
+
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+import certifi
+from yarl import URL
+
+USER_AGENT: Final = "QuickKub/1"
+KEEP_ALIVE_SECONDS: Final = 5
+"""Short, because a server that closes an idle connection while we send on it leaves us with an unknown outcome."""
+NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+"""Raised before a byte of the request has left: name not resolved, refused, TLS not agreed, no connection free."""
+
+
+class ConnectionLost(aiohttp.ClientError):
+    """The connection ended before there was an answer; the request may have arrived."""
+
+
+class Client:
+    """Connections to whatever is called through it; open it inside a running loop and `close` it at the end.
+
+    Args:
+        connect_seconds: for a connection of the pool to become free or a new one to be made, TLS included.
+        connections_max: at once; 0: any number.
+        tls: see `tls_context`.
+    """
+
+    def __init__(self, *, connect_seconds: float, connections_max: int = 0, tls: ssl.SSLContext) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            timeout=aiohttp.ClientTimeout(connect=connect_seconds, sock_connect=connect_seconds),
+            headers={"user-agent": USER_AGENT},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            middlewares=(_send_once,),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        server_name: str | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Send a request and return when the head of the answer is there; the caller reads and closes the rest.
+
+        The caller also limits how long it all may take.
+
+        Args:
+            url: sent as it is written, so whoever calls has quoted what needs it.
+            server_name: whose certificate is asked for, where the URL holds an address in place of the name.
+
+        Raises:
+            NEVER_SENT: nothing has left.
+            aiohttp.ClientError: anything may have happened, `ConnectionLost` among others.
+        """
+        try:
+            target = URL(url, encoded=True)
+        except ValueError as error:
+            raise aiohttp.InvalidURL(url) from error
+        return await self._session.request(
+            method,
+            target,
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            server_hostname=server_name,
+        )
+
+
+def tls_context() -> ssl.SSLContext:
+    """TLS as we speak it: certificates are checked against Mozilla's list, which comes with the product."""
+    return ssl.create_default_context(cafile=certifi.where())
+
+
+async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """By itself aiohttp would send GET, PUT and DELETE again when the connection is lost."""
+    try:
+        return await send(request)
+    except NEVER_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise ConnectionLost(type(error).__name__) from error
