@@ -12,6 +12,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
+from gateway.merchants.known_accounts import KnownAccounts
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
 from gateway.payments.authorizations import Authorizations
@@ -30,7 +31,6 @@ from gateway.payments.payment_links import PaymentLinks
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import Schedule
 from gateway.payments.untried import UntriedIntents
-from gateway.providers.base import ProviderAccount
 from gateway.providers.circuit_book import StoredCircuits
 from gateway.providers.circuits import Circuits
 from gateway.providers.registry import Providers
@@ -62,6 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     vault: Vault
     redis: Redis | None
     providers: Providers
+    accounts: KnownAccounts
     sandbox: SandboxControl | None
     applier: FactApplier
     intents: Intents
@@ -158,13 +159,10 @@ def _build(
     sandbox: SandboxControl | None,
     sender: Sender,
 ) -> Services:
-    async def account_of(book_id: int, provider: str) -> ProviderAccount | None:
-        async with database.read() as connection:
-            return await provider_accounts.for_book(connection, vault, book_id, provider)
-
+    accounts = KnownAccounts(database, vault)
     applier = FactApplier(database, record_events=events.record, clock_of=clocks.clock_of)
     stack.push_async_callback(applier.close)
-    calls = Calls(providers, account_of, circuits)
+    calls = Calls(providers, accounts.of_book, circuits)
     schedule = Schedule(
         first_delay_seconds=settings.janitor_first_delay_seconds,
         lease_seconds=settings.idempotency_lease_seconds,
@@ -181,7 +179,7 @@ def _build(
     stack.push_async_callback(idempotency.close)
     refunds = Refunds(database, ledger, applier, calls, schedule, vault=vault, record_events=events.record)
     disputes, dispute_upkeep = _disputes(database, vault, applier, calls, schedule)
-    inbox = _inbox(stack, settings, database=database, vault=vault, providers=providers, applier=applier)
+    inbox = _inbox(stack, settings, database, vault, accounts=accounts, providers=providers, applier=applier)
     deliverer = _deliverer(stack, settings, database, vault, sender)
     settlement = SettlementRun(database=database, ledger=ledger, vault=vault, bank=providers.bank)
     return Services(
@@ -191,6 +189,7 @@ def _build(
         vault=vault,
         redis=redis,
         providers=providers,
+        accounts=accounts,
         sandbox=sandbox,
         applier=applier,
         intents=intents,
@@ -254,14 +253,15 @@ def _daily(
 def _inbox(
     stack: AsyncExitStack,
     settings: Settings,
-    *,
     database: Database,
     vault: Vault,
+    *,
+    accounts: KnownAccounts,
     providers: Providers,
     applier: FactApplier,
 ) -> InboxProcessor:
     lease = timedelta(seconds=LEASE_CALLS * settings.provider_timeout_seconds)
-    inbox = InboxProcessor(database, vault, providers, applier, lease=lease)
+    inbox = InboxProcessor(database, vault, providers, applier, account_of=accounts.of_book, lease=lease)
     stack.push_async_callback(inbox.close)
     return inbox
 

@@ -15,6 +15,7 @@ from prometheus_client import start_http_server
 from gateway import checkpoints, jobs, upkeep
 from gateway.bootstrap import Services, open_services
 from gateway.foundation.clock import real_now
+from gateway.foundation.collecting import set_aside_what_stays
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import WORKER_LOOP_FAILURES
@@ -123,6 +124,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         async with open_services(settings) as services:
             scheduler = Scheduler(services.database, tick_seconds=settings.scheduler_tick_seconds)
             scheduler.start()
+            set_aside_what_stays()
             try:
                 async with asyncio.TaskGroup() as group:
                     for loop in loops(services):

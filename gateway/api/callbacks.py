@@ -13,7 +13,6 @@ from gateway.api.authentication import limit_address
 from gateway.api.problems import Problem
 from gateway.api.services import ApiRequest, services_of
 from gateway.foundation.clock import real_now
-from gateway.merchants.provider_accounts import by_callback_token
 from gateway.providers.base import Callback
 from gateway.webhooks import inbox
 
@@ -30,8 +29,7 @@ async def receive_callback(request: ApiRequest, provider: FromPath[str], token: 
     """The provider's own reply, once the callback is committed."""
     services = services_of(request)
     callback = Callback(headers=dict(request.headers), body=await request.body(), received_at=real_now())
-    async with services.database.read() as connection:
-        account = await by_callback_token(connection, services.vault, token)
+    account = await services.accounts.of_callback(token)
     if account is None or account.provider != provider or provider not in services.providers:
         await limit_address(request, request.route_handler)
         raise Problem("not_found")

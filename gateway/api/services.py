@@ -12,6 +12,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
 from gateway.merchants.authenticating import Authenticator
+from gateway.merchants.known_accounts import KnownAccounts
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.claims import HeldMoney
 from gateway.payments.disputes import Disputes
@@ -56,6 +57,11 @@ class Services(Protocol):
     @property
     def redis(self) -> Redis | None:
         """Valkey; None where there is none, and limits are counted in this process."""
+        ...
+
+    @property
+    def accounts(self) -> KnownAccounts:
+        """Our accounts with providers."""
         ...
 
     @property

@@ -19,6 +19,7 @@ import uvloop
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.foundation import logs
+from gateway.foundation.collecting import set_aside_what_stays
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
 from gateway.foundation.settings import Settings, SettingsInvalid
@@ -41,6 +42,10 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        set_aside_what_stays()
 
 
 async def listen(host: str, port: int, *, variable: str) -> socket.socket:

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from gateway.foundation.logs import get_logger
+from gateway.merchants.known_accounts import AccountOf
 from gateway.payments.deciding import Finding
 from gateway.payments.dispute_records import DisputeRow
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow, Subject
@@ -41,9 +42,6 @@ CHARGE: Final = "charge"
 """The word of every adapter for the call that asks for money."""
 
 _log = get_logger("quickkub.payments")
-
-AccountOf = Callable[[int, str], Awaitable[ProviderAccount | None]]
-"""The account of a book with a provider, credentials opened."""
 
 
 class Calls:

@@ -25,7 +25,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import INBOX_DUPLICATES, INBOX_REJECTED
-from gateway.merchants.provider_accounts import for_book
+from gateway.merchants.known_accounts import AccountOf
 from gateway.providers.base import (
     Callback,
     CallbackRejected,
@@ -162,6 +162,7 @@ class InboxProcessor:
     Args:
         providers: adapters by name.
         applier: takes the facts.
+        account_of: see `AccountOf`.
         slots: how many callbacks are worked on at a time.
         lease: how long a claimed callback is kept from others; longer than its inquiries may take.
     """
@@ -173,6 +174,7 @@ class InboxProcessor:
         providers: Mapping[str, Provider],
         applier: FactApplier,
         *,
+        account_of: AccountOf,
         slots: int = SLOTS,
         lease: timedelta = LEASE,
     ) -> None:
@@ -180,6 +182,7 @@ class InboxProcessor:
         self._vault = vault
         self._providers = providers
         self._applier = applier
+        self._account_of = account_of
         self._slots = Slots(slots)
         self._lease = lease
 
@@ -213,8 +216,7 @@ class InboxProcessor:
         return 1
 
     async def _verdict(self, item: _Item) -> _Verdict:
-        async with self._database.read() as connection:
-            account = await for_book(connection, self._vault, item.book_id, item.provider)
+        account = await self._account_of(item.book_id, item.provider)
         if account is None or account.account_id != item.provider_account_id:
             return _Verdict(state=_State.QUARANTINED, reason="provider_account_gone")
         provider = self._providers[item.provider]

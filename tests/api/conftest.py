@@ -15,6 +15,7 @@ from gateway.foundation.settings import Settings
 from gateway.merchants import operators
 from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import clock_of
+from gateway.merchants.known_accounts import KnownAccounts
 from gateway.payments.claims import HeldMoney
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.payment_links import PaymentLinks
@@ -102,6 +103,7 @@ async def services(database, valkey_url):
         redis=valkey,
         sandbox=MemorySandbox(),
         providers=house.providers,
+        accounts=KnownAccounts(opened, VAULT),
         intents=house.intents,
         bulk_intents=house.bulk_intents,
         untried_intents=untried,

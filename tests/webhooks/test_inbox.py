@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.merchants import provider_accounts
+from gateway.merchants.known_accounts import KnownAccounts
 from gateway.providers.base import (
     Callback,
     CallbackRejected,
@@ -121,7 +122,13 @@ async def desk(house: House) -> AsyncIterator[Desk]:
             credentials=Scb.invented_credentials(),
         )
     provider, applier = FakeProvider(), FakeApplier()
-    processor = InboxProcessor(house.database, house.vault, {"scb": provider}, applier)
+    processor = InboxProcessor(
+        house.database,
+        house.vault,
+        {"scb": provider},
+        applier,
+        account_of=KnownAccounts(house.database, house.vault).of_book,
+    )
     yield Desk(house, account, provider, applier, processor)
     await processor.close()
 
@@ -313,7 +320,13 @@ async def test_two_processors_do_not_share_a_callback(desk: Desk):
     desk.provider.answers["QK1"] = lambda: FOUND
     for number in range(10):
         await desk.receive(f"QK1 {number}")
-    other = InboxProcessor(desk.house.database, desk.house.vault, {"scb": desk.provider}, desk.applier)
+    other = InboxProcessor(
+        desk.house.database,
+        desk.house.vault,
+        {"scb": desk.provider},
+        desk.applier,
+        account_of=KnownAccounts(desk.house.database, desk.house.vault).of_book,
+    )
     await asyncio.gather(desk.processor.run_once(), other.run_once())
     await asyncio.gather(desk.settle(), other.close())
     assert len(desk.applier.facts) == 10
