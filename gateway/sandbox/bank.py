@@ -127,7 +127,7 @@ async def account_day(world: World, on: date) -> AccountDay:
     return AccountDay(
         on=on,
         number=bank_account.statement_number(world, on),
-        account_number=(await world.credentials("bank"))["account_number"],
+        account_number=world.credentials("bank")["account_number"],
         opening_minor=await bank_account.balance_minor(world, on),
         lines=lines,
     )
@@ -195,7 +195,7 @@ def _required(element: etree._Element, path: str, name: str) -> str:
 
 
 async def _accept(world: World, file: PaymentFile, content_sha256: bytes) -> Answer:
-    if file.debtor_account != (await world.credentials("bank"))["account_number"]:
+    if file.debtor_account != world.credentials("bank")["account_number"]:
         _refuse(400, "file_rejected", "the debtor account is not yours")
     row = await world.connection.fetchrow(
         "SELECT file_reference, content_sha256 FROM sandbox.payment_files WHERE world = $1 AND message_id = $2",

@@ -162,7 +162,7 @@ class BblController(Controller):
                 _keep_out(400, "oauth.v2.InvalidRequest", "grant_type or scope is invalid")
 
             async def act(opened: World, _: Fault | None) -> Answer:
-                expected = (await opened.credentials(NAME))["consumer_secret"]
+                expected = opened.credentials(NAME)["consumer_secret"]
                 if not hmac.compare_digest(expected.encode(), secret.encode()):
                     _keep_out(401, *INVALID_CLIENT)
                 return await _grant(opened)
@@ -200,8 +200,8 @@ async def _grant(world: World) -> Answer:
     return json_answer({"accessToken": token, "token_type": "BearerToken", "expires_in": str(TOKEN_SECONDS)})
 
 
-async def _own_biller(world: World, biller_id: str) -> None:
-    if biller_id != (await world.credentials(NAME)).get("biller_id"):
+def _own_biller(world: World, biller_id: str) -> None:
+    if biller_id != world.credentials(NAME).get("biller_id"):
         _refuse("052", "billerId")
 
 
@@ -222,7 +222,7 @@ async def _issue(world: World, fields: Mapping[str, Any], fault: Fault | None) -
         _refuse("211", "qrPromptpayInfo")
     amount_minor = _amount(fields)
     biller_id = _text(info, "billerId", BILLER, code="332")
-    await _own_biller(world, biller_id)
+    _own_biller(world, biller_id)
     reference1 = _text(info, "reference1", REFERENCE, code="331")
     reference2 = _optional(info, "reference2", REFERENCE, code="331")
     _declined_by(fault)
@@ -266,7 +266,7 @@ async def _payments(world: World, reference1: str, reference2: str, on: date) ->
 
 
 async def _inquire(world: World, fields: Mapping[str, Any], _: Fault | None) -> Answer:
-    await _own_biller(world, _text(fields, "billerId", BILLER, code="332"))
+    _own_biller(world, _text(fields, "billerId", BILLER, code="332"))
     reference1 = _text(fields, "reference1", REFERENCE, code="331")
     reference2 = _optional(fields, "reference2", REFERENCE, code="331")
     found = await _payments(world, reference1, reference2, _day(fields, "transDate"))
@@ -288,7 +288,7 @@ async def _undone(world: World, charge: Row, payment: Row) -> bool:
 
 
 async def _reverse(world: World, fields: Mapping[str, Any], fault: Fault | None) -> Answer:
-    await _own_biller(world, _text(fields, "billerId", BILLER, code="332"))
+    _own_biller(world, _text(fields, "billerId", BILLER, code="332"))
     reference1 = _text(fields, "reference1", REFERENCE, code="331")
     reference2 = _optional(fields, "reference2", REFERENCE, code="331")
     on, at = _day(fields, "transDate"), _text(fields, "transTime", TIME)

@@ -89,7 +89,7 @@ class IpayController(Controller):
             operation = await _operation(sandbox, world, action, fields.get("payRef", ""))
 
             async def act(opened: World, fault: Fault | None) -> Answer:
-                await _log_in(opened, fields.get("loginId", ""), fields.get("password", ""))
+                _log_in(opened, fields.get("loginId", ""), fields.get("password", ""))
                 if action == "Query":
                     return await query(opened, fields)
                 return await change(opened, action, fields, fault)
@@ -117,7 +117,7 @@ class IpayController(Controller):
 
             async def act(opened: World, _: Fault | None) -> Answer:
                 try:
-                    await _log_in(opened, *basic(request))
+                    _log_in(opened, *basic(request))
                 except Refusal:
                     _refuse_file(401, "Authentication failed")
                 try:
@@ -164,8 +164,8 @@ async def _form(request: AnyRequest) -> dict[str, str]:
     return {name: value for name, value in fields.items() if isinstance(value, str)}
 
 
-async def _log_in(world: World, login_id: str, password: str) -> None:
-    expected = await world.credentials(NAME)
+def _log_in(world: World, login_id: str, password: str) -> None:
+    expected = world.credentials(NAME)
     given = f"{login_id}\0{password}".encode()
     if not hmac.compare_digest(f"{expected['login_id']}\0{expected['password']}".encode(), given):
         refuse("Authentication failed")
@@ -178,7 +178,7 @@ async def _opened(request: AnyRequest, sandbox: Sandbox, fields: Mapping[str, st
             _refuse_page("merchantId is invalid")
 
         async def act(opened: World, fault: Fault | None) -> Answer:
-            await _check_order(opened, fields)
+            _check_order(opened, fields)
             return await _take_order(opened, fields, fault)
 
         answer = await sandbox.perform(
@@ -194,7 +194,7 @@ async def _opened(request: AnyRequest, sandbox: Sandbox, fields: Mapping[str, st
     return answer.response()
 
 
-async def _check_order(world: World, fields: Mapping[str, str]) -> None:
+def _check_order(world: World, fields: Mapping[str, str]) -> None:
     amount_minor = satang(fields.get("amount"))
     wrong = {
         "amount": amount_minor is None or fields["amount"] != baht(amount_minor),
@@ -210,7 +210,7 @@ async def _check_order(world: World, fields: Mapping[str, str]) -> None:
         if is_wrong:
             _refuse_page(f"{name} is invalid")
     signed = [fields[name] for name in ("merchantId", "orderRef", "currCode", "amount", "payType")]
-    expected = secure_hash(await world.credentials(NAME), *signed)
+    expected = secure_hash(world.credentials(NAME), *signed)
     if not hmac.compare_digest(expected.encode(), fields.get("secureHash", "").encode()):
         _refuse_page("secureHash is invalid")
 

@@ -108,7 +108,7 @@ async def feed(
     world: World, charge: Row, *, amount_minor: int, success_code: str = "0", codes: tuple[str, str] = ("0", "0")
 ) -> None:
     """Queue the datafeed about a card; `codes`: primary and secondary."""
-    credentials = await world.credentials(NAME)
+    credentials = world.credentials(NAME)
     stranger = {**credentials, "secure_hash_secret": STRANGERS_KEY}
     await enqueue(
         world,
@@ -131,7 +131,7 @@ async def forge(world: World, reference: str) -> bytes:
     if charge is None:
         refuse_control(404, "unknown_reference", "no such charge")
     if charge["method"] == "card":
-        stranger = {**await world.credentials(NAME), "secure_hash_secret": STRANGERS_KEY}
+        stranger = {**world.credentials(NAME), "secure_hash_secret": STRANGERS_KEY}
         return _datafeed(stranger, charge, charge["amount_minor"], "0", ("0", "0"))
     return _notification(
         charge, {"id": short_id("X"), "amount_minor": charge["amount_minor"], "occurred_at": world.now}

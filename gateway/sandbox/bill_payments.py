@@ -39,9 +39,9 @@ class Payee(msgspec.Struct, frozen=True, kw_only=True):
     account_number: str
 
     @classmethod
-    async def of(cls, world: World) -> Self:
+    def of(cls, world: World) -> Self:
         """The biller of a world; zeros stand for an account that was never registered."""
-        scb, bank = await world.credentials("scb"), await world.credentials("bank")
+        scb, bank = world.credentials("scb"), world.credentials("bank")
         return cls(biller_id=scb.get("biller_id", "0" * 15), account_number=bank.get("account_number", "0" * 10))
 
 
@@ -76,7 +76,7 @@ async def find_bill(world: World, reference: str, amount_minor: int | None) -> B
         return bill if amount_minor is None else msgspec.structs.replace(bill, amount_minor=amount_minor)
     if amount_minor is None:
         return None
-    prefix = (await world.credentials("scb")).get("ref3_prefix", "")
+    prefix = world.credentials("scb").get("ref3_prefix", "")
     return Bill(ref1=ref1, ref3=prefix, amount_minor=amount_minor)
 
 
@@ -95,7 +95,7 @@ async def pay(world: World, bill: Bill, *, count: int, silent: bool) -> list[Row
     if fault and fault.kind is FaultKind.PAY_TWICE:
         count += 1
     amount_minor = _paid_minor(bill.amount_minor, fault)
-    payee = await Payee.of(world)
+    payee = Payee.of(world)
     return [await _receive(world, bill, amount_minor, payee, silent=silent) for _ in range(count)]
 
 
@@ -178,7 +178,7 @@ async def forge(world: World, reference: str) -> bytes:
         "sending_bank_code": SENDING_BANK_CODE,
         "paid_at": world.now,
     }
-    return msgspec.json.encode(confirmation(row, await Payee.of(world)))
+    return msgspec.json.encode(confirmation(row, Payee.of(world)))
 
 
 async def charges(world: World) -> list[dict[str, Any]]:

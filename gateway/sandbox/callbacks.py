@@ -62,7 +62,7 @@ async def enqueue(
         content_type: of the body.
         may_be_spoiled: false: no fault strikes it.
     """
-    target = url or await world.callback_url(provider)
+    target = url or world.callback_url(provider)
     if target is None:
         return
     fault = None
@@ -87,7 +87,7 @@ async def enqueue_forged(
     world: World, *, provider: str, subject: str, forged_body: bytes, content_type: str = JSON
 ) -> None:
     """Queue a callback about something that never happened."""
-    target = await world.callback_url(provider)
+    target = world.callback_url(provider)
     if target is not None:
         await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
 

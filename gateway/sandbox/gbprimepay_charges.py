@@ -189,7 +189,7 @@ async def begin_by_form(world: World, method: str, fields: Mapping[str, Any], fa
         if fields.get("bankCode") not in BANK_CODES:
             refuse_text("Incomplete information", 400)
         signed.append(fields["bankCode"])
-    secret = (await world.credentials(NAME))["secret_key"].encode()
+    secret = world.credentials(NAME)["secret_key"].encode()
     expected = hmac.new(secret, "".join(map(str, signed)).encode(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected.encode(), str(fields.get("checksum") or "").encode()):
         refuse_text("Invalid checksum", 400)

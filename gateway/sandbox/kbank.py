@@ -41,7 +41,7 @@ class KbankReportController(Controller):
         fields = dict(request.query_params)
 
         async def act(world: World, _: Fault | None) -> Answer:
-            merchant_id = (await world.credentials(NAME))["merchant_id"]
+            merchant_id = world.credentials(NAME)["merchant_id"]
             if fields.get("merchantId") != merchant_id:
                 refuse_entry(403, "Forbidden")
             try:
@@ -81,7 +81,7 @@ async def _forge(world: World, reference: str) -> bytes:
         refuse_control(404, "unknown_reference", "no such charge")
     if charge["method"] == kbank_cards.METHOD:
         return await kbank_cards.forged(world, charge)
-    return await kbank_qr.notice(world, charge, kbank_qr.transaction_number(world, charge), charge["amount_minor"])
+    return kbank_qr.notice(world, charge, kbank_qr.transaction_number(world, charge), charge["amount_minor"])
 
 
 async def _charges(world: World) -> list[dict[str, Any]]:

@@ -358,7 +358,7 @@ def _approval_code(charge: Row) -> str:
 
 async def notify(world: World, charge: Row, payment: Row) -> None:
     """Queue the webhook of a paid charge; a forger does not know the secret key."""
-    key = (await world.credentials(NAME))["kgp_secret_key"]
+    key = world.credentials(NAME)["kgp_secret_key"]
     said = await charge_object(world, charge)
     await callbacks.enqueue(
         world,

@@ -107,7 +107,7 @@ async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Qr
             if fault is not None and fault.kind is FaultKind.DECLINE:
                 _refuse(fault.code if fault.code in ERRORS else DECLINES[operation], uid)
             words = {"statusCode": "00", "errorCode": None, "errorDesc": None}
-            partner_id = (await world.credentials(NAME))["partner_id"]
+            partner_id = world.credentials(NAME)["partner_id"]
             return answer(
                 {"partnerTxnUid": uid, "partnerId": partner_id, **words, **await act(world, fields, uid, fault)}
             )
@@ -141,7 +141,7 @@ async def _amount_of(sandbox: Sandbox, world_name: str, fields: Fields) -> int |
 
 async def _check(world: World, fields: Fields, uid: str) -> None:
     """What every request must have."""
-    known = await world.credentials(NAME)
+    known = world.credentials(NAME)
     partner_id, secret = text(fields, "partnerId", 10), text(fields, "partnerSecret", 32)
     if partner_id is None or secret is None or partner_id != known["partner_id"]:
         _refuse("authentication_error", uid)
@@ -275,14 +275,14 @@ async def notify(world: World, charge: Row, payment: Row) -> None:
         provider=NAME,
         subject=f"paid {payment['id']}",
         amount_minor=payment["amount_minor"],
-        body=await notice(world, charge, payment["id"], payment["amount_minor"]),
-        forged_body=await notice(world, charge, transaction_number(world, charge), payment["amount_minor"] * 10),
+        body=notice(world, charge, payment["id"], payment["amount_minor"]),
+        forged_body=notice(world, charge, transaction_number(world, charge), payment["amount_minor"] * 10),
     )
 
 
-async def notice(world: World, charge: Row, txn_no: str, amount_minor: int) -> bytes:
+def notice(world: World, charge: Row, txn_no: str, amount_minor: int) -> bytes:
     """The body of a payment notification; it has no signature."""
-    known = await world.credentials(NAME)
+    known = world.credentials(NAME)
     return encoded(
         {
             "partnerTxnUid": charge["id"],

@@ -52,7 +52,7 @@ class KbankTokenController(Controller):
                 refuse_entry(401, "Invalid consumer")
 
             async def act(world: World, _: Fault | None) -> Answer:
-                expected = (await world.credentials(NAME))["consumer_secret"]
+                expected = world.credentials(NAME)["consumer_secret"]
                 if not hmac.compare_digest(expected.encode(), secret.encode()):
                     refuse_entry(401, "Invalid consumer")
                 return await _grant(world, consumer_id)

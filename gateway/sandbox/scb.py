@@ -128,7 +128,7 @@ class ScbController(Controller):
                 _refuse(401, 9500, "Invalid authentication credentials")
 
             async def act(opened: World, _: Fault | None) -> Answer:
-                expected = (await opened.credentials(NAME))["application_secret"]
+                expected = opened.credentials(NAME)["application_secret"]
                 if not hmac.compare_digest(expected.encode(), secret.encode()):
                     _refuse(401, 9500, "Invalid authentication credentials")
                 return await _grant(opened)
@@ -159,7 +159,7 @@ class ScbController(Controller):
         async def act(world: World, _: Fault | None) -> Answer:
             if _text(fields, "eventCode", re.compile(r"\d{8}")) != QR30_EVENT:
                 _refuse(400, 1102, "Invalid parameters entered: eventCode")
-            await _own_biller(world, _text(fields, "billerId", BILLER))
+            _own_biller(world, _text(fields, "billerId", BILLER))
             reference1 = _text(fields, "reference1", REFERENCE)
             reference2 = _text(fields, "reference2", REFERENCE, optional=True)
             rows = [
@@ -170,7 +170,7 @@ class ScbController(Controller):
             ]
             if not rows:
                 _refuse(404, 1104, "The requested data is not found")
-            account = await bill_payments.Payee.of(world)
+            account = bill_payments.Payee.of(world)
             return _success([bill_payments.inquiry_row(row, account) for row in rows])
 
         return await _answer(request, sandbox, "inquiry", act)
@@ -189,7 +189,7 @@ class ScbController(Controller):
             )
             if row is None or request.query_params.get("sendingBank") != row["sending_bank_code"]:
                 _refuse(404, 1104, "The requested data is not found")
-            return _success(bill_payments.slip(row, await bill_payments.Payee.of(world)))
+            return _success(bill_payments.slip(row, bill_payments.Payee.of(world)))
 
         return await _answer(request, sandbox, "inquiry", act)
 
@@ -199,11 +199,11 @@ class ScbController(Controller):
         fields = dict(request.query_params)
 
         async def act(world: World, _: Fault | None) -> Answer:
-            await _own_biller(world, _text(fields, "billerId", BILLER))
+            _own_biller(world, _text(fields, "billerId", BILLER))
             on = _day(fields)
             if not world.opened_on <= on < world.today:
                 _refuse(404, 1104, "The file of this day is not available")
-            content = bill_payment_file(on, await bill_payments.of_day(world, on), await bill_payments.Payee.of(world))
+            content = bill_payment_file(on, await bill_payments.of_day(world, on), bill_payments.Payee.of(world))
             return Answer(body=content, media_type="text/plain; charset=cp874")
 
         return await _answer(request, sandbox, "statement", act)
@@ -228,8 +228,8 @@ async def _grant(world: World) -> Answer:
     )
 
 
-async def _own_biller(world: World, biller_id: str) -> None:
-    if biller_id != (await world.credentials(NAME)).get("biller_id"):
+def _own_biller(world: World, biller_id: str) -> None:
+    if biller_id != world.credentials(NAME).get("biller_id"):
         _refuse(403, 9503, "Access to the requested biller is not allowed")
 
 
@@ -238,10 +238,10 @@ def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) ->
         if body.get("qrType") != "PP" or body.get("ppType") != "BILLERID":
             _refuse(400, 1102, "Invalid parameters entered: qrType, ppType")
         biller_id = _text(body, "ppId", BILLER)
-        await _own_biller(world, biller_id)
+        _own_biller(world, biller_id)
         ref1, ref3 = _text(body, "ref1", REFERENCE), _text(body, "ref3", REFERENCE)
         ref2 = _text(body, "ref2", REFERENCE, optional=True)
-        if not ref3.startswith((await world.credentials(NAME)).get("ref3_prefix", "")):
+        if not ref3.startswith(world.credentials(NAME).get("ref3_prefix", "")):
             _refuse(400, 1102, "Invalid parameters entered: ref3")
         if amount_minor is None:
             _refuse(400, 1101 if "amount" not in body else 1102, "Invalid parameters entered: amount")

@@ -268,7 +268,7 @@ def _statement_line(row: Row, settled_on: date) -> str:
 async def _order(world: World, fields: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
     """What every payment is asked with: reference, amount, and what is kept of the rest."""
     reference = text(fields, "isv_payment_ref", REFERENCE)
-    credentials = await world.credentials(NAME)
+    credentials = world.credentials(NAME)
     if text(fields, "merchant_id", MERCHANT) != credentials["merchant_id"]:
         refuse(400, "invalid_request", "merchant_id is not of this key")
     if fields.get("currency") != "THB":

@@ -55,7 +55,7 @@ async def _signed(request: AnyRequest, sandbox: Sandbox, operation: str, act: Si
         amount_minor = _amount(token)
 
         async def in_world(world: World, fault: Fault | None) -> Answer:
-            key = (await world.credentials(NAME))["secret_key"]
+            key = world.credentials(NAME)["secret_key"]
             try:
                 claims = proved_claims(token, key)
             except BadSeal:
@@ -178,7 +178,7 @@ class TwoC2pGateway(Controller):
             if charge is None:
                 refuse("2002", "transaction not found")
             payment = await payments.payment_of(world, charge)
-            return await payments.transaction(world, charge, payment, await payments.state_code(world, charge, payment))
+            return payments.transaction(world, charge, payment, await payments.state_code(world, charge, payment))
 
         return await _signed(request, sandbox, "inquiry", act)
 
@@ -219,7 +219,7 @@ class TwoC2pGateway(Controller):
             return Answer(status=401).response()
 
         async def act(world: World, _: Fault | None) -> Answer:
-            credentials = await world.credentials(NAME)
+            credentials = world.credentials(NAME)
             try:
                 proved = msgspec.json.decode(proved_claims(token, credentials["secret_key"]))
                 on = date.fromisoformat(fields.get("date", ""))
@@ -308,7 +308,7 @@ class TwoC2pMaintenance(Controller):
             return maintenance.unsealed("03").response()
 
         async def act(world: World, fault: Fault | None) -> Answer:
-            merchant = public_key_of((await world.credentials(NAME))["merchant_private_key"])
+            merchant = public_key_of(world.credentials(NAME)["merchant_private_key"])
             try:
                 check_sender(body, merchant)
             except BadSeal:

@@ -117,8 +117,8 @@ async def perform(world: World, order: Order, fault: Fault | None) -> Answer:
     try:
         fields = await _done(world, order, fault)
     except Refused as refused:
-        await refuse(world, order, refused.code)
-    return await _sealed(world, order, fields)
+        refuse(world, order, refused.code)
+    return _sealed(world, order, fields)
 
 
 async def _done(world: World, order: Order, fault: Fault | None) -> dict[str, Any]:
@@ -142,14 +142,14 @@ async def _done(world: World, order: Order, fault: Fault | None) -> dict[str, An
     return fields
 
 
-async def refuse(world: World, order: Order, code: str) -> NoReturn:
+def refuse(world: World, order: Order, code: str) -> NoReturn:
     """Say no in a sealed answer.
 
     Raises:
         Refusal: always.
     """
     fields = {"respCode": code, "respDesc": DESCRIPTIONS.get(code, "Error")}
-    raise Refusal(await _sealed(world, order, fields))
+    raise Refusal(_sealed(world, order, fields))
 
 
 def _check(order: Order) -> None:
@@ -270,7 +270,7 @@ async def end_refunds_due(world: World) -> None:
             "referenceNo": payment["id"],
             "refundReferenceNo": movement["id"],
         }
-        answer = await _sealed(world, order, fields)
+        answer = _sealed(world, order, fields)
         forged = unsealed("00")
         await callbacks.enqueue(
             world,
@@ -310,14 +310,14 @@ async def _remember(world: World, charge: Row, order: Order, fields: dict[str, s
         )
 
 
-async def _sealed(world: World, order: Order, fields: dict[str, Any]) -> Answer:
+def _sealed(world: World, order: Order, fields: dict[str, Any]) -> Answer:
     told = {
         **fields,
         "processType": order.process_type,
         "invoiceNo": order.invoice_no,
         "timeStamp": world.now.astimezone(BANGKOK).strftime(STAMP_FORMAT),
     }
-    merchant = public_key_of((await world.credentials(NAME))["merchant_private_key"])
+    merchant = public_key_of(world.credentials(NAME)["merchant_private_key"])
     return Answer(body=seal(_xml(told), merchant, private_key()), media_type=TEXT)
 
 

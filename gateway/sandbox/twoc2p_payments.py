@@ -261,14 +261,14 @@ async def payment_of(world: World, charge: Row) -> Row | None:
     return next(iter(await acquirer.movements_of(world, charge, "payment")), None)
 
 
-async def transaction(world: World, charge: Row, payment: Row | None, code: str) -> dict[str, Any]:
+def transaction(world: World, charge: Row, payment: Row | None, code: str) -> dict[str, Any]:
     """Claims of a notification and of an inquiry."""
     at: datetime = charge["created_at"] if payment is None else payment["occurred_at"]
     amount_minor = charge["amount_minor"] if payment is None else payment["amount_minor"]
     reference = "" if payment is None else payment["id"]
     users = {name: value for name, value in charge["details"].items() if name.startswith("userDefined")}
     return {
-        "merchantID": (await world.credentials(NAME))["merchant_id"],
+        "merchantID": world.credentials(NAME)["merchant_id"],
         "invoiceNo": charge["reference"],
         # 2C2P loses trailing zeros.
         "amount": Decimal(f"{(Decimal(amount_minor) / SATANG_PER_BAHT).normalize():f}"),
@@ -289,8 +289,8 @@ async def transaction(world: World, charge: Row, payment: Row | None, code: str)
 async def announce(world: World, charge: Row, payment: Row | None) -> None:
     """Queue the notification of a payment or of its failure."""
     code = await state_code(world, charge, payment)
-    claims = await transaction(world, charge, payment, code)
-    key = (await world.credentials(NAME))["secret_key"]
+    claims = transaction(world, charge, payment, code)
+    key = world.credentials(NAME)["secret_key"]
     await callbacks.enqueue(
         world,
         provider=NAME,
@@ -323,7 +323,7 @@ async def forge(world: World, reference: str) -> bytes:
     charge = await acquirer.find(world, NAME, reference)
     if charge is None:
         refuse_control(404, "unknown_reference", "no such charge")
-    claims = await transaction(world, charge, None, "0000")
+    claims = transaction(world, charge, None, "0000")
     return _envelope({**claims, "tranRef": "FORGED", "referenceNo": "FORGED"}, FORGED_KEY)
 
 

@@ -5,10 +5,12 @@ passed. The lock is an advisory one, so an operation that only looks has nothing
 of a world is real time plus its offset; it only moves forward.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
+from weakref import WeakValueDictionary
 
 import asyncpg
 import msgspec
@@ -35,7 +37,9 @@ HAS_WORK: Final = """(
 
 _OPEN: Final = f"""
     SELECT w.*, {HAS_WORK} AS has_work,
-      EXISTS (SELECT FROM sandbox.faults f WHERE f.world = w.world AND f.remaining > 0) AS has_faults
+      EXISTS (SELECT FROM sandbox.faults f WHERE f.world = w.world AND f.remaining > 0) AS has_faults,
+      (SELECT coalesce(jsonb_object_agg(a.provider, to_jsonb(a)), '{{}}')
+        FROM sandbox.provider_accounts a WHERE a.world = w.world) AS accounts
     FROM sandbox.worlds w WHERE w.world = $2"""
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=365)]
@@ -99,32 +103,22 @@ class World:
         """Whether opening it has changed something."""
         self.calls_back = False
         """Whether the operation has queued a callback."""
-        self._accounts: dict[str, Row | None] = {}
+        self._accounts: dict[str, dict[str, Any]] = row["accounts"]
 
     @property
     def today(self) -> date:
         """Business date (Asia/Bangkok)."""
         return business_date_of(self.now)
 
-    async def credentials(self, provider: str) -> dict[str, str]:
+    def credentials(self, provider: str) -> dict[str, str]:
         """Credentials of the world's account with a provider; empty where there is none."""
-        row = await self._account(provider)
-        return dict(row["credentials"]) if row else {}
+        account = self._accounts.get(provider)
+        return dict(account["credentials"]) if account else {}
 
-    async def callback_url(self, provider: str) -> str | None:
+    def callback_url(self, provider: str) -> str | None:
         """Where the provider calls the account back; None: nowhere, or there is no account."""
-        row = await self._account(provider)
-        return row["callback_url"] if row else None
-
-    async def _account(self, provider: str) -> Row | None:
-        """The account's row, read once an operation."""
-        if provider not in self._accounts:
-            self._accounts[provider] = await self.connection.fetchrow(
-                "SELECT credentials, callback_url FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2",
-                self.name,
-                provider,
-            )
-        return self._accounts[provider]
+        account = self._accounts.get(provider)
+        return account["callback_url"] if account else None
 
 
 class Worlds:
@@ -135,6 +129,7 @@ class Worlds:
         self.pool = pool
         self._sandbox_url = sandbox_url
         self._roll_forward = roll_forward
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[World]:
@@ -143,7 +138,9 @@ class Worlds:
         Raises:
             LookupError: no such world.
         """
-        async with self.pool.acquire() as connection, connection.transaction():
+        # First in line within this process: whoever waits for the world holds no connection that others could use.
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        async with turn, self.pool.acquire() as connection, connection.transaction():
             # By itself, so that the next statement sees what the last operation has left.
             await connection.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", LOCK_CLASS, name)
             real_time = real_now()
