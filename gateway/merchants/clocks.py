@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
@@ -31,18 +31,18 @@ async def open_clock(connection: AsyncConnection, book_id: int) -> None:
     await connection.execute(insert(book_clocks).values(book_id=book_id, offset_seconds=0, updated_at=real_now()))
 
 
+_OFFSET: Final = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == bindparam("book_id"))
+
+
 async def clock_of(connection: AsyncConnection, book_id: int) -> BookClock:
     """The book's clock; real time for a book that has no row (live)."""
-    row = (
-        await connection.execute(select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id))
-    ).scalar_one_or_none()
-    return BookClock(timedelta(seconds=row or 0))
+    offset_seconds = (await connection.execute(_OFFSET, {"book_id": book_id})).scalar_one_or_none()
+    return BookClock(timedelta(seconds=offset_seconds or 0))
 
 
 async def ahead(connection: AsyncConnection, book_id: int, to: datetime) -> BookClock | ClockRefusal:
     """The clock that would show at least `to` (whole seconds, rounded up), if the book's may be moved there."""
-    statement = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == book_id)
-    current_seconds = (await connection.execute(statement)).scalar_one_or_none()
+    current_seconds = (await connection.execute(_OFFSET, {"book_id": book_id})).scalar_one_or_none()
     if current_seconds is None:
         return ClockRefusal.BOOK_HAS_REAL_TIME
     wanted = to - real_now()

@@ -3,7 +3,7 @@
 from typing import Final
 
 import msgspec
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
@@ -51,14 +51,17 @@ async def set_plan(connection: AsyncConnection, account_id: str, plan: FeePlan) 
     return stored
 
 
+_c = fee_plans.c
+_IN_FORCE: Final = (
+    select(_c.method, _c.rate_ppm, _c.fixed_minor, _c.settlement_days, _c.dispute_fee_minor, _c.version)
+    .where(_c.account_id == bindparam("account_id"), _c.method == bindparam("method"))
+    .order_by(_c.version.desc())
+    .limit(1)
+)
+
+
 async def plan_for(connection: AsyncConnection, account_id: str, method: Method) -> FeePlan | None:
     """The plan in force, or None where the merchant may not take this method."""
-    c = fee_plans.c
-    statement = (
-        select(c.method, c.rate_ppm, c.fixed_minor, c.settlement_days, c.dispute_fee_minor, c.version)
-        .where(c.account_id == account_id, c.method == method)
-        .order_by(c.version.desc())
-        .limit(1)
-    )
-    row = (await connection.execute(statement)).mappings().one_or_none()
+    found = await connection.execute(_IN_FORCE, {"account_id": account_id, "method": method})
+    row = found.mappings().one_or_none()
     return None if row is None else FeePlan(**{**row, "method": Method(row["method"])})

@@ -315,21 +315,24 @@ async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -
     return [Lane(**row) for row in rows.mappings()]
 
 
-async def _next_due(connection: AsyncConnection, lane: Lane) -> list[Delivery]:
-    d, e = webhook_deliveries.c, events_table.c
-    statement = (
-        select(d.delivery_id, d.event_id, d.attempts, d.attempts_since_asked, e.payload)
-        .join(events_table, (e.book_id == d.book_id) & (e.event_id == d.event_id))
-        .where(
-            d.book_id == lane.book_id,
-            d.endpoint_id == lane.endpoint_id,
-            d.state == "pending",
-            d.next_attempt_at <= real_now(),
-        )
-        .order_by(d.delivery_id)
-        .limit(BATCH)
+_d, _e = webhook_deliveries.c, events_table.c
+_NEXT_DUE: Final = (
+    select(_d.delivery_id, _d.event_id, _d.attempts, _d.attempts_since_asked, _e.payload)
+    .join(events_table, (_e.book_id == _d.book_id) & (_e.event_id == _d.event_id))
+    .where(
+        _d.book_id == bindparam("book_id"),
+        _d.endpoint_id == bindparam("endpoint_id"),
+        _d.state == "pending",
+        _d.next_attempt_at <= bindparam("now"),
     )
-    return [Delivery(**row) for row in (await connection.execute(statement)).mappings()]
+    .order_by(_d.delivery_id)
+    .limit(BATCH)
+)
+
+
+async def _next_due(connection: AsyncConnection, lane: Lane) -> list[Delivery]:
+    parameters = {"book_id": lane.book_id, "endpoint_id": lane.endpoint_id, "now": real_now()}
+    return [Delivery(**row) for row in (await connection.execute(_NEXT_DUE, parameters)).mappings()]
 
 
 _ADD_ATTEMPT: Final = insert(webhook_delivery_attempts).on_conflict_do_nothing()

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, select
+from sqlalchemy import ARRAY, Row, Text, any_, bindparam, cast, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
@@ -74,10 +74,10 @@ async def record(connection: AsyncConnection, new_events: Sequence[NewEvent]) ->
         }
         for event_id, event in zip(_ids("evt", [event.livemode for event in new_events]), new_events, strict=True)
     ]
-    await connection.execute(events.insert(), rows)
+    await connection.execute(_ADD_EVENT, rows)
     deliveries = await _deliveries(connection, rows)
     if deliveries:
-        await connection.execute(webhook_deliveries.insert(), deliveries)
+        await connection.execute(_ADD_DELIVERY, deliveries)
 
 
 def payload(event_id: str, event: NewEvent) -> bytes:
@@ -134,16 +134,24 @@ async def page(
     return shown, len(found) > limit
 
 
+_ADD_EVENT: Final = insert(events)
+_ADD_DELIVERY: Final = insert(webhook_deliveries)
+_ENABLED: Final = select(
+    webhook_endpoints.c.endpoint_id, webhook_endpoints.c.account_id, webhook_endpoints.c.event_types
+).where(
+    webhook_endpoints.c.book_id == bindparam("book_id"),
+    webhook_endpoints.c.account_id == any_(cast(bindparam("account_ids"), ARRAY(Text))),
+    webhook_endpoints.c.status == "enabled",
+)
+
+
 async def _deliveries(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    c = webhook_endpoints.c
     now = real_now()
     found: list[tuple[str, dict[str, Any]]] = []
     for book_id in {row["book_id"] for row in rows}:
         accounts = {row["account_id"] for row in rows if row["book_id"] == book_id}
-        statement = select(c.endpoint_id, c.account_id, c.event_types).where(
-            c.book_id == book_id, c.account_id.in_(accounts), c.status == "enabled"
-        )
-        endpoints = (await connection.execute(statement)).all()
+        parameters = {"book_id": book_id, "account_ids": sorted(accounts)}
+        endpoints = (await connection.execute(_ENABLED, parameters)).all()
         found += [
             (endpoint_id, row)
             for row in rows

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy import text as sql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -309,6 +309,11 @@ async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -
     return [_Item(**row) for row in rows.mappings()]
 
 
+_FINISH: Final = update(webhook_inbox).where(
+    webhook_inbox.c.inbox_id == bindparam("of_id"), webhook_inbox.c.lease_until == bindparam("of_lease")
+)
+
+
 async def _finish(connection: AsyncConnection, item: _Item, verdict: _Verdict) -> None:
     """Write the verdict, unless the lease lapsed and somebody else has the callback now: theirs will be the same."""
     now = real_now()
@@ -323,10 +328,7 @@ async def _finish(connection: AsyncConnection, item: _Item, verdict: _Verdict) -
         values["next_attempt_at"] = now + timedelta(seconds=RETRY_SECONDS[item.attempts])
     else:
         values["processed_at"] = now
-    c = webhook_inbox.c
-    await connection.execute(
-        update(webhook_inbox).where(c.inbox_id == item.inbox_id, c.lease_until == item.lease_until).values(values)
-    )
+    await connection.execute(_FINISH, {**values, "of_id": item.inbox_id, "of_lease": item.lease_until})
 
 
 def _kept(account: ProviderAccount, callback: Callback) -> _Kept:
