@@ -21,8 +21,8 @@ HALVINGS: Final = 2
 LONG_SHARE: Final = 0.8
 KEPT_UP_SECONDS: Final = 5
 """How long after a step's last arrival the last event may be heard, for its processor time to count."""
-WARM_UP: Final = (2.0, 5)
-"""Payments a second and seconds, before anything counts: sessions plan their statements once."""
+WARM_UP: Final = (8.0, 15)
+"""Payments a second and seconds, before anything counts: each of some sixty sessions plans its statements once."""
 IDLE_SECONDS: Final = 10
 REST_SECONDS: Final = 2
 REST_SECONDS_MAX: Final = 40

@@ -119,16 +119,17 @@ class IdempotencyKeys:
         return [key.operation_id in ours for key in keys]
 
     async def _finish_all(self, keys: Sequence[FinishedKey]) -> list[None]:
-        async with self._database.transaction() as connection:
+        async with self._database.read() as connection:
             wrapped = await wrapped_keys(connection, {key.account_id for key in keys})
-            columns = {
-                "book_ids": [key.book_id for key in keys],
-                "account_ids": [key.account_id for key in keys],
-                "keys": [key.key for key in keys],
-                "lease_ids": [key.lease_id for key in keys],
-                "statuses": [key.status for key in keys],
-                "sealed": [self._vault.seal(wrapped[key.account_id], key.body, context=key.context) for key in keys],
-            }
+        columns = {
+            "book_ids": [key.book_id for key in keys],
+            "account_ids": [key.account_id for key in keys],
+            "keys": [key.key for key in keys],
+            "lease_ids": [key.lease_id for key in keys],
+            "statuses": [key.status for key in keys],
+            "sealed": [self._vault.seal(wrapped[key.account_id], key.body, context=key.context) for key in keys],
+        }
+        async with self._database.statement() as connection:
             await connection.execute(_FINISH, columns)
         return [None] * len(keys)
 
