@@ -1,5 +1,6 @@
 """Posting against the baselines: callers × cases, interleaved. Goals 1, 2, 7 and 12."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -13,7 +14,7 @@ from benchmarks.options import Options
 from benchmarks.report import Finding, heading
 from benchmarks.rounds import Contender, Post, Sample, interleave, median_of, median_rate, paired, per_item, rates
 from benchmarks.server import Server
-from benchmarks.workload import Case, maker, open_filled
+from benchmarks.workload import Case, every_account, maker, open_filled
 from ledger.journal import JournalEntry
 from ledger.posting import Ledger, keeps_nothing
 
@@ -47,6 +48,11 @@ def into(ledger: Ledger, book_id: int) -> Post:
         return await ledger.post(book_id, entry)
 
     return post
+
+
+async def meet_every_account(ledger: Ledger, book_id: int) -> None:
+    """Post once between each pair of accounts, so that no cell of a comparison looks one up by its name."""
+    await asyncio.gather(*map(into(ledger, book_id), every_account()))
 
 
 def baseline_name(way: Way, twin: Twin, options: Options) -> str:

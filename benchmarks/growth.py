@@ -17,7 +17,7 @@ from benchmarks.options import Options
 from benchmarks.report import Finding, heading
 from benchmarks.rounds import Contender, closed_loop, interleave, median_rate, paired, rates
 from benchmarks.server import Server
-from benchmarks.workload import ACCOUNTS, CREDITS, DEBITS, Case, entry, maker, open_filled, post_all
+from benchmarks.workload import ACCOUNTS, CREDITS, DEBITS, Case, every_account, maker, open_filled, post_all
 from ledger.balances import balances, balances_at, balances_effective
 from ledger.journal import AccountRef
 from ledger.posting import Ledger, keeps_nothing
@@ -52,8 +52,7 @@ async def measure(server: Server, options: Options) -> Measured:
             )
             # A new business date begins: every account is moved on it once, so that all cells post on one date.
             async with pool.acquire() as connection:
-                opening = [entry(debit, credit) for debit, credit in zip(DEBITS, CREDITS, strict=True)]
-                await post_all(connection, BOOK, opening)
+                await post_all(connection, BOOK, every_account())
             ledger = Ledger(pool, max_batch=MAX_BATCH)
             stack.push_async_callback(ledger.close)
             sides[name] = Contender(make=maker(Case.SPREAD), post=into(ledger, BOOK))

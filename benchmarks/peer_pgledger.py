@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from benchmarks.baselines import MAX_BATCH
-from benchmarks.cells import into
+from benchmarks.cells import into, meet_every_account
 from benchmarks.options import Options
 from benchmarks.report import Finding, heading
 from benchmarks.rounds import Contender, interleave, median_rate, paired, rates
@@ -55,6 +55,7 @@ async def measure(server: Server, options: Options) -> tuple[list[Finding], list
         accounts = [row[0] for row in await theirs.fetch(_OPEN, 2 * ACCOUNTS)]
         for book_id, (callers, case, floor, stretch) in enumerate(CELLS, 1):
             await open_filled(database.app_dsn, book_id)
+            await meet_every_account(ledger, book_id)
             contenders = {
                 "ledger": Contender(make=maker(case), post=into(ledger, book_id)),
                 "pgledger": _contender(theirs, accounts, case),

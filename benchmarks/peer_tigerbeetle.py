@@ -16,12 +16,12 @@ from typing import Any, Final
 import asyncpg
 
 from benchmarks.baselines import MAX_BATCH
-from benchmarks.cells import into
+from benchmarks.cells import into, meet_every_account
 from benchmarks.options import Options
 from benchmarks.report import Finding, heading
 from benchmarks.rounds import Contender, Sample, interleave, median_of, median_rate, paired, rates
 from benchmarks.server import Server
-from benchmarks.workload import ACCOUNTS, AMOUNT_MINOR, Case, Make, maker, numbers_of, open_filled
+from benchmarks.workload import ACCOUNTS, AMOUNT_MINOR, Case, Make, every_account, maker, numbers_of, open_filled
 from ledger.encoding import AccountNumbers
 from ledger.journal import JournalEntry
 from ledger.posting import Ledger, keeps_nothing, post_entries
@@ -58,6 +58,7 @@ async def measure(server: Server, options: Options) -> tuple[list[Finding], list
         ledger = Ledger(pool, max_batch=MAX_BATCH)
         for book_id, case in enumerate(CASES, 1):
             await open_filled(database.app_dsn, book_id)
+            await meet_every_account(ledger, book_id)
             for callers in CALLERS:
                 contenders = {
                     "ledger": Contender(make=maker(case), post=into(ledger, book_id)),
@@ -67,11 +68,10 @@ async def measure(server: Server, options: Options) -> tuple[list[Finding], list
                 found[callers, case] = await interleave(
                     contenders, rounds=options.rounds, callers=callers, seconds=seconds
                 )
+            ours = _our_batches(pool, book_id, maker(case))
+            await ours.post(every_account())
             found[BATCH, case] = await interleave(
-                {
-                    "ledger": _our_batches(pool, book_id, maker(case)),
-                    "tigerbeetle": _their_batches(client, theirs, case),
-                },
+                {"ledger": ours, "tigerbeetle": _their_batches(client, theirs, case)},
                 rounds=options.rounds,
                 callers=1,
                 seconds=options.cell_seconds,

@@ -71,9 +71,17 @@ def entry(
     return JournalEntry(key=uuid7(), kind=kind, effective_on=DAY, postings=(posting,), metadata=METADATA)
 
 
+def every_account() -> list[JournalEntry]:
+    """One entry for each pair of accounts.
+
+    Whoever posts these to a filled book knows every account's number from then on, as a peer's caller is given its ids.
+    """
+    return [entry(debit, credit) for debit, credit in zip(DEBITS, CREDITS, strict=True)]
+
+
 async def open_filled(app_dsn: str, book_id: int, entries: Sequence[JournalEntry] | None = None) -> None:
     """Open a book and move every account once (or post the entries given), so that no cell opens any."""
-    given = entries or [entry(debit, credit) for debit, credit in zip(DEBITS, CREDITS, strict=True)]
+    given = entries or every_account()
     connection = await asyncpg.connect(app_dsn)
     try:
         await open_book(connection, book_id, code=f"bench-{book_id}", mode="test")

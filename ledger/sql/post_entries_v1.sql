@@ -7,6 +7,8 @@
 -- postings name them by position in that list: by number with fingerprint, or (number 0) by name in the p_name_* arrays.
 -- Long arrays are unnested side by side in a select list, which streams them; unnest(a, b, …) in FROM would first store
 -- each in a tuplestore of its own. What is rare comes in arrays that are NULL when no entry of the call has it.
+-- A call of one entry is mostly the price of its statements, even those that find nothing: what an expression can tell
+-- asks none, and a condition with a SELECT in it stands where it is needed only.
 -- Plans are kept for a session, so none may rest on how small a table was when it was made: rows are found by index.
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
 --
@@ -80,14 +82,18 @@ DECLARE
     sequence bigint; refusal smallint; breach smallint;
     i integer; j integer; k integer; m integer; d integer; c integer; x integer; amount bigint;
     first_posting integer; last_posting integer; applied integer; breached integer; suspect boolean; checked boolean;
-    leaves bytea;
+    leaves bytea; setting text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'entries are posted in READ COMMITTED only' USING ERRCODE = 'QK002',
             DETAIL = 'an older snapshot would not see what was posted while waiting for the book';
     END IF;
-    SELECT coalesce(sum(u.n), 0) = posting_count AND coalesce(min(u.n), 0) >= 0, coalesce(max(u.n), 0) = 1 AND min(u.n) = 1
-    INTO suspect, single FROM unnest(p_posting_count) AS u(n);
+    single := coalesce(p_posting_count = array_fill(1, ARRAY[entry_count]), false);
+    suspect := single AND entry_count = posting_count;
+    IF NOT single THEN
+        SELECT coalesce(sum(u.n), 0) = posting_count AND coalesce(min(u.n), 0) >= 0 INTO suspect
+        FROM unnest(p_posting_count) AS u(n);
+    END IF;
     IF NOT suspect OR cardinality(p_kind) <> entry_count OR cardinality(p_effective_on) <> entry_count
         OR cardinality(p_caller) <> entry_count OR cardinality(p_metadata) <> entry_count
         OR cardinality(p_posting_count) <> entry_count OR cardinality(p_credit) <> posting_count
@@ -111,17 +117,20 @@ BEGIN
     posted_at := greatest(clock_timestamp(), head.recorded_at + interval '1 microsecond');
 
     -- Parameters that say how many they are, as (SELECT …): the planner cannot see a length, so no plan is made for each.
-    SELECT m.modes, d.first_day, d.last_day, p.closed_through, p.closing_through
-    INTO modes, first_day, last_day, closed_through, closing_through
+    IF p_effective_on = array_fill(p_effective_on[1], ARRAY[entry_count]) THEN
+        first_day := p_effective_on[1];
+        last_day := first_day;
+    ELSE
+        SELECT min(u.day), max(u.day) INTO first_day, last_day FROM unnest((SELECT p_effective_on)) AS u(day);
+    END IF;
+    SELECT m.modes, p.closed_through, p.closing_through INTO modes, closed_through, closing_through
     FROM (
         SELECT array_agg(CASE k.mode WHEN 'authorising' THEN 2 WHEN 'recording' THEN 1 WHEN 'adjusting' THEN 3
                          ELSE 0 END::smallint ORDER BY u.n) AS modes
         FROM unnest((SELECT p_kind)) WITH ORDINALITY AS u(kind, n) LEFT JOIN ledger.entry_kinds AS k ON k.kind = u.kind
     ) AS m, (
-        SELECT min(u.day) AS first_day, max(u.day) AS last_day FROM unnest((SELECT p_effective_on)) AS u(day)
-    ) AS d, LATERAL (
         SELECT max(p.ends_on) FILTER (WHERE p.state = 'closed') AS closed_through, max(p.ends_on) AS closing_through
-        FROM ledger.periods AS p WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= d.first_day
+        FROM ledger.periods AS p WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= first_day
     ) AS p;
     IF NOT (isfinite(first_day) AND isfinite(last_day)) OR 'infinity' = ANY (p_available_on)
         OR '-infinity' = ANY (p_available_on)
@@ -632,12 +641,14 @@ BEGIN
             SELECT p_book, u.key, u.sequence, posted_at
             FROM (SELECT unnest(p_key) AS key, unnest(new_sequences) AS sequence) AS u WHERE u.sequence > 0;
             -- What was refused may be the repetition of something posted, or of a member of its refused group.
-            IF refused AND NOT probing AND (EXISTS (
-                SELECT FROM unnest(p_key, new_sequences) AS u(key, sequence)
-                JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = u.key
-                WHERE u.sequence = 0
-            ) OR has_groups AND (SELECT count(DISTINCT u.key) < entry_count FROM unnest(p_key) AS u(key))) THEN
-                RAISE unique_violation;
+            IF refused AND NOT probing THEN
+                IF EXISTS (
+                    SELECT FROM unnest(p_key, new_sequences) AS u(key, sequence)
+                    JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = u.key
+                    WHERE u.sequence = 0
+                ) OR has_groups AND (SELECT count(DISTINCT u.key) < entry_count FROM unnest(p_key) AS u(key)) THEN
+                    RAISE unique_violation;
+                END IF;
             END IF;
             EXIT;
         EXCEPTION WHEN unique_violation THEN
@@ -648,8 +659,6 @@ BEGIN
         END;
     END LOOP;
 
-    -- Whoever posts commits next: what follows in this transaction may not write any more.
-    PERFORM set_config('transaction_read_only', 'on', true) WHERE sequence = head.last_sequence;
     IF has_up_to THEN
         posted_minor := amounts;
     END IF;
@@ -665,7 +674,9 @@ BEGIN
             posted_minor := ledger.replayed_amounts_v1(p_book, amounts, sequences, replayed_at, posted_at, p_posting_count);
         END IF;
     END IF;
+    -- Whoever posts commits next: what follows in this transaction may not write any more.
     IF sequence = head.last_sequence THEN
+        setting := set_config('transaction_read_only', 'on', true);
         RETURN;
     END IF;
 
@@ -814,7 +825,9 @@ BEGIN
             ledger.block_hash_v1(head.hash, 1::smallint, p_book, head.incarnation, head.block_number + 1,
                                  head.last_sequence + 1, sequence, posted_at, leaves));
     -- What is acknowledged is durable, whatever a session or role was set to in order to be faster elsewhere.
-    PERFORM set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
-    PERFORM set_config('transaction_read_only', 'on', true);
+    IF current_setting('synchronous_commit') = 'off' THEN
+        setting := set_config('synchronous_commit', 'on', true);
+    END IF;
+    setting := set_config('transaction_read_only', 'on', true);
 END
 $function$
