@@ -163,12 +163,12 @@ class Keys(_InColumns, ranges.Keys):
             if not len(keys):
                 break
             sequences = keys["sequence"]
-            ours = keys[((sequences > first) | (sequences < 1)) & (sequences <= cut)]
-            self.problems.rows += len(ours)
-            total += key_sum(ours, self.seed)
-            if beyond := int((sequences > keys["newest_sequence"]).sum()):
+            ours = ((sequences > first) | (sequences < 1)) & (sequences <= cut)
+            self.problems.rows += int(ours.sum())
+            total += key_sum({name: column[ours] for name, column in keys.fixed.items()}, self.seed)
+            if beyond := keys.counts["beyond_count"]:
                 self.problems.add(f"{beyond} keys lead beyond the head")
-            at = ((int(keys[-1]["key"]["high"]) << 64) | int(keys[-1]["key"]["low"])) + 1
+            at = ((int(keys["key"]["high"][-1]) << 64) | int(keys["key"]["low"][-1])) + 1
         same = self.problems.rows == self._entries and (total - self._total) % _MODULUS == 0
         if not (self._summed and same):
             await self._look_up(connection, pages, arguments)

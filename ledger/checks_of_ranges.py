@@ -215,7 +215,7 @@ class References(Scan):
     questions: ClassVar[tuple[str, ...]] = ("references",)
 
 
-RARE_QUESTIONS: Final = frozenset({"draws", "holds", "held", "reversals", "groups"})
+RARE_QUESTIONS: Final = frozenset({"caps", "draws", "holds", "held", "reversals", "groups"})
 """Where nothing is rare in a range, these have no rows to look at."""
 RARE_SCANS: Final[tuple[type[Scan], ...]] = (Caps, HoldsResolvedOnce, Reversals, Groups, References)
 """Asked of the database as they stand here. What the others carry is read by `checks_in_columns.py`."""

@@ -68,7 +68,8 @@ UNREADABLE: Final = (TypeError, ValueError, OverflowError)
 """What Python makes of values that sound books do not have: a moment beyond its calendar, a NULL."""
 
 SETTINGS: Final = """SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
-    set_config('random_page_cost', '1.1', true)"""
+    set_config('random_page_cost', '1.1', true), set_config('plan_cache_mode', 'force_custom_plan', true)"""
+"""A plan for any range is not one for this range: planning is little beside reading it."""
 
 Progress = Callable[[int, int], None]
 """Told (last sequence verified, last to be verified) after each range."""
