@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.carried_sums import SUM_MAX
 from ledger.chain import LAYOUT_VERSION
 from ledger.chart_of_accounts import AccountKind
 from ledger.checks import Range, Row, ask
@@ -22,17 +23,37 @@ from ledger.leaves_in_columns import block_hashes
 from ledger.posting import Connection
 from ledger.range_columns import Numbers, OutOfStep, RangeColumns, read_columns, require
 
-SUM_MAX: Final = 2**62
-"""Neither sum nor difference of numbers whose sum of magnitudes is below it leaves 64 bits."""
 MOVES_NOTHING: Final = (1, 3, 4)
 """Hold actions: an entry that places, releases or expires a hold has no posting."""
 _EPOCH_DAY: Final = date(2000, 1, 1).toordinal()
 
-Moved = tuple[int, int, int, int, int, int, int, int]
-"""An account, Σ debits, Σ credits, the last entry that moved it; its sign, 1 where it grows on the debit side, else −1;
-and of its first posting of the range the entry, the balance after it, and debits − credits."""
-MovedOnDay = tuple[int, int, int]
-"""An account, Σ debits, Σ credits of one business date."""
+
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """What a range did to each account that it moved, in order of the accounts.
+
+    Attributes:
+        last_sequence: the last entry that moved it.
+        sign: 1 where it grows on the debit side, else −1.
+        first_sequence: of its first posting of the range the entry, then the balance after it, and debits − credits.
+    """
+
+    accounts: Numbers
+    debits: Numbers
+    credits_: Numbers
+    last_sequence: Numbers
+    sign: Numbers
+    first_sequence: Numbers
+    first_after: Numbers
+    first_moved: Numbers
+
+
+class DayMoves(msgspec.Struct, frozen=True, kw_only=True):
+    """What a range did to each account on one business date, in order of the accounts."""
+
+    day: date
+    accounts: Numbers
+    debits: Numbers
+    credits_: Numbers
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +68,8 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     postings: int
     blocks: int
-    moves: list[Moved]
-    days: dict[date, list[MovedOnDay]]
+    moves: Moves
+    days: list[DayMoves]
     plain: bool
     keys: int
 
@@ -94,7 +115,8 @@ async def add_up(connection: Connection, range_: Range, facts: AccountFacts) -> 
         entry_counts = _entry_counts(columns)
         require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks.values("hash"))
         legs = _Legs(columns)
-        moves, days = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
+        moves = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
+        days = legs.days()
     except (OutOfStep, OverflowError):
         return None
     return Sums(
@@ -166,54 +188,71 @@ class _Legs:
 
     def __init__(self, columns: RangeColumns) -> None:
         self._columns, postings = columns, columns.postings
-        both = np.stack([postings["debit_account"], postings["credit_account"]], axis=1)
+        both = _in_turn(postings["debit_account"], postings["credit_account"])
         self.accounts, place = np.unique(both, return_inverse=True)
-        self._place = place.reshape(both.shape)
+        self._place = place.reshape(-1, 2)
+        self._moved = _in_turn(postings["amount_minor"], -postings["amount_minor"])
 
-    def moves(self, facts: Numbers) -> tuple[list[Moved], dict[date, list[MovedOnDay]]]:
+    def moves(self, facts: Numbers) -> Moves:
         """The sums, once every posting is as it should be and leaves what it should."""
-        if not len(self.accounts):
-            return [], {}
         postings, place = self._columns.postings, self._place
         currency, kind, sign = facts.T
         pending = (kind == AccountKind.MERCHANT_PENDING)[place].any(axis=1)
         amount = postings["amount_minor"]
-        after = np.stack([postings["debit_balance_after"], postings["credit_balance_after"]], axis=1).ravel()
+        after = _in_turn(postings["debit_balance_after"], postings["credit_balance_after"])
         require((amount > 0).all() and (place[:, 0] != place[:, 1]).all())
         require((currency[place[:, 0]] == currency[place[:, 1]]).all())
         require((pending == postings["has_available_on"].astype(bool)).all())
-        require(int(amount.max()) * len(amount) < SUM_MAX)
-        require(int(after.min()) > -SUM_MAX and int(after.max()) < SUM_MAX)
+        require(int(amount.max(initial=0)) * len(amount) < SUM_MAX)
+        require(int(after.min(initial=0)) > -SUM_MAX and int(after.max(initial=0)) < SUM_MAX)
         leg, sequence = place.ravel(), np.repeat(postings["sequence"], 2)
-        moved = np.stack([amount, -amount], axis=1).ravel()
         order = stable_order(leg, len(self.accounts))
         firsts, lasts = runs(leg[order])
-        after_in_order, moved_in_order = (after * sign[leg])[order], moved[order]
-        follows = np.diff(after_in_order) == moved_in_order[1:]
+        after_in_order, moved = (after * sign[leg])[order], self._moved[order]
+        follows = np.diff(after_in_order) == moved[1:]
         follows[firsts[1:] - 1] = True
         require(follows.all())
-        debits = np.add.reduceat(np.maximum(moved_in_order, 0), firsts)
-        credits_ = np.add.reduceat(np.maximum(-moved_in_order, 0), firsts)
-        values = (
-            *(self.accounts, debits, credits_, sequence[order][lasts], sign, sequence[order][firsts]),
-            *(after[order][firsts], moved_in_order[firsts]),
+        return Moves(
+            accounts=self.accounts,
+            debits=_sums(np.maximum(moved, 0), firsts),
+            credits_=_sums(np.maximum(-moved, 0), firsts),
+            last_sequence=sequence[order][lasts],
+            sign=sign,
+            first_sequence=sequence[order][firsts],
+            first_after=after[order][firsts],
+            first_moved=moved[firsts],
         )
-        return [*zip(*(each.tolist() for each in values), strict=True)], self._days(leg, moved)
 
-    def _days(self, leg: Numbers, moved: Numbers) -> dict[date, list[MovedOnDay]]:
+    def days(self) -> list[DayMoves]:
+        """The sums of each business date, once `moves` has found that they can be added up."""
+        if not len(self.accounts):
+            return []
         range_, entries = self._columns.range, self._columns.entries
         position = self._columns.postings["sequence"] - (range_.after + 1)
         days, day_of_entry = np.unique(entries["effective_on"], return_inverse=True)
         require(int(days[0]) > -_EPOCH_DAY and int(days[-1]) + _EPOCH_DAY <= date.max.toordinal())
-        group = leg + len(self.accounts) * np.repeat(day_of_entry[position], 2)
+        group = self._place.ravel() + len(self.accounts) * np.repeat(day_of_entry[position], 2)
         order = stable_order(group, len(self.accounts) * len(days))
         firsts, _ = runs(group[order])
-        debits = np.add.reduceat(np.maximum(moved[order], 0), firsts)
-        credits_ = np.add.reduceat(np.maximum(-moved[order], 0), firsts)
+        moved = self._moved[order]
+        debits, credits_ = _sums(np.maximum(moved, 0), firsts), _sums(np.maximum(-moved, 0), firsts)
         day, account = np.divmod(group[order][firsts], len(self.accounts))
-        moves = [*zip(self.accounts[account].tolist(), debits.tolist(), credits_.tolist(), strict=True)]
-        ends = np.searchsorted(day, np.arange(1, len(days) + 1)).tolist()
-        return {
-            date.fromordinal(_EPOCH_DAY + number): moves[start:end]
-            for number, (start, end) in zip(days.tolist(), pairwise([0, *ends]), strict=True)
-        }
+        ends = np.searchsorted(day, np.arange(len(days) + 1)).tolist()
+        return [
+            DayMoves(
+                day=date.fromordinal(_EPOCH_DAY + number),
+                accounts=self.accounts[account[start:end]],
+                debits=debits[start:end],
+                credits_=credits_[start:end],
+            )
+            for number, (start, end) in zip(days.tolist(), pairwise(ends), strict=True)
+        ]
+
+
+def _in_turn(debit: Numbers, credit: Numbers) -> Numbers:
+    return np.stack([debit, credit], axis=1).ravel()
+
+
+def _sums(numbers: Numbers, firsts: Numbers) -> Numbers:
+    """Of each run that begins there."""
+    return np.add.reduceat(numbers, firsts)
