@@ -222,7 +222,8 @@ GROUP BY v.account_id;
 
 -- name: reversals
 -- A posting that reverses mirrors its line; all that reverse a line come to no more than the line. What reverses an
--- entry of an archived month (at or below :from_sequence) can be compared with the archive only.
+-- entry of an archived month (at or below :from_sequence) can be compared with the archive only. OFFSET 0: what is reversed
+-- is looked up line by line; as a join the planner may sort every posting of the book for each range.
 WITH reversing AS MATERIALIZED (
     SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account FROM ledger.postings AS p
     WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last AND p.reverses_line IS NOT NULL
@@ -244,7 +245,10 @@ FROM (
                WHEN t.reversed_minor > o.amount_minor THEN 'reverses a line that others reverse too, beyond its amount' END AS fault
     FROM reversing AS p
     LEFT JOIN ledger.entries AS e ON e.book_id = :book AND e.sequence = p.sequence AND e.sequence > :after AND e.sequence <= :last
-    LEFT JOIN ledger.postings AS o ON o.book_id = :book AND o.sequence = e.reverses AND o.line = p.reverses_line
+    LEFT JOIN LATERAL (
+        SELECT q.sequence, q.debit_account, q.credit_account, q.amount_minor FROM ledger.postings AS q
+        WHERE q.book_id = :book AND q.sequence = e.reverses AND q.line = p.reverses_line OFFSET 0
+    ) AS o ON true
     LEFT JOIN LATERAL (
         SELECT sum(q.amount_minor) AS reversed_minor
         FROM ledger.entries AS f
