@@ -22,8 +22,10 @@ _HEAD: Final = np.dtype(
         ("key", _KEY),
         ("effective_on", ">i4"),
         ("kind", ">i2"),
+        ("caller_bytes", ">i4"),
     ]
 )
+_LENGTH_OF: Final = {name: np.dtype([(f"{name}_bytes", ">i4")]) for name in ("metadata", "scheme", "value")}
 _COUNTS: Final = np.dtype([("postings", ">i4"), ("references", ">i4")])
 _LINE: Final = np.dtype(
     [
@@ -62,7 +64,7 @@ def block_hashes(columns: RangeColumns, entry_counts: Numbers, posting_counts: N
         for (start, end), header, previous in zip(
             pairwise([0, *ends]),
             _headers(blocks, columns.range.book_id),
-            blocks.values("previous_hash"),
+            blocks.varying["previous_hash"].tolist(),
             strict=True,
         )
     ]
@@ -80,21 +82,26 @@ def _messages(columns: RangeColumns, posting_counts: Numbers) -> Pieces:
     entries, postings, references = columns.entries, columns.postings, columns.references
     entry, posting, reference = (np.arange(len(each)) for each in (entries, postings, references))
     of_posting, of_reference = (each["sequence"] - (columns.range.after + 1) for each in (postings, references))
-    lines = _joined(
-        len(postings), (posting, _packed(postings, _LINE)), (posting, postings.varying["rare"].without_length())
+    lines = _joined(len(postings), (posting, _packed(postings, _LINE)), (posting, postings.varying["rare"]))
+    pairs = _joined(
+        len(references),
+        *((reference, each) for name in ("scheme", "value") for each in _with_length(references, name)),
     )
-    pairs = _joined(len(references), *((reference, references.varying[name]) for name in ("scheme", "value")))
     reference_counts = np.bincount(of_reference, minlength=len(entries))
     return _joined(
         len(entries),
         (entry, _packed(entries, _HEAD, layout=1, book_id=columns.range.book_id)),
         (entry, entries.varying["caller"]),
-        (entry, entries.varying["metadata"]),
+        *((entry, each) for each in _with_length(entries, "metadata")),
         (entry, _packed(entries, _COUNTS, postings=posting_counts, references=reference_counts)),
-        (entry, entries.varying["rare"].without_length()),
+        (entry, entries.varying["rare"]),
         (of_posting, lines),
         (of_reference, pairs),
     )
+
+
+def _with_length(columns: Columns, name: str) -> tuple[Pieces, Pieces]:
+    return _packed(columns, _LENGTH_OF[name]), columns.varying[name]
 
 
 def _joined(owners: int, *parts: tuple[Numbers, Pieces]) -> Pieces:
@@ -111,7 +118,7 @@ def _joined(owners: int, *parts: tuple[Numbers, Pieces]) -> Pieces:
         first = last
     joined = np.zeros(owners, np.int64)
     np.add.at(joined, owner, lengths)
-    return Pieces(data, np.cumsum(joined) - joined, joined)
+    return Pieces.in_turn(data, joined)
 
 
 def _copy(pieces: Pieces, data: NDArray[np.uint8], places: Numbers) -> None:
@@ -143,5 +150,4 @@ def _packed(columns: Columns, packed: np.dtype[Any], **given: Any) -> Pieces:
     rows = np.empty(len(columns), packed)
     for name in packed.names or ():
         rows[name] = given[name] if name in given else columns[name]
-    lengths = np.full(len(rows), packed.itemsize)
-    return Pieces(rows.view(np.uint8), np.cumsum(lengths) - lengths, lengths)
+    return Pieces.in_turn(rows.view(np.uint8), np.full(len(rows), packed.itemsize))

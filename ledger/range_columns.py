@@ -1,12 +1,11 @@
 """The rows of a range of the books as columns: each in one value, which NumPy reads as it lies.
 
 The database strings the values of a column together in its binary format, so that a range is a handful of values and
-not one message a row. What it sends of a number, a moment, a key or a hash is as wide in every row; a NULL is left out,
-which the size shows. Text and bytes come as an array, every one with its length before it, as it is sealed.
+not one message a row. What it sends of a number, a moment or a key is as wide in every row; of text and bytes it sends
+how long each is, too. A NULL is left out, which the size shows.
 """
 
 from collections.abc import Mapping
-from struct import Struct
 from typing import Any, Final
 
 import asyncpg
@@ -19,18 +18,16 @@ from ledger.posting import Connection
 
 Numbers = NDArray[np.int64]
 
-LENGTH_BYTES: Final = 4
-_NOTHING_RARE_BYTES: Final = LENGTH_BYTES + 1
-
 _BIGINT, _INTEGER, _SMALLINT, _BOOLEAN = (np.dtype(kind) for kind in (">i8", ">i4", ">i2", "u1"))
 _KEY: Final = np.dtype([("high", ">u8"), ("low", ">u8")])
-_TEXT, _BYTEA = 25, 17
-_ARRAY_HEAD: Final = Struct(">iiiii")
-"""Dimensions, whether there are NULLs, type; then of the one dimension how many and the number of the first."""
-_length: Final = Struct(">i").unpack_from
+_NOTHING_RARE_BYTES: Final = 1
 
-_UNLIKE_THE_TABLES: Final = (asyncpg.UndefinedFunctionError, asyncpg.ProgramLimitExceededError)
-"""A column is of another type than its table promises; a column of a range is larger than a value may be."""
+_UNLIKE_THE_TABLES: Final = (
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""A column is of another type than its table promises, or just became so; or a range has too much for one value."""
 
 
 class OutOfStep(Exception):
@@ -54,20 +51,22 @@ class Pieces(msgspec.Struct, frozen=True):
     starts: Numbers
     lengths: Numbers
 
-    def without_length(self) -> "Pieces":
-        """The same, of pieces that begin with their length, without it."""
-        return Pieces(self.data, self.starts + LENGTH_BYTES, self.lengths - LENGTH_BYTES)
+    @classmethod
+    def in_turn(cls, data: NDArray[np.uint8], lengths: Numbers) -> "Pieces":
+        """Those that lie one after the other."""
+        return cls(data, np.cumsum(lengths) - lengths, lengths)
 
     def tolist(self) -> list[bytes]:
         """Each by itself."""
-        data, starts = self.data.tobytes(), self.starts
-        return [data[start:end] for start, end in zip(starts.tolist(), (starts + self.lengths).tolist(), strict=True)]
+        data, ends = self.data.tobytes(), self.starts + self.lengths
+        return [data[start:end] for start, end in zip(self.starts.tolist(), ends.tolist(), strict=True)]
 
 
 class Columns(msgspec.Struct, frozen=True):
     """Rows by column: the fixed ones, numbers as int64, are found by index too.
 
     Attributes:
+        varying: text and bytes; how long each is stands among the fixed columns as `…_bytes`.
         counts: what was counted along with them.
     """
 
@@ -82,10 +81,6 @@ class Columns(msgspec.Struct, frozen=True):
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.fixed[name]
 
-    def values(self, name: str) -> list[bytes]:
-        """Each value of a varying column."""
-        return self.varying[name].without_length().tolist()
-
     def by(self, *names: str) -> "Columns":
         """The same rows in the order of some fixed columns, the first foremost."""
         order = np.lexsort([self.fixed[name] for name in reversed(names)])
@@ -98,11 +93,11 @@ class Columns(msgspec.Struct, frozen=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    """A question that answers `row_count`, these columns – what a value looks like, or its type – and these counts."""
+    """A question that answers `row_count`, columns – those that are fixed by what a value looks like – and counts."""
 
     name: str
     fixed: dict[str, np.dtype[Any]]
-    varying: dict[str, int] = {}
+    varying: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
 
     async def ask(self, connection: Connection, arguments: Mapping[str, Any]) -> Columns:
@@ -110,13 +105,10 @@ class _Question(msgspec.Struct, frozen=True):
             row = await one_row(connection, self.name, arguments)
         except _UNLIKE_THE_TABLES as error:
             raise OutOfStep from error
-        rows = row["row_count"]
-        return Columns(
-            rows,
-            {name: _fixed(row[name] or b"", kind, rows) for name, kind in self.fixed.items()},
-            {name: _varying(row[name], kind, rows) for name, kind in self.varying.items()},
-            {name: row[name] for name in self.counts},
-        )
+        rows, kinds = row["row_count"], self.fixed | {f"{name}_bytes": _INTEGER for name in self.varying}
+        fixed = {name: _fixed(row[name] or b"", kind, rows) for name, kind in kinds.items()}
+        varying = {name: _varying(row[name] or b"", fixed[f"{name}_bytes"]) for name in self.varying}
+        return Columns(rows, fixed, varying, {name: row[name] for name in self.counts})
 
 
 def _fixed(data: bytes, kind: np.dtype[Any], rows: int) -> NDArray[Any]:
@@ -125,23 +117,10 @@ def _fixed(data: bytes, kind: np.dtype[Any], rows: int) -> NDArray[Any]:
     return column.astype(np.int64) if kind.kind in "iu" else column
 
 
-def _varying(data: bytes | None, kind: int, rows: int) -> Pieces:
-    if data is None:
-        require(rows == 0)
-        return Pieces(np.empty(0, np.uint8), np.empty(0, np.int64), np.empty(0, np.int64))
-    require(data.startswith(_ARRAY_HEAD.pack(1, 0, kind, rows, 1)))
-    (length,) = _length(data, _ARRAY_HEAD.size)
-    width, every = LENGTH_BYTES + length, np.frombuffer(data, np.uint8)
-    if _ARRAY_HEAD.size + rows * width == len(data):
-        heads = np.ndarray(rows, _INTEGER, data, _ARRAY_HEAD.size, (width,))
-        if (heads == length).all():
-            return Pieces(every, _ARRAY_HEAD.size + width * np.arange(rows), np.full(rows, width))
-    starts, at = [], _ARRAY_HEAD.size
-    for _ in range(rows):
-        starts.append(at)
-        at += LENGTH_BYTES + _length(data, at)[0]
-    ends = np.array([*starts, at])
-    return Pieces(every, ends[:-1], np.diff(ends))
+def _varying(data: bytes, lengths: Numbers) -> Pieces:
+    # Text where bytes should be comes as text.
+    require(isinstance(data, bytes) and len(data) == lengths.sum())
+    return Pieces.in_turn(np.frombuffer(data, np.uint8), lengths)
 
 
 ENTRIES: Final = _Question(
@@ -155,7 +134,7 @@ ENTRIES: Final = _Question(
         "kind": _SMALLINT,
         "hold_action": _SMALLINT,
     },
-    {"caller": _TEXT, "metadata": _BYTEA, "rare": _BYTEA},
+    ("caller", "metadata", "rare"),
     ("cap_count",),
 )
 POSTINGS: Final = _Question(
@@ -171,9 +150,9 @@ POSTINGS: Final = _Question(
         "credit_balance_after": _BIGINT,
         "has_available_on": _BOOLEAN,
     },
-    {"rare": _BYTEA},
+    ("rare",),
 )
-REFERENCES: Final = _Question("reference_columns", {"sequence": _BIGINT}, {"scheme": _TEXT, "value": _TEXT})
+REFERENCES: Final = _Question("reference_columns", {"sequence": _BIGINT}, ("scheme", "value"))
 BLOCKS: Final = _Question(
     "block_columns",
     {
@@ -184,7 +163,7 @@ BLOCKS: Final = _Question(
         "first_sequence": _BIGINT,
         "last_sequence": _BIGINT,
     },
-    {"previous_hash": _BYTEA, "hash": _BYTEA},
+    ("previous_hash", "hash"),
 )
 KEYS: Final = _Question(
     "key_columns", {"key": _KEY, "sequence": _BIGINT, "recorded_at": _BIGINT}, counts=("beyond_count",)
@@ -203,8 +182,8 @@ class RangeColumns(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def plain(self) -> bool:
         """Whether nothing in it is rare: no hold, draw, cap, reversal or group, nothing that is available later."""
-        rare = (each.varying["rare"].lengths != _NOTHING_RARE_BYTES for each in (self.entries, self.postings))
-        return not self.entries.counts["cap_count"] and not any(each.any() for each in rare)
+        rare = any((each["rare_bytes"] > _NOTHING_RARE_BYTES).any() for each in (self.entries, self.postings))
+        return not rare and not self.entries.counts["cap_count"]
 
 
 async def read_columns(connection: Connection, range_: Range) -> RangeColumns:

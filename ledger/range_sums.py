@@ -113,7 +113,7 @@ async def add_up(connection: Connection, range_: Range, facts: AccountFacts) -> 
         columns = await read_columns(connection, range_)
         posting_counts = _posting_counts(columns)
         entry_counts = _entry_counts(columns)
-        require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks.values("hash"))
+        require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks.varying["hash"].tolist())
         legs = _Legs(columns)
         moves = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
         days = legs.days()
@@ -168,12 +168,12 @@ def _entry_counts(columns: RangeColumns) -> Numbers:
     incarnation = blocks["incarnation"]
     last_before = np.concatenate(([range_.before.last_sequence], last[:-1]))
     incarnation_before = np.concatenate(([range_.before.incarnation], incarnation[:-1]))
-    hashes = blocks.values("hash")
+    hashes = blocks.varying["hash"].tolist()
     require((blocks["layout_version"] == LAYOUT_VERSION).all())
     require((number == range_.before.block_number + 1 + np.arange(len(blocks))).all())
     require((last >= last_before).all() and last[-1] == range_.last)
     require((first == last_before + 1).all())
-    require(blocks.values("previous_hash") == [range_.before.hash, *hashes[:-1]])
+    require(blocks.varying["previous_hash"].tolist() == [range_.before.hash, *hashes[:-1]])
     require((incarnation >= incarnation_before).all())
     require(((last == last_before) == (incarnation > incarnation_before)).all())
     counts = last - last_before

@@ -10,17 +10,18 @@ SELECT count(*) AS row_count,
        string_agg(int8send(x.block_number), '') AS block_number, string_agg(uuid_send(x.key), '') AS key,
        string_agg(date_send(x.effective_on), '') AS effective_on, string_agg(int2send(x.kind), '') AS kind,
        string_agg(int2send(coalesce(x.hold_action, 0::smallint)), '') AS hold_action,
-       array_send(array_agg(x.caller)) AS caller, array_send(array_agg(x.metadata)) AS metadata,
-       array_send(array_agg(
-           CASE WHEN num_nonnulls(x.booked_on, x.occurred_at, x.group_first, x.draws_on, x.drawn_minor, x.drawable_minor,
-                                  x.reverses, x.hold_action, x.hold, x.placed) = 0 THEN '\x00'::bytea
-                ELSE '\x01'::bytea || record_send(ROW(
-                    x.booked_on, x.occurred_at, x.group_first, x.draws_on, x.drawn_minor, x.drawable_minor, x.reverses,
-                    x.hold_action, x.hold, x.debit_account, x.credit_account, x.amount_minor, x.expires_at)) END)) AS rare,
+       string_agg(textsend(x.caller), '') AS caller, string_agg(int4send(octet_length(x.caller)), '') AS caller_bytes,
+       string_agg(x.metadata, '') AS metadata, string_agg(int4send(octet_length(x.metadata)), '') AS metadata_bytes,
+       string_agg(x.rare, '') AS rare, string_agg(int4send(octet_length(x.rare)), '') AS rare_bytes,
        (SELECT count(*) FROM ledger.entry_caps AS c
         WHERE c.book_id = :book AND c.sequence > :after AND c.sequence <= :last) AS cap_count
 FROM (
-    SELECT e.*, h.sequence AS placed, h.debit_account, h.credit_account, h.amount_minor, h.expires_at
+    SELECT e.*,
+           CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor,
+                                  e.reverses, e.hold_action, e.hold, h.sequence) = 0 THEN '\x00'::bytea
+                ELSE '\x01'::bytea || record_send(ROW(
+                    e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor, e.reverses,
+                    e.hold_action, e.hold, h.debit_account, h.credit_account, h.amount_minor, h.expires_at)) END AS rare
     FROM ledger.entries AS e
     LEFT JOIN ledger.holds AS h
         ON h.book_id = :book AND h.sequence = e.sequence AND h.sequence > :after AND h.sequence <= :last
@@ -29,6 +30,7 @@ FROM (
 ) AS x;
 
 -- name: posting_columns
+-- By sequence only, which an index has; lines are put in order where they are read.
 SELECT count(*) AS row_count,
        string_agg(int8send(x.sequence), '') AS sequence, string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at,
        string_agg(int2send(x.line), '') AS line, string_agg(int8send(x.debit_account), '') AS debit_account,
@@ -36,16 +38,20 @@ SELECT count(*) AS row_count,
        string_agg(int8send(x.debit_balance_after), '') AS debit_balance_after,
        string_agg(int8send(x.credit_balance_after), '') AS credit_balance_after,
        string_agg(boolsend(x.available_on IS NOT NULL), '') AS has_available_on,
-       array_send(array_agg(
-           CASE WHEN num_nonnulls(x.reverses_line, x.available_on, x.up_to_minor) = 0 THEN '\x00'::bytea
-                ELSE '\x01'::bytea || record_send(ROW(x.reverses_line, x.available_on, x.up_to_minor)) END)) AS rare
+       string_agg(x.rare, '') AS rare, string_agg(int4send(octet_length(x.rare)), '') AS rare_bytes
 FROM (
-    SELECT p.* FROM ledger.postings AS p WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
+    SELECT p.*,
+           CASE WHEN num_nonnulls(p.reverses_line, p.available_on, p.up_to_minor) = 0 THEN '\x00'::bytea
+                ELSE '\x01'::bytea || record_send(ROW(p.reverses_line, p.available_on, p.up_to_minor)) END AS rare
+    FROM ledger.postings AS p
+    WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
+    ORDER BY p.sequence
 ) AS x;
 
 -- name: reference_columns
 SELECT count(*) AS row_count, string_agg(int8send(x.sequence), '') AS sequence,
-       array_send(array_agg(x.scheme)) AS scheme, array_send(array_agg(x.value)) AS value
+       string_agg(textsend(x.scheme), '') AS scheme, string_agg(int4send(octet_length(x.scheme)), '') AS scheme_bytes,
+       string_agg(textsend(x.value), '') AS value, string_agg(int4send(octet_length(x.value)), '') AS value_bytes
 FROM (
     SELECT r.* FROM ledger.entry_references AS r
     WHERE r.book_id = :book AND r.sequence > :after AND r.sequence <= :last
@@ -57,7 +63,9 @@ SELECT count(*) AS row_count,
        string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at, string_agg(int8send(x.block_number), '') AS block_number,
        string_agg(int4send(x.incarnation), '') AS incarnation, string_agg(int2send(x.layout_version), '') AS layout_version,
        string_agg(int8send(x.first_sequence), '') AS first_sequence, string_agg(int8send(x.last_sequence), '') AS last_sequence,
-       array_send(array_agg(x.previous_hash)) AS previous_hash, array_send(array_agg(x.hash)) AS hash
+       string_agg(x.previous_hash, '') AS previous_hash,
+       string_agg(int4send(octet_length(x.previous_hash)), '') AS previous_hash_bytes,
+       string_agg(x.hash, '') AS hash, string_agg(int4send(octet_length(x.hash)), '') AS hash_bytes
 FROM (
     SELECT b.* FROM ledger.blocks AS b
     WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
