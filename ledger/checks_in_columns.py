@@ -5,11 +5,15 @@ A check here is its namesake of `checks_in_python.py` that is spared the rows wh
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
+import numpy as np
+
 from ledger import checks_in_python as by_row
 from ledger import checks_of_ranges as ranges
+from ledger.carried_sums import CarriedSums
 from ledger.checks import ROWS_AT_ONCE, Answers, Problems, Range, Scan, Start, ask
 from ledger.posting import Connection
 from ledger.range_columns import OutOfStep, read_keys
@@ -67,13 +71,15 @@ class BalancesAfter(_InColumns, by_row.BalancesAfter):
     def read_sums(self, sums: Sums) -> None:
         """Compare the first posting of each account with the range before."""
         self.problems.rows += sums.postings
-        balances = self._balances
-        for account, debits, credits_, _, sign, first_sequence, first_after, first_moved in sums.moves:
-            before = balances.get(account, 0)
-            balances[account] = before + debits - credits_
-            expected = sign * (before + first_moved)
-            if first_after != expected:
-                self.problems.add(f"entry {first_sequence} leaves account {account} {expected}, not {first_after}")
+        moves = sums.moves
+        before = self._balances.of(moves.accounts)[:, 0]
+        expected = moves.sign * (before + moves.first_moved)
+        for place in np.flatnonzero(moves.first_after != expected).tolist():
+            self.problems.add(
+                f"entry {moves.first_sequence[place]} leaves account {moves.accounts[place]}"
+                f" {expected[place]}, not {moves.first_after[place]}"
+            )
+        self._balances.put(moves.accounts, (before + moves.debits - moves.credits_)[:, np.newaxis])
 
 
 class AccountTotals(_InColumns, by_row.AccountTotals):
@@ -83,10 +89,10 @@ class AccountTotals(_InColumns, by_row.AccountTotals):
 
     def read_sums(self, sums: Sums) -> None:
         """Add the sums of the range."""
-        totals = self._totals
-        for account, debits, credits_, last_sequence, *_ in sums.moves:
-            before = totals.get(account, (0, 0, 0))
-            totals[account] = (before[0] + debits, before[1] + credits_, last_sequence)
+        moves = sums.moves
+        debits, credits_, _ = self._totals.of(moves.accounts).T
+        after = (debits + moves.debits, credits_ + moves.credits_, moves.last_sequence)
+        self._totals.put(moves.accounts, np.stack(after, axis=1))
 
     def read(self, answers: Answers) -> None:
         """Sums and what was held, or rows, which show both."""
@@ -100,12 +106,29 @@ class AccountTotals(_InColumns, by_row.AccountTotals):
 
 
 class AccountDays(_InColumns, by_row.AccountDays):
-    """Adds the days of a range up."""
+    """Adds a day up for as long as ranges stay on it."""
+
+    def __init__(self, start: Start, seed: int) -> None:
+        super().__init__(start, seed)
+        self._day, self._moved = date.min, CarriedSums(2)
 
     def read_sums(self, sums: Sums) -> None:
-        """Add them."""
-        for day, moves in sums.days.items():
-            self.move(day, moves)
+        """Add the days of the range."""
+        for moves in sums.days:
+            if moves.day != self._day:
+                self._turn_to(moves.day)
+            moved = self._moved.of(moves.accounts) + np.stack((moves.debits, moves.credits_), axis=1)
+            self._moved.put(moves.accounts, moved)
+
+    async def finish(self, connection: Connection, book_id: int, cut: int) -> Problems:
+        """The last day is added too."""
+        self._turn_to(date.min)
+        return await super().finish(connection, book_id, cut)
+
+    def _turn_to(self, day: date) -> None:
+        moved = self._moved.by_account().items()
+        self.move(self._day, ((account, debits, credits_) for account, (debits, credits_) in moved))
+        self._day, self._moved = day, CarriedSums(2)
 
 
 class BlockChain(_InColumns, by_row.BlockChain):
@@ -163,12 +186,12 @@ class Keys(_InColumns, ranges.Keys):
             if not len(keys):
                 break
             sequences = keys["sequence"]
-            ours = keys[((sequences > first) | (sequences < 1)) & (sequences <= cut)]
-            self.problems.rows += len(ours)
-            total += key_sum(ours, self.seed)
-            if beyond := int((sequences > keys["newest_sequence"]).sum()):
+            ours = ((sequences > first) | (sequences < 1)) & (sequences <= cut)
+            self.problems.rows += int(ours.sum())
+            total += key_sum({name: column[ours] for name, column in keys.fixed.items()}, self.seed)
+            if beyond := keys.counts["beyond_count"]:
                 self.problems.add(f"{beyond} keys lead beyond the head")
-            at = ((int(keys[-1]["key"]["high"]) << 64) | int(keys[-1]["key"]["low"])) + 1
+            at = ((int(keys["key"]["high"][-1]) << 64) | int(keys["key"]["low"][-1])) + 1
         same = self.problems.rows == self._entries and (total - self._total) % _MODULUS == 0
         if not (self._summed and same):
             await self._look_up(connection, pages, arguments)

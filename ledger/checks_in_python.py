@@ -137,11 +137,13 @@ class BalancesAfter(ranges.BalancesAfter):
 
     def read(self, answers: Answers) -> None:
         """Carry every account's debits − credits forward."""
+        balances = self._balances.by_account()
         for posting in _in_order(_chunk(answers)):
             self.problems.rows += 1
             for side, sign in (("debit", 1), ("credit", -1)):
                 account = posting[f"{side}_account"]
-                balance = self._balances[account] = self._balances.get(account, 0) + sign * posting["amount_minor"]
+                balance = balances.get(account, (0,))[0] + sign * posting["amount_minor"]
+                balances[account] = (balance,)
                 expected = balance * (1 if posting[f"{side}_normal_side"] == "D" else -1)
                 if posting[f"{side}_balance_after"] != expected:
                     self.problems.add(
@@ -181,8 +183,9 @@ class AccountTotals(ranges.AccountTotals):
             self._held[account] = (held[0] + debits, held[1] + credits_)
 
     def _move(self, account: int, sequence: int, debits: int, credits_: int) -> None:
-        before = self._totals.get(account, (0, 0, 0))
-        self._totals[account] = (before[0] + debits, before[1] + credits_, max(before[2], sequence))
+        totals = self._totals.by_account()
+        before = totals.get(account, (0, 0, 0))
+        totals[account] = (before[0] + debits, before[1] + credits_, max(before[2], sequence))
 
 
 class AccountDays(ranges.AccountDays):

@@ -10,6 +10,7 @@ from datetime import date
 from secrets import randbits
 from typing import Any, ClassVar, Final
 
+from ledger.carried_sums import CarriedSums
 from ledger.checks import ROWS_AT_ONCE, Answers, Problems, Scan, Start, ask
 from ledger.posting import Connection
 from ledger.queries import QUERIES
@@ -45,7 +46,8 @@ class BalancesAfter(Scan):
 
     def __init__(self, start: Start, seed: int) -> None:
         super().__init__(start, seed)
-        self._balances = {account: debits - credits_ for account, (debits, credits_, _) in start.totals.items()}
+        balances = {account: (debits - credits_,) for account, (debits, credits_, _) in start.totals.items()}
+        self._balances = CarriedSums(1, balances)
 
 
 class AccountTotals(Scan):
@@ -55,7 +57,7 @@ class AccountTotals(Scan):
 
     def __init__(self, start: Start, seed: int) -> None:
         super().__init__(start, seed)
-        self._totals, self._held = dict(start.totals), dict(start.held)
+        self._totals, self._held = CarriedSums(3, start.totals), dict(start.held)
 
     async def finish(self, connection: Connection, book_id: int, cut: int) -> Problems:
         """Compare with the accounts' rows, less what was posted after the cut, seen by the same statement."""
@@ -66,13 +68,13 @@ class AccountTotals(Scan):
             for row in rows:
                 self._compare(row)
             after = rows[-1]["account_id"]
-        for account in {**self._totals, **self._held}:
+        for account in {**self._totals.by_account(), **self._held}:
             self.problems.add(f"account {account} has postings or holds and no row")
         return self.problems
 
     def _compare(self, row: Any) -> None:
         account, last_sequence, moved_since, *found = row
-        debits, credits_, last = self._totals.pop(account, (0, 0, 0))
+        debits, credits_, last = self._totals.by_account().pop(account, (0, 0, 0))
         expected = [debits, credits_, *self._held.pop(account, (0, 0))]
         self.problems.rows += 1
         if found != expected:
@@ -215,7 +217,7 @@ class References(Scan):
     questions: ClassVar[tuple[str, ...]] = ("references",)
 
 
-RARE_QUESTIONS: Final = frozenset({"draws", "holds", "held", "reversals", "groups"})
+RARE_QUESTIONS: Final = frozenset({"caps", "draws", "holds", "held", "reversals", "groups"})
 """Where nothing is rare in a range, these have no rows to look at."""
 RARE_SCANS: Final[tuple[type[Scan], ...]] = (Caps, HoldsResolvedOnce, Reversals, Groups, References)
 """Asked of the database as they stand here. What the others carry is read by `checks_in_columns.py`."""

@@ -1,36 +1,37 @@
-"""The rows of a range of the books as columns: COPY in PostgreSQL's binary format, cut up without decoding each value.
+"""The rows of a range of the books as columns: each in one value, which NumPy reads as it lies.
 
-The format (PostgreSQL documentation, COPY, "Binary Format"): 19 bytes of header, then for every row int2 number of
-fields and for each field int4 length and that many bytes, all big-endian; at the end int2 −1. A row begins with fields
-of fixed width, which NumPy reads as they lie; those that vary in length come last and stay bytes.
+The database strings the values of a column together in its binary format, so that a range is a handful of values and
+not one message a row. What it sends of a number, a moment or a key is as wide in every row; of text and bytes it sends
+how long each is, too. A NULL is left out, which the size shows.
 """
 
-import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ledger.checks import Range, copied
+from ledger.checks import Range, one_row
 from ledger.posting import Connection
 
-Columns = NDArray[Any]
-"""A structured array, a row each; numbers as they came, big-endian."""
+Numbers = NDArray[np.int64]
 
-HEADER_BYTES: Final = 19
-TRAILER_BYTES: Final = 2
-LENGTH_BYTES: Final = 4
-HASH_BYTES: Final = 32
+_BIGINT, _INTEGER, _SMALLINT, _BOOLEAN = (np.dtype(kind) for kind in (">i8", ">i4", ">i2", "u1"))
+_KEY: Final = np.dtype([("high", ">u8"), ("low", ">u8")])
+_NOTHING_RARE_BYTES: Final = 1
 
-_BIGINT, _INTEGER, _SMALLINT, _BOOLEAN, _HASH = ">i8", ">i4", ">i2", "u1", f"V{HASH_BYTES}"
-_KEY: Final = ("key", [("high", ">u8"), ("low", ">u8")])
-_length: Final = struct.Struct(">i").unpack_from
+_UNLIKE_THE_TABLES: Final = (
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""A column is of another type than its table promises, or just became so; or a range has too much for one value."""
 
 
 class OutOfStep(Exception):
-    """Rows are not as wide as their tables promise: they have to be looked at one by one."""
+    """Rows are not as their tables promise: they have to be looked at one by one."""
 
 
 def require(condition: object) -> None:
@@ -43,161 +44,167 @@ def require(condition: object) -> None:
         raise OutOfStep
 
 
-class _Table(msgspec.Struct, frozen=True):
-    """The fields of a question in order: those of fixed width, and how many follow that vary.
+class Pieces(msgspec.Struct, frozen=True):
+    """Bytes of many lengths: where in `data` each begins, and how long it is."""
 
-    `fixed` also names what stands before them: "#" their number, and "#name" the length of each.
-    """
-
-    fixed: np.dtype[Any]
-    expected: dict[str, int]
-    varying: int
+    data: NDArray[np.uint8]
+    starts: Numbers
+    lengths: Numbers
 
     @classmethod
-    def of(cls, *fields: tuple[str, Any], varying: int = 0) -> "_Table":
-        expected, parts = {"#": len(fields) + varying}, [("#", _SMALLINT)]
-        for name, kind in fields:
-            expected[f"#{name}"] = np.dtype(kind).itemsize
-            parts += [(f"#{name}", _INTEGER), (name, kind)]
-        return cls(np.dtype(parts), expected, varying)
+    def in_turn(cls, data: NDArray[np.uint8], lengths: Numbers) -> "Pieces":
+        """Those that lie one after the other."""
+        return cls(data, np.cumsum(lengths) - lengths, lengths)
 
-    def cut(self, data: bytes, rows: int) -> tuple[Columns, list[list[bytes]]]:
-        """The fixed fields of all rows, and each varying one as a list of bytes, its length before it."""
+    def tolist(self) -> list[bytes]:
+        """Each by itself."""
+        data, ends = self.data.tobytes(), self.starts + self.lengths
+        return [data[start:end] for start, end in zip(self.starts.tolist(), ends.tolist(), strict=True)]
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Rows by column: the fixed ones, numbers as int64, are found by index too.
+
+    Attributes:
+        varying: text and bytes; how long each is stands among the fixed columns as `…_bytes`.
+        counts: what was counted along with them.
+    """
+
+    rows: int
+    fixed: dict[str, NDArray[Any]]
+    varying: dict[str, Pieces]
+    counts: dict[str, int]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self.fixed[name]
+
+    def by(self, *names: str) -> "Columns":
+        """The same rows in the order of some fixed columns, the first foremost."""
+        order = np.lexsort([self.fixed[name] for name in reversed(names)])
+        fixed = {name: column[order] for name, column in self.fixed.items()}
+        varying = {
+            name: Pieces(pieces.data, pieces.starts[order], pieces.lengths[order])
+            for name, pieces in self.varying.items()
+        }
+        return Columns(self.rows, fixed, varying, self.counts)
+
+
+class _Question(msgspec.Struct, frozen=True):
+    """A question that answers `row_count`, columns – those that are fixed by what a value looks like – and counts."""
+
+    name: str
+    fixed: dict[str, np.dtype[Any]]
+    varying: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+
+    async def ask(self, connection: Connection, arguments: Mapping[str, Any]) -> Columns:
         try:
-            columns, varying = self._alike(data, rows) or self._one_by_one(data, rows)
-        except struct.error as error:
+            row = await one_row(connection, self.name, arguments)
+        except _UNLIKE_THE_TABLES as error:
             raise OutOfStep from error
-        require(all((columns[name] == value).all() for name, value in self.expected.items()))
-        return columns, varying
-
-    def _alike(self, data: bytes, rows: int) -> tuple[Columns, list[list[bytes]]] | None:
-        """All rows at once, if every one is as long as the first, field by field."""
-        fields = {name: (kind, offset) for name, (kind, offset, *_) in (self.fixed.fields or {}).items()}
-        width, lengths = self.fixed.itemsize, list[int]()
-        for number in range(self.varying if rows else 0):
-            lengths += _length(data, HEADER_BYTES + width)
-            require(lengths[-1] >= 0)
-            size = LENGTH_BYTES + lengths[-1]
-            fields |= {f"#{number}": (np.dtype(_INTEGER), width), str(number): (np.dtype(f"V{size}"), width)}
-            width += size
-        if HEADER_BYTES + rows * width + TRAILER_BYTES != len(data):
-            return None
-        kinds, offsets = zip(*fields.values(), strict=True)
-        row = np.dtype({"names": list(fields), "formats": kinds, "offsets": offsets, "itemsize": width})
-        columns = np.frombuffer(data, row, rows, HEADER_BYTES)
-        if not all((columns[f"#{number}"] == length).all() for number, length in enumerate(lengths)):
-            return None
-        return columns, [columns[str(number)].tolist() if rows else [] for number in range(self.varying)]
-
-    def _one_by_one(self, data: bytes, rows: int) -> tuple[Columns, list[list[bytes]]]:
-        varying: list[list[bytes]] = [[] for _ in range(self.varying)]
-        heads, width, at = [], self.fixed.itemsize, HEADER_BYTES
-        for _ in range(rows):
-            start, at = at, at + width
-            heads.append(data[start:at])
-            for found in varying:
-                start, at = at, at + LENGTH_BYTES + _length(data, at)[0]
-                found.append(data[start:at])
-        require(at == len(data) - TRAILER_BYTES)
-        return np.frombuffer(b"".join(heads), self.fixed), varying
+        rows, kinds = row["row_count"], self.fixed | {f"{name}_bytes": _INTEGER for name in self.varying}
+        fixed = {name: _fixed(row[name] or b"", kind, rows) for name, kind in kinds.items()}
+        varying = {name: _varying(row[name] or b"", fixed[f"{name}_bytes"]) for name in self.varying}
+        return Columns(rows, fixed, varying, {name: row[name] for name in self.counts})
 
 
-ENTRIES: Final = _Table.of(
-    ("sequence", _BIGINT),
-    ("recorded_at", _BIGINT),
-    ("block_number", _BIGINT),
-    _KEY,
-    ("effective_on", _INTEGER),
-    ("kind", _SMALLINT),
-    ("hold_action", _SMALLINT),
-    varying=3,
+def _fixed(data: bytes, kind: np.dtype[Any], rows: int) -> NDArray[Any]:
+    require(len(data) == rows * kind.itemsize)
+    column = np.frombuffer(data, kind)
+    return column.astype(np.int64) if kind.kind in "iu" else column
+
+
+def _varying(data: bytes, lengths: Numbers) -> Pieces:
+    # Text where bytes should be comes as text.
+    require(isinstance(data, bytes) and len(data) == lengths.sum())
+    return Pieces.in_turn(np.frombuffer(data, np.uint8), lengths)
+
+
+ENTRIES: Final = _Question(
+    "entry_columns",
+    {
+        "sequence": _BIGINT,
+        "recorded_at": _BIGINT,
+        "block_number": _BIGINT,
+        "key": _KEY,
+        "effective_on": _INTEGER,
+        "kind": _SMALLINT,
+        "hold_action": _SMALLINT,
+    },
+    ("caller", "metadata", "rare"),
+    ("cap_count",),
 )
-POSTINGS: Final = _Table.of(
-    ("sequence", _BIGINT),
-    ("recorded_at", _BIGINT),
-    ("line", _SMALLINT),
-    ("debit_account", _BIGINT),
-    ("credit_account", _BIGINT),
-    ("amount_minor", _BIGINT),
-    ("debit_balance_after", _BIGINT),
-    ("credit_balance_after", _BIGINT),
-    ("has_available_on", _BOOLEAN),
-    varying=1,
+POSTINGS: Final = _Question(
+    "posting_columns",
+    {
+        "sequence": _BIGINT,
+        "recorded_at": _BIGINT,
+        "line": _SMALLINT,
+        "debit_account": _BIGINT,
+        "credit_account": _BIGINT,
+        "amount_minor": _BIGINT,
+        "debit_balance_after": _BIGINT,
+        "credit_balance_after": _BIGINT,
+        "has_available_on": _BOOLEAN,
+    },
+    ("rare",),
 )
-REFERENCES: Final = _Table.of(("sequence", _BIGINT), varying=2)
-BLOCKS: Final = _Table.of(
-    ("recorded_at", _BIGINT),
-    ("block_number", _BIGINT),
-    ("incarnation", _INTEGER),
-    ("layout_version", _SMALLINT),
-    ("first_sequence", _BIGINT),
-    ("last_sequence", _BIGINT),
-    ("previous_hash", _HASH),
-    ("hash", _HASH),
+REFERENCES: Final = _Question("reference_columns", {"sequence": _BIGINT}, ("scheme", "value"))
+BLOCKS: Final = _Question(
+    "block_columns",
+    {
+        "recorded_at": _BIGINT,
+        "block_number": _BIGINT,
+        "incarnation": _INTEGER,
+        "layout_version": _SMALLINT,
+        "first_sequence": _BIGINT,
+        "last_sequence": _BIGINT,
+    },
+    ("previous_hash", "hash"),
 )
-KEYS: Final = _Table.of(_KEY, ("sequence", _BIGINT), ("recorded_at", _BIGINT), ("newest_sequence", _BIGINT))
+KEYS: Final = _Question(
+    "key_columns", {"key": _KEY, "sequence": _BIGINT, "recorded_at": _BIGINT}, counts=("beyond_count",)
+)
 
 
 class RangeColumns(msgspec.Struct, frozen=True, kw_only=True):
-    """A range: entries by sequence, postings by sequence and line, references by bytes, blocks by time.
-
-    Every bytes begins with its length, as it is sealed.
-
-    Attributes:
-        rare: of each entry what is rarely there, as it is sealed; and so of each posting.
-    """
+    """A range: entries by sequence, postings by sequence and line, references by bytes, blocks by time."""
 
     range: Range
     entries: Columns
-    callers: list[bytes]
-    metadata: list[bytes]
-    rare: list[bytes]
     postings: Columns
-    posting_rare: list[bytes]
     references: Columns
-    schemes: list[bytes]
-    values: list[bytes]
     blocks: Columns
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing in it is rare: no hold, draw, cap, reversal or group, nothing that is available later."""
+        rare = any((each["rare_bytes"] > _NOTHING_RARE_BYTES).any() for each in (self.entries, self.postings))
+        return not rare and not self.entries.counts["cap_count"]
 
 
 async def read_columns(connection: Connection, range_: Range) -> RangeColumns:
     """Read a range.
 
     Raises:
-        OutOfStep: a value is missing, or wider than its column should be.
+        OutOfStep: a value is missing, or of another type than its column should be.
     """
     arguments = range_.arguments()
     # Blocks first, as whoever posts and whoever archives a month meets them.
-    blocks, _ = await _read(connection, BLOCKS, "block_columns", arguments)
-    entries, (callers, metadata, rare) = await _read(connection, ENTRIES, "entry_columns", arguments)
-    postings, (posting_rare,) = await _read(connection, POSTINGS, "posting_columns", arguments)
-    references, (schemes, values) = await _read(connection, REFERENCES, "reference_columns", arguments)
-    return RangeColumns(
-        range=range_,
-        entries=entries,
-        callers=callers,
-        metadata=metadata,
-        rare=rare,
-        postings=postings,
-        posting_rare=posting_rare,
-        references=references,
-        schemes=schemes,
-        values=values,
-        blocks=blocks,
-    )
+    blocks = await BLOCKS.ask(connection, arguments)
+    entries = await ENTRIES.ask(connection, arguments)
+    postings = (await POSTINGS.ask(connection, arguments)).by("sequence", "line")
+    references = await REFERENCES.ask(connection, arguments)
+    return RangeColumns(range=range_, entries=entries, postings=postings, references=references, blocks=blocks)
 
 
 async def read_keys(connection: Connection, arguments: Mapping[str, Any]) -> Columns:
-    """A page of keys in their order (`key_columns`).
+    """A page of keys in their order, with how many of them lead beyond the head of the same moment.
 
     Raises:
         OutOfStep: a value is missing.
     """
-    keys, _ = await _read(connection, KEYS, "key_columns", arguments)
-    return keys
-
-
-async def _read(
-    connection: Connection, table: _Table, question: str, arguments: Mapping[str, Any]
-) -> tuple[Columns, list[list[bytes]]]:
-    return table.cut(*await copied(connection, question, arguments))
+    return await KEYS.ask(connection, arguments)

@@ -5,42 +5,62 @@ of 64 bits might wrap, it gives up, and the rows are looked at one by one (`chec
 is wrong into words. So nothing is decided here but that there is nothing to say.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ledger.carried_sums import SUM_MAX
 from ledger.chain import LAYOUT_VERSION
 from ledger.chart_of_accounts import AccountKind
 from ledger.checks import Range, Row, ask
-from ledger.leaves_in_columns import NOTHING_RARE, Counts, block_hashes
+from ledger.grouping import runs, stable_order
+from ledger.leaves_in_columns import block_hashes
 from ledger.posting import Connection
-from ledger.range_columns import Columns, OutOfStep, RangeColumns, read_columns, require
+from ledger.range_columns import Numbers, OutOfStep, RangeColumns, read_columns, require
 
-SUM_MAX: Final = 2**62
-"""Neither sum nor difference of numbers whose sum of magnitudes is below it leaves 64 bits."""
 MOVES_NOTHING: Final = (1, 3, 4)
 """Hold actions: an entry that places, releases or expires a hold has no posting."""
 _EPOCH_DAY: Final = date(2000, 1, 1).toordinal()
 
-Numbers = NDArray[np.int64]
+
+class Moves(msgspec.Struct, frozen=True, kw_only=True):
+    """What a range did to each account that it moved, in order of the accounts.
+
+    Attributes:
+        last_sequence: the last entry that moved it.
+        sign: 1 where it grows on the debit side, else −1.
+        first_sequence: of its first posting of the range the entry, then the balance after it, and debits − credits.
+    """
+
+    accounts: Numbers
+    debits: Numbers
+    credits_: Numbers
+    last_sequence: Numbers
+    sign: Numbers
+    first_sequence: Numbers
+    first_after: Numbers
+    first_moved: Numbers
 
 
-Moved = tuple[int, int, int, int, int, int, int, int]
-"""An account, Σ debits, Σ credits, the last entry that moved it; its sign, 1 where it grows on the debit side, else −1;
-and of its first posting of the range the entry, the balance after it, and debits − credits."""
-MovedOnDay = tuple[int, int, int]
-"""An account, Σ debits, Σ credits of one business date."""
+class DayMoves(msgspec.Struct, frozen=True, kw_only=True):
+    """What a range did to each account on one business date, in order of the accounts."""
+
+    day: date
+    accounts: Numbers
+    debits: Numbers
+    credits_: Numbers
 
 
 class Sums(msgspec.Struct, frozen=True, kw_only=True):
     """A range in order.
 
     Attributes:
-        plain: whether nothing in it is rare: no hold, draw, cap, reversal or group.
+        plain: as its columns say.
         keys: what `key_sum` says of its entries.
     """
 
@@ -48,8 +68,8 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     postings: int
     blocks: int
-    moves: list[Moved]
-    days: dict[date, list[MovedOnDay]]
+    moves: Moves
+    days: list[DayMoves]
     plain: bool
     keys: int
 
@@ -93,9 +113,10 @@ async def add_up(connection: Connection, range_: Range, facts: AccountFacts) -> 
         columns = await read_columns(connection, range_)
         posting_counts = _posting_counts(columns)
         entry_counts = _entry_counts(columns)
-        require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks["hash"].tolist())
+        require(block_hashes(columns, entry_counts, posting_counts) == columns.blocks.varying["hash"].tolist())
         legs = _Legs(columns)
-        moves, days = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
+        moves = legs.moves(await facts.of(connection, range_.book_id, legs.accounts))
+        days = legs.days()
     except (OutOfStep, OverflowError):
         return None
     return Sums(
@@ -105,18 +126,18 @@ async def add_up(connection: Connection, range_: Range, facts: AccountFacts) -> 
         blocks=len(columns.blocks),
         moves=moves,
         days=days,
-        plain=all(rare.count(NOTHING_RARE) == len(rare) for rare in (columns.rare, columns.posting_rare)),
-        keys=key_sum(columns.entries, range_.seed),
+        plain=columns.plain,
+        keys=key_sum(columns.entries.fixed, range_.seed),
     )
 
 
-def key_sum(rows: Columns, seed: int) -> int:
+def key_sum(rows: Mapping[str, NDArray[Any]], seed: int) -> int:
     """Σ of a secret hash of (key, sequence, recorded_at) of each row, modulo 2⁶⁴.
 
     It stands for the set: two sets of the same size and sum are the same but once in 2⁶⁴, as long as nobody knows the
     seed. Each step is the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
     """
-    mixed = np.full(len(rows), seed, np.uint64)
+    mixed = np.full(len(rows["sequence"]), seed, np.uint64)
     for part in (rows["key"]["high"], rows["key"]["low"], rows["sequence"], rows["recorded_at"]):
         mixed = (mixed + np.uint64(0x9E3779B97F4A7C15)) ^ part.astype(part.dtype.newbyteorder("=")).view(np.uint64)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -125,44 +146,40 @@ def key_sum(rows: Columns, seed: int) -> int:
     return int(mixed.sum(dtype=np.uint64))
 
 
-def _number(columns: Columns, name: str) -> Numbers:
-    return columns[name].astype(np.int64)
-
-
-def _posting_counts(columns: RangeColumns) -> Counts:
+def _posting_counts(columns: RangeColumns) -> Numbers:
     """Every sequence once; of each entry lines 1 … n of its own moment, none only where nothing moves."""
     range_, entries, postings = columns.range, columns.entries, columns.postings
     require(len(entries) == range_.last - range_.after)
-    require((_number(entries, "sequence") == np.arange(range_.after + 1, range_.last + 1)).all())
-    position = _number(postings, "sequence") - (range_.after + 1)
+    require((entries["sequence"] == np.arange(range_.after + 1, range_.last + 1)).all())
+    position = postings["sequence"] - (range_.after + 1)
     counts = np.bincount(position, minlength=len(entries))
     firsts = np.cumsum(counts) - counts
-    require((_number(postings, "line") == np.arange(len(postings)) - firsts[position] + 1).all())
+    require((postings["line"] == np.arange(len(postings)) - firsts[position] + 1).all())
     require((postings["recorded_at"] == entries["recorded_at"][position]).all())
     require(np.isin(entries["hold_action"][counts == 0], MOVES_NOTHING).all())
     return counts
 
 
-def _entry_counts(columns: RangeColumns) -> Counts:
+def _entry_counts(columns: RangeColumns) -> Numbers:
     """Blocks follow each other and hold the range; how many entries each has."""
     range_, blocks = columns.range, columns.blocks
     require(len(blocks))
-    number, first, last = (_number(blocks, name) for name in ("block_number", "first_sequence", "last_sequence"))
-    incarnation = _number(blocks, "incarnation")
+    number, first, last = (blocks[name] for name in ("block_number", "first_sequence", "last_sequence"))
+    incarnation = blocks["incarnation"]
     last_before = np.concatenate(([range_.before.last_sequence], last[:-1]))
     incarnation_before = np.concatenate(([range_.before.incarnation], incarnation[:-1]))
-    hashes = blocks["hash"].tolist()
+    hashes = blocks.varying["hash"].tolist()
     require((blocks["layout_version"] == LAYOUT_VERSION).all())
     require((number == range_.before.block_number + 1 + np.arange(len(blocks))).all())
     require((last >= last_before).all() and last[-1] == range_.last)
     require((first == last_before + 1).all())
-    require(blocks["previous_hash"].tolist() == [range_.before.hash, *hashes[:-1]])
+    require(blocks.varying["previous_hash"].tolist() == [range_.before.hash, *hashes[:-1]])
     require((incarnation >= incarnation_before).all())
     require(((last == last_before) == (incarnation > incarnation_before)).all())
     counts = last - last_before
     require(range_.before.last_sequence == range_.after)
     for name in ("block_number", "recorded_at"):
-        require((np.repeat(_number(blocks, name), counts) == columns.entries[name]).all())
+        require((np.repeat(blocks[name], counts) == columns.entries[name]).all())
     return counts
 
 
@@ -171,67 +188,71 @@ class _Legs:
 
     def __init__(self, columns: RangeColumns) -> None:
         self._columns, postings = columns, columns.postings
-        both = np.stack([_number(postings, "debit_account"), _number(postings, "credit_account")], axis=1)
+        both = _in_turn(postings["debit_account"], postings["credit_account"])
         self.accounts, place = np.unique(both, return_inverse=True)
-        self._place = place.reshape(both.shape)
+        self._place = place.reshape(-1, 2)
+        self._moved = _in_turn(postings["amount_minor"], -postings["amount_minor"])
 
-    def moves(self, facts: Numbers) -> tuple[list[Moved], dict[date, list[MovedOnDay]]]:
+    def moves(self, facts: Numbers) -> Moves:
         """The sums, once every posting is as it should be and leaves what it should."""
-        if not len(self.accounts):
-            return [], {}
         postings, place = self._columns.postings, self._place
         currency, kind, sign = facts.T
         pending = (kind == AccountKind.MERCHANT_PENDING)[place].any(axis=1)
-        amount = _number(postings, "amount_minor")
-        after = np.stack(
-            [_number(postings, "debit_balance_after"), _number(postings, "credit_balance_after")], axis=1
-        ).ravel()
+        amount = postings["amount_minor"]
+        after = _in_turn(postings["debit_balance_after"], postings["credit_balance_after"])
         require((amount > 0).all() and (place[:, 0] != place[:, 1]).all())
         require((currency[place[:, 0]] == currency[place[:, 1]]).all())
         require((pending == postings["has_available_on"].astype(bool)).all())
-        require(int(amount.max()) * len(amount) < SUM_MAX)
-        require(int(after.min()) > -SUM_MAX and int(after.max()) < SUM_MAX)
-        leg, sequence = place.ravel(), np.repeat(_number(postings, "sequence"), 2)
-        moved = np.stack([amount, -amount], axis=1).ravel()
-        order = _stable_order(leg, len(self.accounts))
-        firsts, lasts = _runs(leg[order])
-        after_in_order, moved_in_order = (after * sign[leg])[order], moved[order]
-        follows = np.diff(after_in_order) == moved_in_order[1:]
+        require(int(amount.max(initial=0)) * len(amount) < SUM_MAX)
+        require(int(after.min(initial=0)) > -SUM_MAX and int(after.max(initial=0)) < SUM_MAX)
+        leg, sequence = place.ravel(), np.repeat(postings["sequence"], 2)
+        order = stable_order(leg, len(self.accounts))
+        firsts, lasts = runs(leg[order])
+        after_in_order, moved = (after * sign[leg])[order], self._moved[order]
+        follows = np.diff(after_in_order) == moved[1:]
         follows[firsts[1:] - 1] = True
         require(follows.all())
-        debits = np.add.reduceat(np.maximum(moved_in_order, 0), firsts)
-        credits_ = np.add.reduceat(np.maximum(-moved_in_order, 0), firsts)
-        values = (
-            *(self.accounts, debits, credits_, sequence[order][lasts], sign, sequence[order][firsts]),
-            *(after[order][firsts], moved_in_order[firsts]),
+        return Moves(
+            accounts=self.accounts,
+            debits=_sums(np.maximum(moved, 0), firsts),
+            credits_=_sums(np.maximum(-moved, 0), firsts),
+            last_sequence=sequence[order][lasts],
+            sign=sign,
+            first_sequence=sequence[order][firsts],
+            first_after=after[order][firsts],
+            first_moved=moved[firsts],
         )
-        return [*zip(*(each.tolist() for each in values), strict=True)], self._days(leg, moved)
 
-    def _days(self, leg: Numbers, moved: Numbers) -> dict[date, list[MovedOnDay]]:
+    def days(self) -> list[DayMoves]:
+        """The sums of each business date, once `moves` has found that they can be added up."""
+        if not len(self.accounts):
+            return []
         range_, entries = self._columns.range, self._columns.entries
-        position = _number(self._columns.postings, "sequence") - (range_.after + 1)
-        days, day_of_entry = np.unique(_number(entries, "effective_on"), return_inverse=True)
+        position = self._columns.postings["sequence"] - (range_.after + 1)
+        days, day_of_entry = np.unique(entries["effective_on"], return_inverse=True)
         require(int(days[0]) > -_EPOCH_DAY and int(days[-1]) + _EPOCH_DAY <= date.max.toordinal())
-        group = leg + len(self.accounts) * np.repeat(day_of_entry[position], 2)
-        order = _stable_order(group, len(self.accounts) * len(days))
-        firsts, _ = _runs(group[order])
-        debits = np.add.reduceat(np.maximum(moved[order], 0), firsts)
-        credits_ = np.add.reduceat(np.maximum(-moved[order], 0), firsts)
+        group = self._place.ravel() + len(self.accounts) * np.repeat(day_of_entry[position], 2)
+        order = stable_order(group, len(self.accounts) * len(days))
+        firsts, _ = runs(group[order])
+        moved = self._moved[order]
+        debits, credits_ = _sums(np.maximum(moved, 0), firsts), _sums(np.maximum(-moved, 0), firsts)
         day, account = np.divmod(group[order][firsts], len(self.accounts))
-        moves = [*zip(self.accounts[account].tolist(), debits.tolist(), credits_.tolist(), strict=True)]
-        ends = np.searchsorted(day, np.arange(1, len(days) + 1)).tolist()
-        return {
-            date.fromordinal(_EPOCH_DAY + number): moves[start:end]
-            for number, (start, end) in zip(days.tolist(), pairwise([0, *ends]), strict=True)
-        }
+        ends = np.searchsorted(day, np.arange(len(days) + 1)).tolist()
+        return [
+            DayMoves(
+                day=date.fromordinal(_EPOCH_DAY + number),
+                accounts=self.accounts[account[start:end]],
+                debits=debits[start:end],
+                credits_=credits_[start:end],
+            )
+            for number, (start, end) in zip(days.tolist(), pairwise(ends), strict=True)
+        ]
 
 
-def _stable_order(group: Numbers, groups: int) -> Numbers:
-    """The positions by group, and by position within; small numbers are sorted by radix."""
-    return np.argsort(group.astype(np.uint16) if groups <= np.iinfo(np.uint16).max else group, kind="stable")
+def _in_turn(debit: Numbers, credit: Numbers) -> Numbers:
+    return np.stack([debit, credit], axis=1).ravel()
 
 
-def _runs(group: Numbers) -> tuple[Numbers, Numbers]:
-    """Where each run of equal numbers begins, and where it ends."""
-    firsts = np.flatnonzero(np.concatenate(([True], group[1:] != group[:-1])))
-    return firsts, np.concatenate((firsts[1:], [len(group)])) - 1
+def _sums(numbers: Numbers, firsts: Numbers) -> Numbers:
+    """Of each run that begins there."""
+    return np.add.reduceat(numbers, firsts)

@@ -68,7 +68,8 @@ UNREADABLE: Final = (TypeError, ValueError, OverflowError)
 """What Python makes of values that sound books do not have: a moment beyond its calendar, a NULL."""
 
 SETTINGS: Final = """SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
-    set_config('random_page_cost', '1.1', true)"""
+    set_config('random_page_cost', '1.1', true), set_config('plan_cache_mode', 'force_custom_plan', true)"""
+"""A plan for any range is not one for this range: planning is little beside reading it."""
 
 Progress = Callable[[int, int], None]
 """Told (last sequence verified, last to be verified) after each range."""
@@ -148,14 +149,18 @@ async def run_checks(
     scans = [(PYTHON_SCANS.get(scan.name, scan) if independent else scan)(plan.start, seed) for scan in SCANS]
     singles = SINGLE_CHECKS | ({} if published is None else {"published_checkpoints": published})
     reader, found, first_cut = _Reader(plan, scans, progress), dict[str, Check](), plan.newest.last_sequence
-    waiting = list(singles.items())
+    alone: dict[str, SingleCheck] = dict(singles)
+    at_the_end: dict[str, SingleCheck] = {scan.name: scan.finish for scan in scans}
+
+    async def finish(connection: Connection, waiting: dict[str, SingleCheck], cut: int) -> None:
+        while waiting:
+            name, check = waiting.popitem()  # the last: of the scans those come soon that take long
+            found[name] = await _finished(name, check, connection, book_id, cut)
 
     async def work(connection: Connection, *, reads_first: bool) -> None:
         if reads_first:
             await reader.read(connection, seed)
-        while waiting:
-            name, check = waiting.pop(0)
-            found[name] = await _finished(name, check, connection, book_id, first_cut)
+        await finish(connection, alone, first_cut)
         if not reads_first:
             await reader.read(connection, seed)
 
@@ -163,8 +168,10 @@ async def run_checks(
         for number, connection in enumerate(connections):
             group.create_task(work(connection, reads_first=number == 0))
     cut = plan.newest.last_sequence
-    checks = [await _finished(scan.name, scan.finish, connections[0], book_id, cut) for scan in scans]
-    checks += [found[name] for name in singles]
+    async with asyncio.TaskGroup() as group:
+        for connection in connections:
+            group.create_task(finish(connection, at_the_end, cut))
+    checks = [found[name] for name in (*(scan.name for scan in scans), *singles)]
     return VerificationReport(book_id=book_id, head=cut, head_hash=plan.newest.hash, checks=tuple(checks))
 
 

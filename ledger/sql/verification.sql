@@ -1,49 +1,87 @@
 -- What `verify` asks of each range of the books; nothing here is code of posting.
 -- :book; :after < sequence <= :last; blocks :after_at < recorded_at <= :last_at; :cut is the last sequence verified.
--- The *_columns are read by COPY and added up by checks_in_columns.py. The others re-add what is rare in the database and
+-- The *_columns are strung together here and added up by range_sums.py. The others re-add what is rare in the database and
 -- answer (row_count, fault_count, faults): how many rows were looked at, how many faults, the first in words.
 
 -- name: entry_columns
 -- What is rarely there comes as the bytes that are sealed (chain.py).
-SELECT e.sequence, e.recorded_at, e.block_number, e.key, e.effective_on, e.kind, coalesce(e.hold_action, 0::smallint),
-       e.caller, e.metadata,
-       CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor,
-                              e.reverses, e.hold_action, e.hold, h.sequence) = 0 THEN '\x00'::bytea
-            ELSE '\x01'::bytea || record_send(ROW(
-                e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor, e.reverses,
-                e.hold_action, e.hold, h.debit_account, h.credit_account, h.amount_minor, h.expires_at)) END
-FROM ledger.entries AS e
-LEFT JOIN ledger.holds AS h ON h.book_id = :book AND h.sequence = e.sequence AND h.sequence > :after AND h.sequence <= :last
-WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last
-ORDER BY e.sequence;
+SELECT count(*) AS row_count,
+       string_agg(int8send(x.sequence), '') AS sequence, string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at,
+       string_agg(int8send(x.block_number), '') AS block_number, string_agg(uuid_send(x.key), '') AS key,
+       string_agg(date_send(x.effective_on), '') AS effective_on, string_agg(int2send(x.kind), '') AS kind,
+       string_agg(int2send(coalesce(x.hold_action, 0::smallint)), '') AS hold_action,
+       string_agg(textsend(x.caller), '') AS caller, string_agg(int4send(octet_length(x.caller)), '') AS caller_bytes,
+       string_agg(x.metadata, '') AS metadata, string_agg(int4send(octet_length(x.metadata)), '') AS metadata_bytes,
+       string_agg(x.rare, '') AS rare, string_agg(int4send(octet_length(x.rare)), '') AS rare_bytes,
+       (SELECT count(*) FROM ledger.entry_caps AS c
+        WHERE c.book_id = :book AND c.sequence > :after AND c.sequence <= :last) AS cap_count
+FROM (
+    SELECT e.*,
+           CASE WHEN num_nonnulls(e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor,
+                                  e.reverses, e.hold_action, e.hold, h.sequence) = 0 THEN '\x00'::bytea
+                ELSE '\x01'::bytea || record_send(ROW(
+                    e.booked_on, e.occurred_at, e.group_first, e.draws_on, e.drawn_minor, e.drawable_minor, e.reverses,
+                    e.hold_action, e.hold, h.debit_account, h.credit_account, h.amount_minor, h.expires_at)) END AS rare
+    FROM ledger.entries AS e
+    LEFT JOIN ledger.holds AS h
+        ON h.book_id = :book AND h.sequence = e.sequence AND h.sequence > :after AND h.sequence <= :last
+    WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last
+    ORDER BY e.sequence
+) AS x;
 
 -- name: posting_columns
-SELECT p.sequence, p.recorded_at, p.line, p.debit_account, p.credit_account, p.amount_minor, p.debit_balance_after,
-       p.credit_balance_after, p.available_on IS NOT NULL,
-       CASE WHEN num_nonnulls(p.reverses_line, p.available_on, p.up_to_minor) = 0 THEN '\x00'::bytea
-            ELSE '\x01'::bytea || record_send(ROW(p.reverses_line, p.available_on, p.up_to_minor)) END
-FROM ledger.postings AS p
-WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
-ORDER BY p.sequence, p.line;
+-- By sequence only, which an index has; lines are put in order where they are read.
+SELECT count(*) AS row_count,
+       string_agg(int8send(x.sequence), '') AS sequence, string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at,
+       string_agg(int2send(x.line), '') AS line, string_agg(int8send(x.debit_account), '') AS debit_account,
+       string_agg(int8send(x.credit_account), '') AS credit_account, string_agg(int8send(x.amount_minor), '') AS amount_minor,
+       string_agg(int8send(x.debit_balance_after), '') AS debit_balance_after,
+       string_agg(int8send(x.credit_balance_after), '') AS credit_balance_after,
+       string_agg(boolsend(x.available_on IS NOT NULL), '') AS has_available_on,
+       string_agg(x.rare, '') AS rare, string_agg(int4send(octet_length(x.rare)), '') AS rare_bytes
+FROM (
+    SELECT p.*,
+           CASE WHEN num_nonnulls(p.reverses_line, p.available_on, p.up_to_minor) = 0 THEN '\x00'::bytea
+                ELSE '\x01'::bytea || record_send(ROW(p.reverses_line, p.available_on, p.up_to_minor)) END AS rare
+    FROM ledger.postings AS p
+    WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last
+    ORDER BY p.sequence
+) AS x;
 
 -- name: reference_columns
-SELECT r.sequence, r.scheme, r.value FROM ledger.entry_references AS r
-WHERE r.book_id = :book AND r.sequence > :after AND r.sequence <= :last
-ORDER BY r.sequence, r.scheme, r.value;
+SELECT count(*) AS row_count, string_agg(int8send(x.sequence), '') AS sequence,
+       string_agg(textsend(x.scheme), '') AS scheme, string_agg(int4send(octet_length(x.scheme)), '') AS scheme_bytes,
+       string_agg(textsend(x.value), '') AS value, string_agg(int4send(octet_length(x.value)), '') AS value_bytes
+FROM (
+    SELECT r.* FROM ledger.entry_references AS r
+    WHERE r.book_id = :book AND r.sequence > :after AND r.sequence <= :last
+    ORDER BY r.sequence, r.scheme, r.value
+) AS x;
 
 -- name: block_columns
-SELECT b.recorded_at, b.block_number, b.incarnation, b.layout_version, b.first_sequence, b.last_sequence, b.previous_hash,
-       b.hash
-FROM ledger.blocks AS b
-WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
-ORDER BY b.recorded_at;
+SELECT count(*) AS row_count,
+       string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at, string_agg(int8send(x.block_number), '') AS block_number,
+       string_agg(int4send(x.incarnation), '') AS incarnation, string_agg(int2send(x.layout_version), '') AS layout_version,
+       string_agg(int8send(x.first_sequence), '') AS first_sequence, string_agg(int8send(x.last_sequence), '') AS last_sequence,
+       string_agg(x.previous_hash, '') AS previous_hash,
+       string_agg(int4send(octet_length(x.previous_hash)), '') AS previous_hash_bytes,
+       string_agg(x.hash, '') AS hash, string_agg(int4send(octet_length(x.hash)), '') AS hash_bytes
+FROM (
+    SELECT b.* FROM ledger.blocks AS b
+    WHERE b.book_id = :book AND b.recorded_at > :after_at AND b.recorded_at <= :last_at
+    ORDER BY b.recorded_at
+) AS x;
 
 -- name: key_columns
 -- With the last sequence of the same moment: no key leads beyond it.
-SELECT q.key, q.sequence, q.recorded_at,
-       (SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = :book ORDER BY b.recorded_at DESC LIMIT 1)
-FROM ledger.idempotency_keys AS q
-WHERE q.book_id = :book AND q.key >= :from_key::uuid ORDER BY q.key LIMIT :limit;
+SELECT count(*) AS row_count, string_agg(uuid_send(x.key), '') AS key, string_agg(int8send(x.sequence), '') AS sequence,
+       string_agg(timestamptz_send(x.recorded_at), '') AS recorded_at,
+       count(*) FILTER (WHERE x.sequence > (SELECT b.last_sequence FROM ledger.blocks AS b
+                                            WHERE b.book_id = :book ORDER BY b.recorded_at DESC LIMIT 1)) AS beyond_count
+FROM (
+    SELECT q.key, q.sequence, q.recorded_at FROM ledger.idempotency_keys AS q
+    WHERE q.book_id = :book AND q.key >= :from_key::uuid ORDER BY q.key LIMIT :limit
+) AS x;
 
 -- name: accounts_named
 SELECT a.account_id, a.kind, a.currency, k.normal_side
@@ -192,7 +230,8 @@ GROUP BY v.account_id;
 
 -- name: reversals
 -- A posting that reverses mirrors its line; all that reverse a line come to no more than the line. What reverses an
--- entry of an archived month (at or below :from_sequence) can be compared with the archive only.
+-- entry of an archived month (at or below :from_sequence) can be compared with the archive only. OFFSET 0: what is reversed
+-- is looked up line by line; as a join the planner may sort every posting of the book for each range.
 WITH reversing AS MATERIALIZED (
     SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account FROM ledger.postings AS p
     WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last AND p.reverses_line IS NOT NULL
@@ -214,7 +253,10 @@ FROM (
                WHEN t.reversed_minor > o.amount_minor THEN 'reverses a line that others reverse too, beyond its amount' END AS fault
     FROM reversing AS p
     LEFT JOIN ledger.entries AS e ON e.book_id = :book AND e.sequence = p.sequence AND e.sequence > :after AND e.sequence <= :last
-    LEFT JOIN ledger.postings AS o ON o.book_id = :book AND o.sequence = e.reverses AND o.line = p.reverses_line
+    LEFT JOIN LATERAL (
+        SELECT q.sequence, q.debit_account, q.credit_account, q.amount_minor FROM ledger.postings AS q
+        WHERE q.book_id = :book AND q.sequence = e.reverses AND q.line = p.reverses_line OFFSET 0
+    ) AS o ON true
     LEFT JOIN LATERAL (
         SELECT sum(q.amount_minor) AS reversed_minor
         FROM ledger.entries AS f

@@ -13,7 +13,7 @@ from ledger.posting import post_entries
 from ledger.range_columns import KEYS
 from ledger.range_sums import AccountFacts, add_up, key_sum
 from ledger.verification import Plan, VerificationReport, run_checks, verify
-from tests.ledger.entries import BOOK, received
+from tests.ledger.entries import BANK, BOOK, FEES, entry, posting, received
 from tests.ledger.histories import random_history
 from tests.ledger.test_verification import GUARD, UNGUARD, books, rare_books
 
@@ -121,18 +121,67 @@ async def test_no_sealed_column_can_change_unseen(
 
 
 def test_sum_of_keys_depends_on_each_part_and_not_on_the_order() -> None:
-    rows = np.zeros(3, KEYS.fixed)
-    for number, key in enumerate((UUID(int=1), UUID(int=1 << 64), UUID(int=(1 << 128) - 1))):
-        rows[number]["key"] = key.int >> 64, key.int & ((1 << 64) - 1)
-        rows[number]["sequence"], rows[number]["recorded_at"] = number + 1, 1_000 * number
-    total = key_sum(rows, SEED)
+    keys = (UUID(int=1), UUID(int=1 << 64), UUID(int=(1 << 128) - 1))
+    rows = {
+        "key": np.frombuffer(b"".join(key.bytes for key in keys), KEYS.fixed["key"]),
+        "sequence": np.array([1, 2, 3]),
+        "recorded_at": np.array([0, 1_000, 2_000]),
+    }
+
+    def some(places: slice) -> int:
+        return key_sum({name: column[places] for name, column in rows.items()}, SEED)
+
+    total = some(slice(None))
     assert 0 < total < 1 << 64
-    assert key_sum(rows[::-1], SEED) == total == (key_sum(rows[:1], SEED) + key_sum(rows[1:], SEED)) % (1 << 64)
+    assert some(slice(None, None, -1)) == total == (some(slice(1)) + some(slice(1, None))) % (1 << 64)
     assert key_sum(rows, SEED + 1) != total
-    for name in ("key", "sequence", "recorded_at"):
-        swapped = rows.copy()
-        swapped[name] = rows[name][[1, 0, 2]]
-        assert key_sum(swapped, SEED) != total
+    for name in rows:
+        assert key_sum({**rows, name: rows[name][[1, 0, 2]]}, SEED) != total
+
+
+async def test_a_column_of_another_type_has_its_rows_looked_at(
+    app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    await books(app)
+    for change in (
+        "ALTER TABLE ledger.postings ALTER COLUMN amount_minor TYPE numeric",
+        "ALTER TABLE ledger.entries ALTER COLUMN kind TYPE bigint",
+        "ALTER TABLE ledger.entries ALTER COLUMN metadata TYPE text USING encode(metadata, 'hex')",
+        "ALTER TABLE ledger.blocks ALTER COLUMN hash DROP NOT NULL; UPDATE ledger.blocks SET hash = NULL",
+    ):
+        [range_] = await ranges(superuser)
+        assert await add_up(superuser, range_, AccountFacts()) is not None
+        undo = superuser.transaction()
+        await undo.start()
+        await superuser.execute(f"{UNGUARD}; {change}")
+        assert await add_up(superuser, range_, AccountFacts()) is None
+        assert await superuser.fetchval("SELECT 1") == 1
+        await undo.rollback()
+
+
+async def test_lines_may_lie_in_any_order_in_their_table(
+    app: asyncpg.Connection, superuser: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await books(app)
+    await superuser.execute(f"""
+        {UNGUARD};
+        WITH gone AS (DELETE FROM ledger.postings WHERE sequence = 1 AND line = 1 RETURNING *)
+        INSERT INTO ledger.postings SELECT * FROM gone;
+        {GUARD}""")
+    lines = await app.fetch("SELECT line FROM ledger.postings WHERE sequence = 1 ORDER BY tableoid, ctid")
+    assert [row["line"] for row in lines] == [2, 1]
+    monkeypatch.setattr(checks_in_columns.by_row, "gather", None)
+    assert (await verify(app, BOOK)).passed
+
+
+async def test_a_cap_that_no_entry_sets_is_found_where_nothing_else_is_rare(
+    app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    fee = posting(BANK, FEES, 5)
+    await post_entries(app, BOOK, [entry(fee), entry(fee)])
+    assert (await verify(app, BOOK)).passed
+    await superuser.execute(f"{UNGUARD}; INSERT INTO ledger.entry_caps VALUES ({BOOK}, 1, 7, 0); {GUARD}")
+    assert [check.name for check in (await verify(app, BOOK)).checks if not check.passed] == ["caps"]
 
 
 async def test_a_block_that_lies_does_not_have_the_whole_history_read_at_once(

@@ -50,11 +50,12 @@ async def _verify(book: int, *, independent: bool) -> VerificationReport:
     published = await _published()
     with Progress(transient=True) as shown:
         task = shown.add_task("verifying", total=None)
-        async with connected(book) as connection, connected(book) as beside:
+        # One more than cores of a small machine: while one waits for what is computed here, two are read from.
+        async with connected(book) as connection, connected(book) as second, connected(book) as third:
             return await verify(
                 connection,
                 book,
-                beside=[beside],
+                beside=[second, third],
                 independent=independent,
                 published=published,
                 progress=lambda done, total: shown.update(task, completed=done, total=total),
