@@ -32,10 +32,11 @@ from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.operators import record_act
 from gateway.payments import limits, schedule
-from gateway.payments.deciding import Case, Changes, Finding
+from gateway.payments.deciding import Case, Changes
 from gateway.payments.dispute_case import DisputeCase
 from gateway.payments.dispute_records import disputes_of
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
+from gateway.payments.findings import Finding
 from gateway.payments.folding import CHARGE_FACTS, DISPUTE_FACTS
 from gateway.payments.link_rooms import link_rooms
 from gateway.payments.records import (

@@ -19,9 +19,9 @@ from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
 from gateway.payments.calls import Calls, subject_of
-from gateway.payments.deciding import Finding
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, RefundRow, facts_of
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry
 from gateway.settlement.files import withdraw

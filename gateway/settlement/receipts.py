@@ -23,10 +23,10 @@ from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
 from gateway.merchants.tables import accounts
 from gateway.payments.calls import subject_of
-from gateway.payments.deciding import Finding
 from gateway.payments.entries import metadata_of
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import add_rows, attempts_by_id, lock_intents, rows_of
 from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.settlement.confirmations import BANK_LINE_SCHEME
