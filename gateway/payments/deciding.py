@@ -4,7 +4,7 @@ The applier (`facts.py`) loads a case for each intent under its lock, adds what 
 outcome in the same transaction. Nothing here touches a database or asks the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -93,6 +93,7 @@ class Case:
 
     Args:
         room: what is left of its link, where that matters: it has no money of the merchant's yet, and money came.
+        accepted: what the merchant took of held money, by the id of its receipt.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class Case:
         disputes: DisputeCase | None = None,
         *,
         room: LinkRoom | None = None,
+        accepted: Mapping[str, int] | None = None,
     ) -> None:
         self._before = intent
+        self._accepted = accepted or {}
         self._room = room
         self._disputes = disputes or DisputeCase()
         self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
@@ -253,7 +256,11 @@ class Case:
     def _terms_of(self, attempt: AttemptRow) -> AttemptTerms:
         new = {_key(fact) for fact in self._new}
         facts = self._facts_of(attempt.attempt_id)
-        return attempt_terms(attempt, [known_fact(fact, is_new=_key(fact) in new) for fact in facts])
+        known = [
+            known_fact(fact, is_new=_key(fact) in new, accepted_minor=self._accepted.get(fact.fact_id, 0))
+            for fact in facts
+        ]
+        return attempt_terms(attempt, known)
 
     def _settled_attempt(self, attempt: AttemptRow, status: AttemptStatus) -> AttemptRow:
         declined = _first(self._facts_of(attempt.attempt_id), FactKind.DECLINED)
@@ -317,7 +324,7 @@ class Case:
         elif fact.refund_id is not None:
             refund = self._refunds[fact.refund_id]
             known, today = self._facts_of(fact.refund_id), business_date_of(now)
-            yield from entries_of_refund_fact(fact, refund, intent, known=known, new=self._new, today=today)
+            yield from entries_of_refund_fact(fact, refund, known=known, new=self._new, today=today)
 
     def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
         types = []

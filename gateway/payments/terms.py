@@ -32,15 +32,15 @@ def attempt_terms(attempt: AttemptRow, facts: Sequence[KnownFact]) -> AttemptTer
     )
 
 
-def known_fact(fact: FactRow, *, is_new: bool) -> KnownFact:
-    """A fact; one that is not new stays as it was booked."""
+def known_fact(fact: FactRow, *, is_new: bool, accepted_minor: int = 0) -> KnownFact:
+    """A fact; one that is not new stays as it was booked, but for what the merchant took of the held part since."""
     return KnownFact(
         key=fact_name(fact),
         kind=fact.kind,
         amount_minor=fact.amount_minor,
         currency=fact.currency,
         occurred_at=fact.occurred_at,
-        booking=None if is_new else Booking(fact.captured_minor, fact.held_minor),
+        booking=None if is_new else Booking(fact.captured_minor + accepted_minor, fact.held_minor - accepted_minor),
         is_mark=is_mark(fact),
         is_assigned=fact.source is FactSource.RECEIPT,
     )

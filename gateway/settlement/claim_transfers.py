@@ -165,7 +165,7 @@ async def _confirm(connection: AsyncConnection, intent: IntentRow, claim: ClaimR
         is_known = by_this or (seen.returned and claim.state is to)
         return Confirmation.ALREADY_CONFIRMED if is_known else Confirmation.NOT_EXPECTED
     refund = await refund_of(connection, claim)
-    entries = _entries(claim, intent, refund, seen)
+    entries = _entries(claim, refund, seen)
     await _move(connection, intent, claim, refund, seen)
     await post_with(connection, LinkedGroup(tuple(entries)), book_id=claim.book_id)
     return Confirmation.CONFIRMED
@@ -204,7 +204,7 @@ async def _move(
     await record(connection, events)
 
 
-def _entries(claim: ClaimRow, intent: IntentRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
+def _entries(claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
     """The entries of one line, all or none."""
     key = entry_key(claim.claim_id, "returned" if seen.returned else "paid")
     references = (
@@ -240,10 +240,10 @@ def _entries(claim: ClaimRow, intent: IntentRow, refund: RefundRow | None, seen:
         metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
         caller=SYSTEM,
     )
-    return [moved, _given_back(claim, intent, refund, seen)] if seen.returned else [moved]
+    return [moved, _given_back(claim, refund, seen)] if seen.returned else [moved]
 
 
-def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow, seen: PayoutSeen) -> JournalEntry:
+def _given_back(claim: ClaimRow, refund: RefundRow, seen: PayoutSeen) -> JournalEntry:
     """What came back is the merchant's again, where the charge's money is on the day of the bank's line."""
     return refund_failed(
         key=entry_key(refund.refund_id, "failed"),
@@ -251,7 +251,7 @@ def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow, seen: Pay
         merchant=refund.account_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
-        pending_until=pending_until(intent, seen.value_on),
+        pending_until=pending_until(refund.available_on, seen.value_on),
         effective_on=seen.value_on,
         metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
         caller=SYSTEM,

@@ -193,11 +193,11 @@ class RefundClaims:
     async def _settle(self, book_id: int, claim_id: str) -> None:
         """Give the money of an ended claim back and say so; held money stays held, and nothing is posted for it."""
         async with self._database.read() as connection:
-            claim, intent, refund = await read(connection, book_id, claim_id)
+            claim, refund = await _read(connection, book_id, claim_id)
         if claim.settled:
             return
         if refund is not None:
-            result = await self._ledger.post(book_id, _given_back(claim, intent, refund))
+            result = await self._ledger.post(book_id, _given_back(claim, refund))
             assert isinstance(result, Posted), "a recording entry is not refused"
         async with self._database.transaction() as connection:
             intent, claim = await locked(connection, book_id, claim_id)
@@ -254,18 +254,13 @@ async def locked(connection: AsyncConnection, book_id: int, claim_id: str) -> tu
     return intent, await locked_claim(connection, book_id, claim_id)
 
 
-async def read(
-    connection: AsyncConnection, book_id: int, claim_id: str
-) -> tuple[ClaimRow, IntentRow, RefundRow | None]:
-    """A claim with its payment and refund as they stand; nothing is locked."""
-    c, i = refund_claims.c, intents.c
+async def _read(connection: AsyncConnection, book_id: int, claim_id: str) -> tuple[ClaimRow, RefundRow | None]:
+    """A claim with its refund as they stand; nothing is locked."""
+    c = refund_claims.c
     [claim] = await rows_of(
         connection, select(refund_claims).where(c.book_id == book_id, c.claim_id == claim_id), ClaimRow
     )
-    [intent] = await rows_of(
-        connection, select(intents).where(i.book_id == book_id, i.intent_id == claim.intent_id), IntentRow
-    )
-    return claim, intent, await refund_of(connection, claim)
+    return claim, await refund_of(connection, claim)
 
 
 async def refund_of(connection: AsyncConnection, claim: ClaimRow) -> RefundRow | None:
@@ -325,7 +320,7 @@ async def _decide(
     )
 
 
-def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow) -> JournalEntry:
+def _given_back(claim: ClaimRow, refund: RefundRow) -> JournalEntry:
     """The refund's money goes where the charge's money is on the day that the claim ended."""
     assert claim.ended_on is not None, "only an ended claim gives money back"
     return refund_failed(
@@ -334,7 +329,7 @@ def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow) -> Journa
         merchant=refund.account_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
-        pending_until=pending_until(intent, claim.ended_on),
+        pending_until=pending_until(refund.available_on, claim.ended_on),
         effective_on=claim.ended_on,
         metadata=metadata_of(refund=refund.refund_id, claim=claim.claim_id),
         caller=SYSTEM,

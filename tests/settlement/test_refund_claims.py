@@ -313,3 +313,25 @@ async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(des
     assert await breaks(20) == [(BreakKind.MISSING_AT_BANK, -400_00)]
     assert await desk.seen(refund.claim) is Confirmation.CONFIRMED
     assert await breaks(21) == []
+
+
+async def test_accepting_held_money_changes_nothing_that_statements_must_show(desk):
+    daily = Daily(
+        database=desk.house.database,
+        ledger=desk.house.ledger,
+        vault=VAULT,
+        providers={},
+        applier=desk.house.applier,
+        settlement=desk.run,
+        confirmations=desk.confirmations,
+    )
+    intent = await desk.paid(amount=1_250_00)
+    today = desk.merchant.clock.today()
+    before = await daily.reconcile(desk.book_id, today)
+    said = [(each.kind, each.subject, each.amount_minor) for each in before.breaks]
+    assert sum(amount for *_, amount in said) == 1_250_00
+    own = "acp_test_00000000000000000000000001"
+    await desk.house.accepting.accept_oldest(desk.merchant, intent.id, acceptance_id=own)
+    assert "payer_refundable" not in await desk.balances()
+    after = await daily.reconcile(desk.book_id, today)
+    assert [(each.kind, each.subject, each.amount_minor) for each in after.breaks] == said
