@@ -42,12 +42,12 @@ from gateway.settlement.override_records import (
 )
 from gateway.settlement.override_subjects import OverrideSubject, locked_subject
 from gateway.settlement.payouts import Payout, Payouts, PayoutState, find, locked, reject_locked
+from gateway.settlement.rounds import AT_ONCE, Rounds
 
 OVERRIDE_AFTER: Final = timedelta(hours=1)
 """For so long the provider is asked often; nobody may decide in its place."""
 FAILURE_CODE: Final = "settled_as_failed"
 """Why it failed, where people said so."""
-AT_ONCE: Final = 50
 _KINDS: Final = {
     ("attempt", "succeeded"): FactKind.CAPTURED,
     ("attempt", "failed"): FactKind.DECLINED,
@@ -80,6 +80,7 @@ class Overrides:
         self._applier = applier
         self._calls = calls
         self._payouts = payouts
+        self._rounds = Rounds()
 
     async def propose(self, book_id: int, proposal: Proposal, *, actor: str) -> OverrideRow:
         """Propose how something unknown ended. Nothing moves.
@@ -168,9 +169,10 @@ class Overrides:
             return await overrides_page(connection, book_id, state=state, now=now, after=after, limit=limit), now
 
     async def run_once(self) -> int:
-        """Carry out what was approved and not carried out; returns how many."""
+        """Carry out what was approved and not carried out, some a round; returns how many were tried."""
         async with self._database.read() as connection:
-            rows = await unfinished(connection, AT_ONCE)
+            rows = await unfinished(connection, after=self._rounds.after, limit=AT_ONCE)
+        self._rounds.turn([row.override_id for row in rows])
         for row in rows:
             try:
                 await self._carry_out(row)

@@ -6,10 +6,10 @@ first, the books follow under keys of the row; `run_once` finishes what a crash 
 """
 
 from datetime import UTC, date, datetime, time
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Table, or_, select, text, update
+from sqlalchemy import Select, Table, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,12 +32,12 @@ from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.settlement.confirmations import BANK_LINE_SCHEME
 from gateway.settlement.files import BANK
 from gateway.settlement.payouts import SYSTEM
+from gateway.settlement.rounds import AT_ONCE, Rounds
 from gateway.settlement.tables import receipt_assignments, receipts
 from ledger.journal import ExternalReference, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.receipts import receipt_credited, unidentified_credit
 
-AT_ONCE: Final = 50
 TargetKind = Literal["payment", "merchant"]
 _OPEN_LINE: Final = text("""
     SELECT line.amount_minor, line.currency, line.value_on, line.occurred_at
@@ -87,6 +87,7 @@ class Receipts:
         self._vault = vault
         self._ledger = ledger
         self._applier = applier
+        self._noted_rounds, self._assigned_rounds = Rounds(), Rounds()
 
     async def note(self, book_id: int, line_id: str, *, actor: str, reason: str) -> Receipt:
         """Take a credit on the bank's statement for money of nobody known. Safe to repeat.
@@ -127,13 +128,12 @@ class Receipts:
         return msgspec.structs.replace(receipt, posted=True), msgspec.structs.replace(known, posted=True)
 
     async def run_once(self) -> int:
-        """Post what a crash left unposted, oldest first; returns how much was left."""
-        r, a = receipts.c, receipt_assignments.c
+        """Post what a crash left unposted, some a round; returns how many were tried."""
         async with self._database.read() as connection:
-            unposted = select(receipts).where(~r.posted).order_by(r.receipt_id).limit(AT_ONCE)
-            noted = await rows_of(connection, unposted, Receipt)
-            unposted = select(receipt_assignments).where(~a.posted).order_by(a.receipt_id).limit(AT_ONCE)
-            left = await rows_of(connection, unposted, Assignment)
+            noted = await rows_of(connection, _unposted(receipts, self._noted_rounds.after), Receipt)
+            left = await rows_of(connection, _unposted(receipt_assignments, self._assigned_rounds.after), Assignment)
+        self._noted_rounds.turn([row.receipt_id for row in noted])
+        self._assigned_rounds.turn([row.receipt_id for row in left])
         rows: list[Receipt | Assignment] = [*noted, *left]
         for row in rows:
             try:
@@ -283,6 +283,11 @@ class Receipts:
             await connection.execute(
                 update(table).where(c.book_id == row.book_id, c.receipt_id == row.receipt_id).values(posted=True)
             )
+
+
+def _unposted(table: Table, after: str) -> Select[Any]:
+    c = table.c
+    return select(table).where(~c.posted, c.receipt_id > after).order_by(c.receipt_id).limit(AT_ONCE)
 
 
 async def _check_target(connection: AsyncConnection, receipt: Receipt, target_kind: TargetKind, target_id: str) -> None:

@@ -11,6 +11,7 @@ from gateway.payments.claims import HeldMoney
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import ConfirmIntent, CreateIntent
 from gateway.providers.base import Method
+from gateway.settlement.rounds import AT_ONCE
 from gateway.settlement.unmatched import UnmatchedReason, unmatched
 from gateway.webhooks import events
 from tests.payments.conftest import VAULT
@@ -277,6 +278,29 @@ async def test_what_cannot_be_posted_now_holds_nothing_else_back(house, merchant
     }
     assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
     assert await house.balances(merchant) == {"bank": 1_070_00, "merchant_available": 1_070_00}
+
+
+async def test_more_than_a_round_of_what_cannot_be_posted_hold_nothing_back(house, merchant, receipt, monkeypatch):
+    for number in range(AT_ONCE + 1):
+        await house.run(
+            "WITH made AS (INSERT INTO gateway.receipts SELECT book_id, $2, $2, bank, amount_minor, currency, value_on,"
+            " paid_at, noted_by, reason, noted_at, true FROM gateway.receipts WHERE receipt_id = $1 RETURNING book_id)"
+            " INSERT INTO gateway.receipt_assignments"
+            " SELECT book_id, $2, 'payment', 'pi_none', 'op_x', 'x', now(), false FROM made",
+            receipt.receipt_id,
+            f"rcp_test_{number:026}",
+        )
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", dies)
+        with pytest.raises(RuntimeError):
+            await house.receipts.assign(
+                merchant.book_id, receipt.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="x"
+            )
+    assert await house.receipts.run_once() == AT_ONCE
+    assert (await house.balances(merchant)).get("merchant_available") is None
+    assert await house.receipts.run_once() == 2
+    assert (await house.balances(merchant))["merchant_available"] == 1_000_00
+    assert await house.receipts.run_once() == AT_ONCE, "and from the start again"
 
 
 async def dies(*_):

@@ -7,6 +7,7 @@ import pytest
 from gateway.payments.errors import Refused
 from gateway.settlement import claim_transfers
 from gateway.settlement.confirmations import Confirmation
+from gateway.settlement.rounds import AT_ONCE
 from gateway.settlement.runs import Sweeper
 from tests.settlement.desk import ACCOUNT, TWO_PAID
 from tests.settlement.shops import REFUSED, SILENT
@@ -84,6 +85,25 @@ async def test_crash_before_the_commit_leaves_neither_entry_nor_move(desk, paid,
     assert (await desk.balances(), await desk.moves(refund.claim)) == before
     assert await desk.seen(refund.claim) is Confirmation.CONFIRMED
     assert (await desk.balances())["bank"] == -400_00
+
+
+async def test_more_than_a_round_of_claims_that_cannot_be_ended_hold_nothing_back(desk, paid):
+    refund = await desk.refund(paid)
+    [row] = await desk.house.rows("SELECT * FROM gateway.refund_claims WHERE claim_id = $1", refund.claim)
+    names = [name for name in row if name not in {"claim_id", "intent_id", "refund_id", "end_to_end_id"}]
+    for number in range(AT_ONCE + 1):
+        await desk.house.run(
+            f"INSERT INTO gateway.refund_claims (claim_id, intent_id, refund_id, end_to_end_id, {', '.join(names)})"
+            f" SELECT $2, 'pi_none', $2, $2, {', '.join(names)} FROM gateway.refund_claims WHERE claim_id = $1",
+            refund.claim,
+            f"clm_test_{number:026}",
+        )
+    await desk.house.move_clock(desk.merchant, days=31)
+    assert await desk.claims.run_once() == AT_ONCE
+    assert (await desk.row(refund.claim))["state"] == "open"
+    assert await desk.claims.run_once() == 2
+    assert (await desk.row(refund.claim))["state"] == "expired"
+    assert await desk.claims.run_once() == AT_ONCE, "and from the start again"
 
 
 async def test_refused_file_gives_the_others_their_money_although_one_was_paid(desk, paid):

@@ -139,8 +139,7 @@ async def test_crash_between_decision_and_entry_is_finished_by_the_sweeper(desk,
         raise ConnectionError
 
     monkeypatch.setattr(desk.house.ledger, "post", crash)
-    with pytest.raises(ConnectionError):
-        await desk.claims.run_once()
+    assert await desk.claims.run_once() == 1
     monkeypatch.undo()
     assert (await desk.house.refunds.get(desk.merchant, refund.id)).status == "requires_action"
     with pytest.raises(Refused):
