@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Select, Table, or_, select, text, update
+from sqlalchemy import Select, Table, and_, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,6 +18,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key, new_id
 from gateway.foundation.logs import get_logger
+from gateway.foundation.metrics import UNIDENTIFIED_RECEIPTS_MINOR
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
@@ -132,6 +133,7 @@ class Receipts:
         async with self._database.read() as connection:
             noted = await rows_of(connection, _unposted(receipts, self._noted_rounds.after), Receipt)
             left = await rows_of(connection, _unposted(receipt_assignments, self._assigned_rounds.after), Assignment)
+            await measure_unidentified(connection)
         self._noted_rounds.turn([row.receipt_id for row in noted])
         self._assigned_rounds.turn([row.receipt_id for row in left])
         rows: list[Receipt | Assignment] = [*noted, *left]
@@ -288,6 +290,20 @@ class Receipts:
 def _unposted(table: Table, after: str) -> Select[Any]:
     c = table.c
     return select(table).where(~c.posted, c.receipt_id > after).order_by(c.receipt_id).limit(AT_ONCE)
+
+
+async def measure_unidentified(connection: AsyncConnection) -> int:
+    """How much noted money of live books nobody is known to own; put on show. What is of test books is no money."""
+    r, a, owner = receipts.c, receipt_assignments.c, accounts.c
+    statement = (
+        select(func.coalesce(func.sum(r.amount_minor), 0))
+        .select_from(receipts)
+        .outerjoin(receipt_assignments, and_(a.book_id == r.book_id, a.receipt_id == r.receipt_id))
+        .where(a.receipt_id.is_(None), r.book_id.not_in(select(owner.test_book_id)))
+    )
+    amount_minor = int((await connection.execute(statement)).scalar_one())
+    UNIDENTIFIED_RECEIPTS_MINOR.set(amount_minor)
+    return amount_minor
 
 
 async def _check_target(connection: AsyncConnection, receipt: Receipt, target_kind: TargetKind, target_id: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.foundation.ids import new_id
 from gateway.merchants.clocks import clock_of
@@ -21,6 +22,7 @@ from tests.payments.test_overrides import FEE_MINOR, VAT_MINOR, proposal
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 QR_FEE_MINOR, QR_VAT_MINOR = 16_50, 1_16
 ANN = "op_ann"
+LIVE_BOOK = 1
 
 
 async def seen(house, merchant, **wanted):
@@ -197,6 +199,28 @@ async def test_a_receipt_is_booked_once_though_the_payment_was_tried_again_befor
     assert (view.status, view.amount_captured, view.amount_held) == ("requires_action", 0, 600_00)
     assert await house.balances(merchant) == {"bank": 600_00, "payer_refundable": 600_00}
     assert (await house.entries(merchant), await seen(house, merchant)) == (entries, [("short", 600_00)])
+
+
+async def test_live_money_that_is_nobodys_is_on_show_until_it_is_assigned(house, receipt):
+    async def shown():
+        await house.receipts.run_once()
+        return REGISTRY.get_sample_value("quickkub_unidentified_receipts_minor")
+
+    assert await shown() == 0, "what is of a test book is no money"
+    noted = (
+        "INSERT INTO gateway.receipts (book_id, receipt_id, line_id, bank, amount_minor, currency, value_on, paid_at,"
+        " noted_by, reason, noted_at, posted) SELECT $1, $2, $2, bank, 25000, currency, value_on, paid_at, noted_by,"
+        " reason, noted_at, true FROM gateway.receipts LIMIT 1"
+    )
+    for receipt_id in ("rcp_1", "rcp_2"):
+        await house.run(noted, LIVE_BOOK, receipt_id)
+    assert await shown() == 500_00
+    await house.run(
+        "INSERT INTO gateway.receipt_assignments VALUES ($1, 'rcp_1', 'merchant', 'acct_x', $2, 'x', now(), true)",
+        LIVE_BOOK,
+        ANN,
+    )
+    assert await shown() == 250_00
 
 
 async def test_a_receipt_is_a_merchants(house, merchant, receipt):
