@@ -129,7 +129,8 @@ class Overrides:
         Raises:
             NotFound: the book has no such proposal.
             Refused: `override_closed` (decided), `override_expired`, `second_person_required`,
-                `override_not_needed` (the provider has spoken); in this order.
+                `override_not_needed` (the provider has spoken), `override_too_early` (the bank has the payout's file
+                in hand: it is approved, and carried out after that); in this order.
         """
         row, _ = await self._undecided(book_id, override_id, actor, "approved")
         if row.decision is None:
@@ -159,6 +160,12 @@ class Overrides:
         if row is None:
             raise NotFound(f"no override {override_id}")
         return row
+
+    async def seen(self, book_id: int, override_id: str) -> tuple[OverrideRow, datetime]:
+        """The proposal, and the business time at which its state holds. Raises what `get` raises."""
+        row = await self.get(book_id, override_id)
+        async with self._database.read() as connection:
+            return row, (await clock_of(connection, book_id)).now()
 
     async def list(
         self, book_id: int, *, state: OverrideState | None = None, after: str = "", limit: int = 100
