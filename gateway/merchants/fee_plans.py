@@ -1,4 +1,4 @@
-"""What a merchant pays for a payment, by method. A changed plan is a new version; old ones stay to be read."""
+"""A merchant's terms, by method. A changed plan is a new version; old ones stay to be read."""
 
 from typing import Final
 
@@ -17,6 +17,7 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rate_ppm: share of the amount, parts per million, before VAT; fixed_minor: added to each payment.
         settlement_days: n of T+n, in business days.
+        late_grace_seconds: how long after a payment's end money for it is still taken; what comes later is held.
         dispute_fee_minor: what a dispute costs in which the provider takes the money, before VAT; never given back.
         version: which of the merchant's plans for this method it is, from 1; 0 until stored.
     """
@@ -26,6 +27,7 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     fixed_minor: int = 0
     settlement_days: int = 1
     dispute_fee_minor: int = 0
+    late_grace_seconds: int = 0
     version: int = 0
 
 
@@ -55,7 +57,7 @@ async def plan_for(connection: AsyncConnection, account_id: str, method: Method)
     """The plan in force, or None where the merchant may not take this method."""
     c = fee_plans.c
     statement = (
-        select(c.method, c.rate_ppm, c.fixed_minor, c.settlement_days, c.dispute_fee_minor, c.version)
+        select(*(c[name] for name in FeePlan.__struct_fields__))
         .where(c.account_id == account_id, c.method == method)
         .order_by(c.version.desc())
         .limit(1)

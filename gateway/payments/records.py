@@ -90,7 +90,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: what our own calls came to; the status is this folded with the facts.
-        fee_rate_ppm, fee_fixed_minor, settlement_days: the merchant's terms when the attempt was made.
+        fee_rate_ppm, fee_fixed_minor, settlement_days, late_grace_seconds: the merchant's terms when it was made.
         due_at: business time at which the janitor asks next; asks: how often it has.
         leased_until: real time until which somebody is on it.
         counted: whether its amount is in the account's usage, see `limits.py`.
@@ -125,6 +125,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     capture_days_max: int | None = None
     capture_before: datetime | None = None
     capture_warned_at: datetime | None = None
+    late_grace_seconds: int = 0
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migrations 0003 to 0016 are what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 to 0017 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -90,6 +90,7 @@ attempts = Table(
     Column("capture_days_max", Integer),
     Column("capture_before", DateTime(timezone=True)),
     Column("capture_warned_at", DateTime(timezone=True)),
+    Column("late_grace_seconds", Integer, nullable=False),
 )
 
 facts = Table(

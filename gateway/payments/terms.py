@@ -1,6 +1,7 @@
 """Rows as folding needs them: what was asked for, what was tried, what is known of it."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from gateway.payments.entries import is_mark
 from gateway.payments.folding import AttemptTerms, Booking, IntentTerms, KnownFact
@@ -28,6 +29,7 @@ def attempt_terms(attempt: AttemptRow, facts: Sequence[KnownFact]) -> AttemptTer
         shows_action=attempt.next_action is not None,
         is_unseen=attempt.method is Method.PROMPTPAY and attempt.next_action is None,
         expires_at=attempt.expires_at,
+        late_grace=timedelta(seconds=attempt.late_grace_seconds),
         facts=tuple(facts),
     )
 

@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
+from gateway.merchants.fee_plans import plan_for, set_plan
 from gateway.payments.claims import HeldMoney
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import CreateIntent, CreateRefund
@@ -82,6 +84,25 @@ async def test_late_payment_is_the_payment_once_it_is_accepted(house, merchant):
     assert any(item.details.get("kind") == "payer_money_accepted" for item in told.data)
     assert await refused(accept(house, merchant, intent)) == "nothing_held"
     assert await refused(offer(house, merchant, intent)) == "nothing_held"
+
+
+async def test_what_comes_within_the_grace_of_the_terms_needs_nobody_to_accept_it(house, merchant):
+    before = await created(house, merchant)
+    async with house.database.transaction() as connection:
+        plan = await plan_for(connection, merchant.account_id, Method.PROMPTPAY)
+        await set_plan(connection, merchant.account_id, replace(plan, late_grace_seconds=LATE_SECONDS))
+    intent = await created(house, merchant)
+    expires_in = int((intent.expires_at - intent.created_at).total_seconds())
+    await house.pay(merchant, intent, house.scb, seconds=expires_in + LATE_SECONDS)
+    view = await house.intents.get(merchant, intent.id)
+    assert (view.status, view.qualifiers, view.amount_captured) == ("succeeded", ["paid_late"], 1_000_00)
+    assert (view.amount_held, await house.entries(merchant)) == (0, ["payment_captured"])
+    assert (await house.event_types(merchant))[-2:] == ["payment_intent.succeeded", "payment_intent.paid_late"]
+    late = await created(house, merchant)
+    await house.pay(merchant, late, house.scb, seconds=expires_in + LATE_SECONDS + 1, transaction="txn_late")
+    assert (await house.intents.get(merchant, late.id)).amount_held == 1_000_00
+    await house.pay(merchant, before, house.scb, seconds=expires_in + 1, transaction="txn_before")
+    assert (await house.intents.get(merchant, before.id)).amount_held == 1_000_00, "begun on the terms before"
 
 
 async def test_late_payment_of_a_cancelled_one_is_the_payment_once_it_is_accepted(house, merchant):
