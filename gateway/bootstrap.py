@@ -13,6 +13,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
 from gateway.merchants import clocks, fee_plans, provider_accounts
 from gateway.merchants.known_accounts import KnownAccounts
+from gateway.payments.accepting import Accepting
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
 from gateway.payments.authorizations import Authorizations
@@ -70,6 +71,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     untried_intents: UntriedIntents
     refunds: Refunds
     held_money: HeldMoney
+    accepting: Accepting
     refund_claims: RefundClaims
     overrides: Overrides
     receipts: Receipts
@@ -197,6 +199,7 @@ def _build(
         untried_intents=untried_intents,
         refunds=refunds,
         held_money=HeldMoney(database, vault, clock_of=clocks.clock_of, record_events=events.record),
+        accepting=Accepting(database, clock_of=clocks.clock_of, record_events=events.record),
         refund_claims=settlement.claims.claims,
         overrides=Overrides(database, applier, calls, settlement.payouts),
         receipts=Receipts(database, vault, ledger, applier),

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "database": "gateway.commands.database:database",
     "ledger": "gateway.commands.ledger_proofs:ledger",
     "merchants": "gateway.commands.merchants:merchants",
+    "terms": "gateway.commands.terms:terms",
     "limits": "gateway.commands.limits:limits",
     "operators": "gateway.commands.operators:operators",
     "providers": "gateway.commands.providers:providers",

@@ -15,7 +15,8 @@ from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, pro
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.settlement.override_records import OverrideOutcome, OverrideRow, OverrideState, SubjectKind
-from gateway.settlement.overrides import Proposal
+from gateway.settlement.overrides import OVERRIDE_AFTER, Proposal
+from gateway.settlement.unknowns import UnknownReason, UnknownRow, unknowns
 
 _BOOK_MAX: Final = 2**63 - 1
 Book = Annotated[int, msgspec.Meta(ge=1, le=_BOOK_MAX)]
@@ -77,6 +78,31 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
     decision_reason: str | None
 
 
+class UnknownOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment's attempt, a refund or a payout of which nobody knows what became.
+
+    Attributes:
+        reason: `provider_silent` and `bank_silent` are asked about on; `file_withdrawn`: another payout of the same
+            file was settled by hand, so the bank is not asked any more – only its statement tells, or two people.
+        may_be_proposed_at: from then on a proposal is not too early.
+        override: the proposal that waits to be decided.
+    """
+
+    object: Literal["unknown_outcome"] = "unknown_outcome"
+    subject: str
+    subject_kind: SubjectKind
+    payment_intent: str | None
+    account: str
+    provider: str
+    amount: int
+    currency: str
+    since: datetime
+    reason: UnknownReason
+    payout_file: str | None
+    may_be_proposed_at: datetime
+    override: str | None
+
+
 @post(
     "/",
     guards=[requires(Scope.OVERRIDES_WRITE)],
@@ -112,6 +138,41 @@ async def list_overrides(
     return list_reply(request, [_view(row, now) for row in found[:limit]], has_more=len(found) > limit)
 
 
+@get(
+    "/waiting",
+    guards=[requires(Scope.OVERRIDES_READ)],
+    summary="What is unknown, and why",
+    responses=PROBLEM_RESPONSES,
+)
+async def list_waiting(
+    request: ApiRequest,
+    *,
+    book: Annotated[int, QueryParameter(ge=1, le=_BOOK_MAX, description="Number of the book.")],
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 10,
+    starting_after: Annotated[str | None, QueryParameter(pattern="^(att|re|po)_(test_)?[0-9a-z]{26}$")] = None,
+) -> ListReply[UnknownOutcome]:
+    """Oldest first, walked with `starting_after` (a `subject`). Of these a proposal may be made."""
+    found = await unknowns(services_of(request).database, book, after=starting_after or "", limit=limit + 1)
+    return list_reply(request, [_unknown(row) for row in found[:limit]], has_more=len(found) > limit)
+
+
+@get(
+    "/{override_id:str}",
+    guards=[requires(Scope.OVERRIDES_READ), known_id],
+    summary="One proposal",
+    responses=PROBLEM_RESPONSES,
+)
+async def get_override(
+    request: ApiRequest,
+    *,
+    override_id: FromPath[str],
+    book: Annotated[int, QueryParameter(ge=1, le=_BOOK_MAX, description="Number of the book.")],
+) -> Override:
+    """The proposal, what was decided of it, and whether that is done."""
+    row, now = await services_of(request).overrides.seen(book, override_id)
+    return _view(row, now)
+
+
 @post(
     "/{override_id:str}/approve",
     guards=[requires(Scope.OVERRIDES_APPROVE), known_id],
@@ -127,7 +188,11 @@ async def approve_override(
     override_id: FromPath[str],
     data: JSONBody[DecideOverride],
 ) -> Override:
-    """Never one of your own. The provider is asked once more; where it knows, its word counts."""
+    """Never one of your own. The provider is asked once more; where it knows, its word counts.
+
+    409 `override_too_early`: you have approved, and the bank has the payout's file in hand at this moment; it is
+    carried out after that by itself, or by the same request again.
+    """
     overrides = services_of(request).overrides
     row = await overrides.approve(data.book, override_id, actor=operator.operator_id, reason=data.reason)
     return _view(row, row.decided_at or row.proposed_at)
@@ -152,6 +217,23 @@ async def reject_override(
     overrides = services_of(request).overrides
     row = await overrides.reject(data.book, override_id, actor=operator.operator_id, reason=data.reason)
     return _view(row, row.decided_at or row.proposed_at)
+
+
+def _unknown(row: UnknownRow) -> UnknownOutcome:
+    return UnknownOutcome(
+        subject=row.subject_id,
+        subject_kind=row.subject_kind,
+        payment_intent=row.intent_id,
+        account=row.account_id,
+        provider=row.provider,
+        amount=row.amount_minor,
+        currency=row.currency.lower(),
+        since=row.since,
+        reason=row.reason,
+        payout_file=row.payout_file_id,
+        may_be_proposed_at=row.since + OVERRIDE_AFTER,
+        override=row.override_id,
+    )
 
 
 def _view(row: OverrideRow, now: datetime) -> Override:
@@ -181,6 +263,6 @@ def _view(row: OverrideRow, now: datetime) -> Override:
 
 OVERRIDES = Router(
     "/overrides",
-    route_handlers=[propose_override, list_overrides, approve_override, reject_override],
+    route_handlers=[propose_override, list_overrides, list_waiting, get_override, approve_override, reject_override],
     tags=["overrides"],
 )

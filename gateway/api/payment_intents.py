@@ -17,7 +17,7 @@ from gateway.api.expanding import OF_INTENT, ExpandedIntent, Given, expanded_int
 from gateway.api.idempotency import run_once
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
-from gateway.api.refund_claims import list_refund_claims, return_held
+from gateway.api.refund_claims import accept_held, list_refund_claims, return_held
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.idempotency import Claim
@@ -265,6 +265,7 @@ PAYMENT_INTENTS = Router(
         capture_payment_intent,
         cancel_payment_intent,
         return_held,
+        accept_held,
         list_refund_claims,
     ],
     dependencies={"wanted": Provide(provide_wanted)},

@@ -48,13 +48,17 @@ class MethodAtProvider(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentMethod(msgspec.Struct, frozen=True, kw_only=True):
-    """A method with its providers, our first choice first; `fee_rate_ppm` and `fee_fixed` are your terms."""
+    """A method with its providers, our first choice first, and your terms.
+
+    `late_grace_seconds`: how long after its end a payment is still taken; what comes later is held for the payer.
+    """
 
     object: Literal["payment_method"] = "payment_method"
     id: Method
     fee_rate_ppm: int
     fee_fixed: int
     settlement_days: int
+    late_grace_seconds: int
     providers: list[MethodAtProvider]
 
 
@@ -82,6 +86,7 @@ async def list_payment_methods(request: ApiRequest, merchant: NamedDependency[Me
                         fee_rate_ppm=plan.rate_ppm,
                         fee_fixed=plan.fixed_minor,
                         settlement_days=plan.settlement_days,
+                        late_grace_seconds=plan.late_grace_seconds,
                         providers=[_shown(route) for route in able],
                     )
                 )

@@ -1,4 +1,4 @@
-"""`/v1/refund_claims/{token}`: what payers claim. Beside it, what merchants offer them and see of it.
+"""`/v1/refund_claims/{token}`: what payers claim. Beside it, what merchants offer them, or take, and see of it.
 
 The token is the right to the money: nobody is told whether a guess was near, and an address has few of them.
 """
@@ -22,10 +22,12 @@ from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.claims import ClaimDestination, RefundClaim, claim_view, claims_of
 from gateway.payments.errors import InvalidRequest
 from gateway.payments.idempotency import Claim
+from gateway.payments.views import Intent
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.refund_claims import Offer
 
 _CREATED = 201
+_OK = 200
 BankCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{3}\Z", description="The Bank of Thailand's three digits.")]
 AccountNumber = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{7,15}\Z", description="7 to 15 digits, no dashes.")]
 HolderName = Annotated[str, msgspec.Meta(min_length=1, max_length=140)]
@@ -103,6 +105,29 @@ async def return_held(
             claim_id=claim.id_for("clm"),
         )
         return _CREATED, offered
+
+    return await run_once(request, merchant, None, work)
+
+
+@post(
+    "/{intent_id:str}/accept_held",
+    guards=[requires(Scope.PAYMENTS_WRITE), known_id],
+    operation_class=MoneyOperation,
+    status_code=200,
+    summary="Take held money as payment",
+    responses={200: ResponseSpec(Intent, description="The payment"), **MONEY_RESPONSES},
+)
+async def accept_held(
+    request: ApiRequest, merchant: NamedDependency[MerchantPrincipal], intent_id: FromPath[str]
+) -> Response[bytes]:
+    """Instead of returning it: one receipt a call, whole, oldest first; 409 when none is left.
+
+    A payment that nothing had paid is `succeeded` by it; one that was paid has `amount_captured` above its `amount`.
+    """
+
+    async def work(claim: Claim) -> tuple[int, Any]:
+        accepting = services_of(request).accepting
+        return _OK, await accepting.accept_oldest(merchant, intent_id, acceptance_id=claim.id_for("acp"))
 
     return await run_once(request, merchant, None, work)
 

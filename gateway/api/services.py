@@ -13,6 +13,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings
 from gateway.merchants.authenticating import Authenticator
 from gateway.merchants.known_accounts import KnownAccounts
+from gateway.payments.accepting import Accepting
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.claims import HeldMoney
 from gateway.payments.disputes import Disputes
@@ -92,6 +93,11 @@ class Services(Protocol):
     @property
     def held_money(self) -> HeldMoney:
         """Offers of money that is held for payers."""
+        ...
+
+    @property
+    def accepting(self) -> Accepting:
+        """Merchants take held money as payment."""
         ...
 
     @property

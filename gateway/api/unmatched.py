@@ -14,6 +14,7 @@ from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, pro
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.payments.claims import RefundClaim
+from gateway.payments.views import Intent
 from gateway.settlement.receipts import Receipt, TargetKind
 from gateway.settlement.unmatched import UnmatchedReason, UnmatchedRow, unmatched
 
@@ -21,6 +22,7 @@ _BOOK_MAX: Final = 2**63 - 1
 Book = Annotated[int, msgspec.Meta(ge=1, le=_BOOK_MAX)]
 Words = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"\S")]
 LineId = Annotated[str, msgspec.Meta(pattern=r"^stl_(test_)?[0-9a-z]{26}\Z")]
+HeldId = Annotated[str, msgspec.Meta(pattern=r"^fact_(test_)?[0-9a-z]{26}\Z")]
 PaymentId = Annotated[str, msgspec.Meta(pattern=r"^pi_(test_)?[0-9a-z]{26}\Z")]
 TargetId = Annotated[str, msgspec.Meta(pattern=r"^(pi|acct)_(test_)?[0-9a-z]{26}\Z")]
 
@@ -100,6 +102,14 @@ class ReturnHeld(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     book: Book
     payment_intent: PaymentId
+    reason: Words
+
+
+class AcceptHeld(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The merchant wants a receipt that is held for a payer: `held` is its id in the list; and why."""
+
+    book: Book
+    held: HeldId
     reason: Words
 
 
@@ -223,6 +233,23 @@ async def return_to_payer(
     )
 
 
+@post(
+    "/accept",
+    guards=[requires(Scope.UNMATCHED_WRITE)],
+    dto=StrictBody[AcceptHeld],
+    return_dto=None,
+    status_code=200,
+    summary="Take held money as the merchant's payment",
+    responses=BODY_RESPONSES,
+)
+async def accept_for_merchant(
+    request: ApiRequest, operator: NamedDependency[OperatorPrincipal], data: JSONBody[AcceptHeld]
+) -> Intent:
+    """For a merchant who asked for it, unless it is offered back. Safe to repeat."""
+    accepting = services_of(request).accepting
+    return await accepting.accept_receipt(data.book, data.held, actor=operator.operator_id, reason=data.reason)
+
+
 def _item(row: UnmatchedRow) -> UnmatchedItem:
     return UnmatchedItem(
         id=row.id,
@@ -250,5 +277,7 @@ def _receipt(receipt: Receipt, *, assigned_to: str | None = None) -> ReceiptRepl
 
 
 UNMATCHED = Router(
-    "/unmatched", route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer], tags=["unmatched"]
+    "/unmatched",
+    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, accept_for_merchant],
+    tags=["unmatched"],
 )

@@ -15,6 +15,7 @@ from gateway.foundation.settings import Settings
 from gateway.payments.errors import PaymentError
 from gateway.settlement.override_records import OverrideRow, OverrideState
 from gateway.settlement.overrides import Proposal
+from gateway.settlement.unknowns import UnknownRow, unknowns
 from ledger.money import to_text
 
 _REASON: Final = click.option("--reason", required=True, callback=filled, help="Why, for the record.")
@@ -85,6 +86,26 @@ def list_(book_id: int, status: str | None) -> None:
 
     for row, now in _done(book_id, found):
         print(_line(row, now))
+
+
+@overrides.command()
+@click.argument("book_id", type=books.NUMBER)
+def waiting(book_id: int) -> None:
+    """What nobody knows the outcome of, oldest first, and why."""
+
+    async def found(services: Services) -> list[UnknownRow]:
+        after, shown = "", list[UnknownRow]()
+        while True:
+            rows = await unknowns(services.database, book_id, after=after, limit=_PAGE)
+            shown += rows
+            if len(rows) < _PAGE:
+                return shown
+            after = rows[-1].subject_id
+
+    for row in _done(book_id, found):
+        amount = f"{to_text(row.amount_minor, row.currency)} {row.currency}"
+        proposed = f"  {row.override_id}" if row.override_id else ""
+        print(f"{row.subject_id}  {row.since:%Y-%m-%d %H:%M}  {row.reason}  {row.provider}  {amount}{proposed}")
 
 
 def _done(book_id: int, act: Callable[[Services], Awaitable[Result]]) -> Result:

@@ -88,6 +88,20 @@ def assign(book_id: int, receipt_id: str, payment_id: str | None, merchant_id: s
     print(f"{receipt_id}  {target}")
 
 
+@unmatched.command()
+@click.argument("book_id", type=books.NUMBER)
+@click.argument("held_id")
+@_REASON
+def accept(book_id: int, held_id: str, reason: str) -> None:
+    """Take a receipt that is held for a payer for its merchant, who asked for it. Safe to repeat."""
+    payment = _done(
+        book_id, lambda services: services.accepting.accept_receipt(book_id, held_id, actor=actor(), reason=reason)
+    )
+    currency = payment.currency.upper()
+    captured, held = to_text(payment.amount_captured, currency), to_text(payment.amount_held, currency)
+    print(f"{payment.id}  {payment.status}  captured {captured}  still held {held} {currency}")
+
+
 def _done(book_id: int, act: Callable[[Services], Awaitable[Result]]) -> Result:
     async def run() -> Result:
         async with resolved(Settings.from_environment()) as settings, open_services(settings) as services:

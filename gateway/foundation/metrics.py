@@ -112,7 +112,7 @@ PAYOUT_FILES_UNANSWERED: Final = Gauge(
 )
 UNIDENTIFIED_RECEIPTS_MINOR: Final = Gauge(
     "quickkub_unidentified_receipts_minor",
-    "Payer money that belongs to no payment yet.",
+    "Noted credits of our bank accounts, of live books, that are assigned to nobody yet.",
     multiprocess_mode="mostrecent",
 )
 

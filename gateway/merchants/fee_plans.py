@@ -1,4 +1,4 @@
-"""What a merchant pays for a payment, by method. A changed plan is a new version; old ones stay to be read."""
+"""A merchant's terms, by method. A changed plan is a new version; old ones stay to be read."""
 
 from typing import Final
 
@@ -17,6 +17,7 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         rate_ppm: share of the amount, parts per million, before VAT; fixed_minor: added to each payment.
         settlement_days: n of T+n, in business days.
+        late_grace_seconds: how long after a payment's end money for it is still taken; what comes later is held.
         dispute_fee_minor: what a dispute costs in which the provider takes the money, before VAT; never given back.
         version: which of the merchant's plans for this method it is, from 1; 0 until stored.
     """
@@ -26,6 +27,7 @@ class FeePlan(msgspec.Struct, frozen=True, kw_only=True):
     fixed_minor: int = 0
     settlement_days: int = 1
     dispute_fee_minor: int = 0
+    late_grace_seconds: int = 0
     version: int = 0
 
 
@@ -51,11 +53,10 @@ async def set_plan(connection: AsyncConnection, account_id: str, plan: FeePlan) 
     return stored
 
 
-_c = fee_plans.c
 _IN_FORCE: Final = (
-    select(_c.method, _c.rate_ppm, _c.fixed_minor, _c.settlement_days, _c.dispute_fee_minor, _c.version)
-    .where(_c.account_id == bindparam("account_id"), _c.method == bindparam("method"))
-    .order_by(_c.version.desc())
+    select(*(fee_plans.c[name] for name in FeePlan.__struct_fields__))
+    .where(fee_plans.c.account_id == bindparam("account_id"), fee_plans.c.method == bindparam("method"))
+    .order_by(fee_plans.c.version.desc())
     .limit(1)
 )
 

@@ -125,6 +125,7 @@ fee_plans = Table(
     Column("fixed_minor", BigInteger, nullable=False),
     Column("settlement_days", Integer, nullable=False),
     Column("dispute_fee_minor", BigInteger, nullable=False),
+    Column("late_grace_seconds", Integer, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 

@@ -20,9 +20,9 @@ from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import limits
 from gateway.payments.admission import Admission
 from gateway.payments.calls import Calls, charge_request, subject_of
-from gateway.payments.deciding import Finding
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.opening import confirmed, new_attempt
 from gateway.payments.records import (
     AttemptRow,

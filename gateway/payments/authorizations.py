@@ -13,8 +13,9 @@ from sqlalchemy import Update, update
 from gateway.foundation.database import Database
 from gateway.payments.calls import Calls
 from gateway.payments.capture_ends import CAPTURE_WARNING, is_over
-from gateway.payments.deciding import Finding, event_of
+from gateway.payments.deciding import event_of
 from gateway.payments.facts import FactApplier, RecordEvents
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, lock_intents
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.tables import attempts, intents

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from gateway.foundation.logs import get_logger
 from gateway.merchants.known_accounts import AccountOf
-from gateway.payments.deciding import Finding
 from gateway.payments.dispute_records import DisputeRow
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow, Subject
 from gateway.payments.requests import provider_key_of
 from gateway.payments.states import AttemptStatus, RefundStatus

@@ -13,9 +13,9 @@ from gateway.foundation.database import Database
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.capture_ends import AUTHORIZATION_EXPIRED, is_over
-from gateway.payments.deciding import Finding
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, lock_intents
 from gateway.payments.schedule import Schedule, hasten
 from gateway.payments.states import IntentStatus

@@ -21,6 +21,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants.operators import record_act
 from gateway.payments import tokens
+from gateway.payments.acceptances import AcceptanceRow, acceptances_of
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import ClockOf, RecordEvents
 from gateway.payments.records import (
@@ -342,7 +343,12 @@ class HeldMoney:
         for known in made:
             if known.claim_id == claim_id:
                 return known
-        receipt = _waiting(await facts_of(connection, intent.book_id, [intent.intent_id]), made)
+        receipt = waiting_receipt(
+            await facts_of(connection, intent.book_id, [intent.intent_id]),
+            claims=made,
+            accepted=await acceptances_of(connection, intent.book_id, [intent.intent_id]),
+            currency=CURRENCY,
+        )
         if receipt is None:
             raise Refused("nothing_held", "no money of it waits to go back to its payer", param="payment_intent")
         clock: BookClock = await self._clock_of(connection, intent.book_id)
@@ -362,9 +368,12 @@ class HeldMoney:
         return claim
 
 
-def _waiting(facts: Iterable[FactRow], claims: Iterable[ClaimRow]) -> FactRow | None:
-    """The oldest receipt with held baht that no claim offers or has returned."""
+def waiting_receipt(
+    facts: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
+) -> FactRow | None:
+    """The oldest receipt with held money that no claim offers or has returned and that nobody accepted."""
     over = {ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED}
     taken = {claim.held_fact_id for claim in claims if claim.state not in over}
-    held = [fact for fact in facts if fact.held_minor and fact.fact_id not in taken and fact.currency == CURRENCY]
+    taken |= {each.fact_id for each in accepted}
+    held = [fact for fact in facts if fact.held_minor and fact.fact_id not in taken and fact.currency == currency]
     return min(held, key=lambda fact: fact.fact_id, default=None)

@@ -4,7 +4,7 @@ The applier (`facts.py`) loads a case for each intent under its lock, adds what 
 outcome in the same transaction. Nothing here touches a database or asks the time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.foundation.clock import business_date_of
 from gateway.payments.capture_ends import with_capture_end
-from gateway.payments.dispute_case import Act, DisputeCase, DisputeChanges
+from gateway.payments.dispute_case import DisputeCase, DisputeChanges
 from gateway.payments.entries import (
     available_on,
     capture_key,
@@ -21,6 +21,7 @@ from gateway.payments.entries import (
 )
 from gateway.payments.errors import FactContradicts
 from gateway.payments.fact_rows import fact_row
+from gateway.payments.findings import Finding, attempt_with, refund_with
 from gateway.payments.folding import (
     CHARGE_FACTS,
     DISPUTE_FACTS,
@@ -29,7 +30,6 @@ from gateway.payments.folding import (
     Folded,
     fold,
     fold_refund,
-    higher,
 )
 from gateway.payments.limits import Use, counts, use_of
 from gateway.payments.link_rooms import LinkRoom
@@ -45,37 +45,12 @@ from gateway.payments.states import (
 )
 from gateway.payments.terms import attempt_terms, fact_name, intent_terms, known_fact
 from gateway.payments.views import encoded, intent_view, refund_view
-from gateway.providers.base import Fact, FactKind, FactSource, NextAction
+from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.webhooks.events import NewEvent
 from ledger.journal import JournalEntry
 
 AnyRow = IntentRow | AttemptRow | RefundRow
 Versioned = TypeVar("Versioned", AttemptRow, RefundRow)
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was learned at once about one attempt or refund.
-
-    Attributes:
-        subject: whom it is about, where our own call asked; None: the fact's provider reference says it.
-        outcome: what our own call came to.
-        references: further names under which the provider may speak of the subject.
-        provider_reference: the provider's own id of the charge, for later calls.
-        goes_on: whoever asked is not done with the subject and keeps its lease.
-        act: the operator who states it, of a dispute.
-    """
-
-    provider: str
-    facts: tuple[Fact, ...] = ()
-    subject: Subject | None = None
-    outcome: AttemptStatus | RefundStatus | None = None
-    next_action: NextAction | None = None
-    provider_reference: str | None = None
-    references: tuple[str, ...] = ()
-    failure_code: str | None = None
-    provider_code: str | None = None
-    goes_on: bool = False
-    act: Act | None = None
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +93,7 @@ class Case:
 
     Args:
         room: what is left of its link, where that matters: it has no money of the merchant's yet, and money came.
+        accepted: what the merchant took of held money, by the id of its receipt.
     """
 
     def __init__(
@@ -129,8 +105,10 @@ class Case:
         disputes: DisputeCase | None = None,
         *,
         room: LinkRoom | None = None,
+        accepted: Mapping[str, int] | None = None,
     ) -> None:
         self._before = intent
+        self._accepted = accepted or {}
         self._room = room
         self._disputes = disputes or DisputeCase()
         self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
@@ -154,9 +132,9 @@ class Case:
         self._facts |= {_key(row): row for row in fresh}
         self._new += fresh
         if subject.attempt_id is not None:
-            self._attempts[subject.attempt_id] = _attempt_with(self._attempts[subject.attempt_id], finding)
+            self._attempts[subject.attempt_id] = attempt_with(self._attempts[subject.attempt_id], finding)
         elif subject.refund_id is not None:
-            self._refunds[subject.refund_id] = _refund_with(self._refunds[subject.refund_id], finding)
+            self._refunds[subject.refund_id] = refund_with(self._refunds[subject.refund_id], finding)
         return len(fresh)
 
     def settle(self, now: datetime) -> Changes:
@@ -278,7 +256,11 @@ class Case:
     def _terms_of(self, attempt: AttemptRow) -> AttemptTerms:
         new = {_key(fact) for fact in self._new}
         facts = self._facts_of(attempt.attempt_id)
-        return attempt_terms(attempt, [known_fact(fact, is_new=_key(fact) in new) for fact in facts])
+        known = [
+            known_fact(fact, is_new=_key(fact) in new, accepted_minor=self._accepted.get(fact.fact_id, 0))
+            for fact in facts
+        ]
+        return attempt_terms(attempt, known)
 
     def _settled_attempt(self, attempt: AttemptRow, status: AttemptStatus) -> AttemptRow:
         declined = _first(self._facts_of(attempt.attempt_id), FactKind.DECLINED)
@@ -342,7 +324,7 @@ class Case:
         elif fact.refund_id is not None:
             refund = self._refunds[fact.refund_id]
             known, today = self._facts_of(fact.refund_id), business_date_of(now)
-            yield from entries_of_refund_fact(fact, refund, intent, known=known, new=self._new, today=today)
+            yield from entries_of_refund_fact(fact, refund, known=known, new=self._new, today=today)
 
     def _events(self, intent: IntentRow, now: datetime) -> Iterable[NewEvent]:
         types = []
@@ -407,29 +389,6 @@ def event_of(intent: IntentRow, kind: str, view: bytes, now: datetime) -> NewEve
         object=view,
         created_at=now,
     )
-
-
-def _attempt_with(attempt: AttemptRow, finding: Finding) -> AttemptRow:
-    """The attempt with what our own call brought; an outcome only rises, so a late answer takes nothing back."""
-    outcome = attempt.outcome
-    if finding.outcome is not None:
-        outcome = higher(outcome, AttemptStatus(finding.outcome))
-    return msgspec.structs.replace(
-        attempt,
-        outcome=outcome,
-        next_action=finding.next_action or attempt.next_action,
-        provider_reference=finding.provider_reference or attempt.provider_reference,
-        failure_code=finding.failure_code or attempt.failure_code,
-        provider_code=finding.provider_code or attempt.provider_code,
-    )
-
-
-def _refund_with(refund: RefundRow, finding: Finding) -> RefundRow:
-    """The refund with what our own call came to; from unknown and pending only facts lead on."""
-    settled = {RefundStatus.UNKNOWN, RefundStatus.PENDING}
-    if finding.outcome is None or (refund.outcome in settled and finding.outcome is not RefundStatus.PENDING):
-        return refund
-    return msgspec.structs.replace(refund, outcome=RefundStatus(finding.outcome))
 
 
 def _booked(fact: FactRow, folded: Folded) -> FactRow:

@@ -8,11 +8,11 @@ import msgspec
 from sqlalchemy import select
 
 from gateway.foundation.database import Database
-from gateway.payments.deciding import Finding
 from gateway.payments.dispute_case import Act
 from gateway.payments.dispute_records import DisputeRow, dispute_by_id
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
 from gateway.payments.facts import ClockOf, FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, facts_of, rows_of
 from gateway.payments.tables import disputes, intents
 from gateway.providers.base import Fact, FactKind, FactSource

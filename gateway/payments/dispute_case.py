@@ -148,7 +148,7 @@ class DisputeCase:
     ) -> DisputeRow:
         said, said_before = Said(facts), Said(tuple(fact for fact in facts if fact.fact_id in self._old))
         before = self._before.get(row.dispute_id)
-        where = pending_until(intent, business_date_of(now)) if intent.available_on is not None else None
+        where = pending_until(intent.available_on, business_date_of(now)) if intent.available_on is not None else None
         entries = self._money_moved(row, said, said_before, where)
         changes.entries.extend(entries)
         row = msgspec.structs.replace(

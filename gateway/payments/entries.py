@@ -18,7 +18,7 @@ from ledger.business_days import thai_banks
 from ledger.journal import ExternalReference, JournalEntry
 from ledger.posting_rules.fees_and_tax import Fee, fee_on
 from ledger.posting_rules.marks import payment_mark_proved, payment_marked
-from ledger.posting_rules.payments import payer_money_held, payment_captured
+from ledger.posting_rules.payments import payer_money_accepted, payer_money_held, payment_captured
 from ledger.posting_rules.receipts import receipt_captured, receipt_held, receipt_proved
 from ledger.posting_rules.refunds import refund_reserved
 
@@ -32,10 +32,9 @@ def available_on(fact: FactRow, attempt: AttemptRow) -> date:
     return thai_banks().add(business_date_of(fact.occurred_at), attempt.settlement_days)
 
 
-def pending_until(intent: IntentRow, today: date) -> date | None:
-    """Where the charge's money is: its date while it is pending, None once it is available."""
-    assert intent.available_on is not None, "only a captured payment has money"
-    return intent.available_on if today < intent.available_on else None
+def pending_until(day: date, today: date) -> date | None:
+    """Where money that becomes available on a day is: the day while it is pending, None once it is available."""
+    return day if today < day else None
 
 
 def entries_of_receipt(fact: FactRow, intent: IntentRow, attempt: AttemptRow) -> Iterable[JournalEntry]:
@@ -131,6 +130,32 @@ def _entries_of_assigned(fact: FactRow, intent: IntentRow, attempt: AttemptRow) 
         )
 
 
+def entry_of_acceptance(
+    receipt: FactRow, intent: IntentRow, attempt: AttemptRow, *, available_on: date, accepted_on: date, caller: str
+) -> JournalEntry:
+    """The merchant takes all that is held of a receipt; the fee is due now.
+
+    The fixed part of the fee is due once a receipt: not where the receipt paid already and only its excess was held.
+    """
+    fixed_minor = 0 if receipt.captured_minor else attempt.fee_fixed_minor
+    return payer_money_accepted(
+        key=accepted_key(receipt.fact_id),
+        held_key=entry_key(receipt.fact_id, "held"),
+        merchant=intent.account_id,
+        intent=intent.intent_id,
+        amount_minor=receipt.held_minor,
+        currency=receipt.currency,
+        fee=fee_on(
+            receipt.held_minor, rate_ppm=attempt.fee_rate_ppm, fixed_minor=fixed_minor, effective_on=accepted_on
+        ),
+        available_on=available_on,
+        effective_on=accepted_on,
+        references=(ExternalReference(INTENT_SCHEME, intent.intent_id),),
+        metadata=metadata_of(attempt=attempt.attempt_id, fact=receipt.fact_id),
+        caller=caller,
+    )
+
+
 def _fee(fact: FactRow, attempt: AttemptRow, effective_on: date) -> Fee:
     return fee_on(
         fact.captured_minor,
@@ -170,6 +195,11 @@ def reserve_entry(refund: RefundRow) -> JournalEntry:
 def capture_key(fact: FactRow) -> UUID:
     """Ledger key of the capture entry that a receipt makes; refunds draw on it."""
     return entry_key(fact.fact_id, "captured")
+
+
+def accepted_key(fact_id: str) -> UUID:
+    """Ledger key of the entry by which a merchant took held money; refunds draw on it."""
+    return entry_key(fact_id, "accepted")
 
 
 def references_of(fact: FactRow, *others: ExternalReference) -> tuple[ExternalReference, ...]:

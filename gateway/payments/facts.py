@@ -32,10 +32,12 @@ from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.operators import record_act
 from gateway.payments import limits, schedule
-from gateway.payments.deciding import Case, Changes, Finding
+from gateway.payments.acceptances import accepted_of
+from gateway.payments.deciding import Case, Changes
 from gateway.payments.dispute_case import DisputeCase
 from gateway.payments.dispute_records import disputes_of
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
+from gateway.payments.findings import Finding
 from gateway.payments.folding import CHARGE_FACTS, DISPUTE_FACTS
 from gateway.payments.link_rooms import link_rooms
 from gateway.payments.records import (
@@ -310,6 +312,7 @@ async def _locked_cases(
     all_facts = await facts_of(connection, book_id, wanted)
     refund_ids = {subject.refund_id for subject in subjects if subject.refund_id is not None}
     all_refunds = await refunds_by_id(connection, book_id, refund_ids) if refund_ids else []
+    accepted = await accepted_of(connection, book_id, [row.intent_id for row in rows if row.accepted_minor])
     its_attempts, its_refunds, its_facts = _by_intent(all_attempts), _by_intent(all_refunds), _by_intent(all_facts)
     links = {
         row.intent_id: row.payment_link_id
@@ -330,6 +333,7 @@ async def _locked_cases(
             its_facts[row.intent_id],
             its_disputes.get(row.intent_id),
             room=rooms.get(links.get(row.intent_id, "")),
+            accepted=accepted,
         )
         for row in rows
     }

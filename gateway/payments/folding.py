@@ -4,7 +4,8 @@ Facts are ranked, never dated by arrival: money outranks its absence, an end out
 in time is decided by when the payer paid and by our own terms (deadline, cancelling), never by what we knew when the
 message reached us. The rules of money:
 
-- the first sufficient receipt in time pays the amount due; what it brings beyond that is held for the payer;
+- the first sufficient receipt in time, or as little late as the merchant's terms allow, pays the amount due; what it
+  brings beyond that is held for the payer;
 - every other receipt – short, a second one, after the deadline, after cancelling, in another currency, under a link
   whose payments others have made – is held whole;
 - a receipt that was booked stays as it was booked, because entries are never rewritten;
@@ -16,7 +17,7 @@ payment, or whether it is a mark, depends on which was booked first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -99,6 +100,7 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
         outcome: what our own calls came to, without the facts: submitted, not_attempted, unknown, pending or abandoned.
         shows_action: whether there is something for the payer to do.
         is_unseen: a QR whose text never reached us, so that no payer has seen it.
+        late_grace: how long after `expires_at` a receipt may still be the payment. It is late all the same.
     """
 
     outcome: AttemptStatus
@@ -106,6 +108,7 @@ class AttemptTerms(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     facts: tuple[KnownFact, ...]
     is_unseen: bool = False
+    late_grace: timedelta = timedelta()
 
 
 class IntentTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +153,8 @@ class Folded(msgspec.Struct, frozen=True, kw_only=True):
 class _Receipt(msgspec.Struct, frozen=True):
     fact: KnownFact
     in_time: bool
+    is_wanted: bool
+    """In time, or late within the grace of the merchant's terms."""
     attempt: int
     """Position of its attempt."""
 
@@ -205,12 +210,17 @@ def higher(one: AttemptStatus, other: AttemptStatus) -> AttemptStatus:
 
 
 def _receipts(terms: IntentTerms, attempt: AttemptTerms, number: int = 0) -> Iterable[_Receipt]:
-    """What is said to have come for an attempt. People who mark it paid have decided that it was in time."""
-    limits = [limit for limit in (attempt.expires_at, terms.cancel_requested_at) if limit is not None]
+    """What is said to have come for an attempt. People who mark it paid have decided that it was in time.
+
+    The grace is for payers who were slow; what the merchant cancelled is not wanted a moment later.
+    """
+    end, canceled_at = attempt.expires_at, terms.cancel_requested_at
     for fact in attempt.facts:
         if fact.kind is FactKind.CAPTURED:
-            in_time = fact.is_mark or all(fact.occurred_at <= limit for limit in limits)
-            yield _Receipt(fact, in_time=in_time, attempt=number)
+            is_asked_for = fact.is_mark or canceled_at is None or fact.occurred_at <= canceled_at
+            in_time = fact.is_mark or end is None or fact.occurred_at <= end
+            in_grace = in_time or (end is not None and fact.occurred_at <= end + attempt.late_grace)
+            yield _Receipt(fact, in_time=is_asked_for and in_time, is_wanted=is_asked_for and in_grace, attempt=number)
 
 
 def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking]:
@@ -229,7 +239,7 @@ def _book(terms: IntentTerms, receipts: Sequence[_Receipt]) -> dict[str, Booking
         if unproved_minor and fact.currency == terms.currency:
             bookings[fact.key] = Booking(0, max(0, fact.amount_minor - unproved_minor))
             continue
-        pays = receipt.in_time and fact.currency == terms.currency and terms.pays(fact.amount_minor)
+        pays = receipt.is_wanted and fact.currency == terms.currency and terms.pays(fact.amount_minor)
         if pays and not is_paid:
             is_paid = True
             due_minor = min(fact.amount_minor, terms.amount_minor)

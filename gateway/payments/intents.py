@@ -21,9 +21,10 @@ from gateway.payments.admission import blocked_event, refused
 from gateway.payments.attempts import Attempts, Begun, Opening
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.captures import Captures
-from gateway.payments.deciding import Finding, event_of
+from gateway.payments.deciding import event_of
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
+from gateway.payments.findings import Finding
 from gateway.payments.listing import Page, read_page
 from gateway.payments.opening import new_intent, reference_used
 from gateway.payments.openings import Openings

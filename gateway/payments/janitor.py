@@ -22,8 +22,8 @@ from gateway.payments.authorizations import Authorizations
 from gateway.payments.calls import Calls, charge_fact, subject_of
 from gateway.payments.capture_ends import deadline_of, is_over
 from gateway.payments.captures import Captures
-from gateway.payments.deciding import Finding
 from gateway.payments.facts import ClockOf, FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow, RefundRow, rows_of
 from gateway.payments.refunds import Refunds
 from gateway.payments.schedule import CLAIM_ATTEMPTS, CLAIM_REFUNDS, Schedule, postpone

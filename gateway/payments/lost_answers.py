@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.payments.calls import Calls, charge_request, subject_of
-from gateway.payments.deciding import Finding
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, IntentRow
 from gateway.payments.schedule import Schedule
 from gateway.payments.states import AttemptStatus

@@ -98,6 +98,7 @@ def new_attempt(
         fee_rate_ppm=plan.rate_ppm,
         fee_fixed_minor=plan.fixed_minor,
         settlement_days=plan.settlement_days,
+        late_grace_seconds=plan.late_grace_seconds,
         created_at=now,
         expires_at=None if life_seconds is None else now + timedelta(seconds=life_seconds),
         asks=0,

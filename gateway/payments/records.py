@@ -34,6 +34,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         refused_code, refused_reason: why the last confirmation was refused before anybody was asked.
         returned_minor: what of the held money went back to the payer.
         payment_link_id: the link under which the payer pays.
+        accepted_minor: what of the captured money was held for the payer before the merchant took it.
     """
 
     book_id: int
@@ -68,6 +69,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     disputed_minor: int = 0
     returned_minor: int = 0
     payment_link_id: str | None = None
+    accepted_minor: int = 0
 
     @property
     def refundable_minor(self) -> int:
@@ -88,7 +90,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: what our own calls came to; the status is this folded with the facts.
-        fee_rate_ppm, fee_fixed_minor, settlement_days: the merchant's terms when the attempt was made.
+        fee_rate_ppm, fee_fixed_minor, settlement_days, late_grace_seconds: the merchant's terms when it was made.
         due_at: business time at which the janitor asks next; asks: how often it has.
         leased_until: real time until which somebody is on it.
         counted: whether its amount is in the account's usage, see `limits.py`.
@@ -123,6 +125,7 @@ class AttemptRow(msgspec.Struct, frozen=True, kw_only=True):
     capture_days_max: int | None = None
     capture_before: datetime | None = None
     capture_warned_at: datetime | None = None
+    late_grace_seconds: int = 0
 
 
 class FactRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +164,7 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
         captured_minor, captured_at: what the payment took and when: providers void on the same day, refund later.
         reserve_pending_until, reserve_effective_on: decided when it was asked for, so that every retry of the
             reserve is the same entry.
+        available_on: business date on which the money that it draws on becomes available.
         claim_id: the claim by which the payer gets it; None where the provider gives it back.
     """
 
@@ -187,6 +191,7 @@ class RefundRow(msgspec.Struct, frozen=True, kw_only=True):
     failure_code: str | None
     provider_code: str | None
     capture_key: UUID
+    available_on: date
     reserve_pending_until: date | None
     reserve_effective_on: date
     created_at: datetime

@@ -18,7 +18,7 @@ from gateway.payments.entries import (
     pending_until,
     references_of,
 )
-from gateway.payments.records import FactRow, IntentRow, RefundRow
+from gateway.payments.records import FactRow, RefundRow
 from gateway.providers.base import FactKind
 from ledger.journal import ExternalReference, JournalEntry
 from ledger.posting_rules.marks import refund_mark_proved, refund_mark_undone, refund_marked
@@ -31,7 +31,6 @@ _ENDS: Final = frozenset({FactKind.REFUND_SUCCEEDED, FactKind.REFUND_FAILED})
 def entries_of_refund_fact(
     fact: FactRow,
     refund: RefundRow,
-    intent: IntentRow,
     *,
     known: Sequence[FactRow],
     new: Sequence[FactRow],
@@ -56,7 +55,7 @@ def entries_of_refund_fact(
     elif fact.kind is FactKind.REFUND_FAILED:
         if is_marked_done and not is_done:
             yield _undoing(fact, refund)
-        yield _failure(fact, refund, intent, today)
+        yield _failure(fact, refund, today)
 
 
 def _is_first_to_say(fact: FactRow, known: Sequence[FactRow], new: Sequence[FactRow]) -> bool:
@@ -136,7 +135,7 @@ def _of_refund(fact: FactRow, refund: RefundRow) -> tuple[ExternalReference, ...
     )
 
 
-def _failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -> JournalEntry:
+def _failure(fact: FactRow, refund: RefundRow, today: date) -> JournalEntry:
     """The refund came to nothing: the money goes where the charge's money is by `today`."""
     return refund_failed(
         key=entry_key(refund.refund_id, "failed"),
@@ -144,7 +143,7 @@ def _failure(fact: FactRow, refund: RefundRow, intent: IntentRow, today: date) -
         merchant=refund.account_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
-        pending_until=pending_until(intent, today),
+        pending_until=pending_until(refund.available_on, today),
         effective_on=business_date_of(fact.occurred_at),
         metadata=metadata_of(refund=refund.refund_id, fact=fact.fact_id),
         caller=CALLER,

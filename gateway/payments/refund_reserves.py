@@ -7,14 +7,14 @@ reserve that available money cannot bear is then taken from the day's pending mo
 from typing import Final
 
 from msgspec.structs import replace
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from gateway.foundation.clock import BookClock
 from gateway.foundation.database import Database
 from gateway.payments.entries import reserve_entry
-from gateway.payments.records import IntentRow, RefundRow, rows_of
+from gateway.payments.records import RefundRow
 from gateway.payments.states import RefundStatus
-from gateway.payments.tables import intents, refunds
+from gateway.payments.tables import refunds
 from ledger import feed
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import AccountRef, PostingResult, Refused
@@ -45,12 +45,8 @@ async def post_reserve(database: Database, ledger: Ledger, refund: RefundRow, cl
 
 async def _turned(database: Database, refund: RefundRow, clock: BookClock) -> RefundRow:
     """The refund that draws on where the money is by now, committed before it is posted: a retry posts the same."""
-    c, r = intents.c, refunds.c
-    async with database.read() as connection:
-        wanted = select(intents).where(c.book_id == refund.book_id, c.intent_id == refund.intent_id)
-        [intent] = await rows_of(connection, wanted, IntentRow)
-    day = intent.available_on
-    if day is None or clock.today() < day:
+    r, day = refunds.c, refund.available_on
+    if clock.today() < day:
         return refund
     pending = AccountRef(AccountKind.MERCHANT_PENDING, refund.account_id, refund.currency)
     async with database.ledger_pool.acquire() as connection:

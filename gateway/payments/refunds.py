@@ -11,8 +11,8 @@ A crash between any two steps leaves a row that says how far it got; `Refunds.pr
 the merchant's retry or the janitor.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import or_, select, update
 
@@ -22,6 +22,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import tokens
+from gateway.payments.acceptances import Capture, captures_of
 from gateway.payments.calls import Calls
 from gateway.payments.claims import CURRENCY, claim_of_refund
 from gateway.payments.entries import pending_until
@@ -29,14 +30,10 @@ from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier, RecordEvents
 from gateway.payments.listing import Page, read_page
 from gateway.payments.records import (
-    AttemptRow,
-    FactRow,
     IntentRow,
     RefundRow,
     Subject,
     add_rows,
-    attempts_by_id,
-    facts_of,
     lock_intents,
     refunds_by_id,
     register_references,
@@ -195,13 +192,8 @@ class Refunds:
             if not found:
                 raise NotFound(f"no payment intent {request.payment_intent}")
             intent = found[0]
-            its_facts = await facts_of(connection, principal.book_id, [intent.intent_id])
-            payment = None
-            for receipt in its_facts:
-                if receipt.captured_minor and receipt.attempt_id is not None:
-                    [paid] = await attempts_by_id(connection, principal.book_id, [receipt.attempt_id])
-                    payment = _Payment(receipt, paid)
-            refund = self._new_row(principal, request, refund_id, intent, payment)
+            captures = await captures_of(connection, intent)
+            refund = self._new_row(principal, request, refund_id, intent, captures)
             await add_rows(connection, refunds, [refund])
             if refund.claim_id is not None:
                 return refund
@@ -215,12 +207,11 @@ class Refunds:
         request: CreateRefund,
         refund_id: str,
         intent: IntentRow,
-        payment: "_Payment | None",
+        captures: Sequence[Capture],
     ) -> RefundRow:
         """The refund as it begins. Refuses early what the ledger would; the ledger decides between racing ones."""
-        if intent.status is not IntentStatus.SUCCEEDED or payment is None or intent.capture_key is None:
+        if intent.status is not IntentStatus.SUCCEEDED or not captures:
             raise Refused("payment_not_refundable", f"the payment is {intent.status}", param="payment_intent")
-        receipt, paid = payment
         amount_minor = intent.refundable_minor if request.amount is None else request.amount
         asked_minor = amount_minor if request.amount or amount_minor else intent.unrefunded_minor
         if intent.disputed_minor and intent.refundable_minor < asked_minor <= intent.unrefunded_minor:
@@ -229,9 +220,11 @@ class Refunds:
             )
         if not 0 < amount_minor <= intent.refundable_minor:
             raise Refused(Refusal.EXCEEDS_ORIGINAL.code, f"{intent.refundable_minor} is left to refund", param="amount")
+        capture = _fitting(captures, amount_minor)
+        receipt, paid = capture.receipt, capture.attempt
         now = principal.clock.now()
         today = principal.clock.today()
-        self._check_way(request, payment, is_whole=amount_minor == receipt.amount_minor, now=now)
+        self._check_way(request, capture, is_whole=amount_minor == receipt.amount_minor, now=now)
         return RefundRow(
             book_id=principal.book_id,
             refund_id=refund_id,
@@ -255,8 +248,9 @@ class Refunds:
             metadata=request.metadata,
             failure_code=None,
             provider_code=None,
-            capture_key=intent.capture_key,
-            reserve_pending_until=pending_until(intent, today),
+            capture_key=capture.key,
+            available_on=capture.available_on,
+            reserve_pending_until=pending_until(capture.available_on, today),
             reserve_effective_on=today,
             created_at=now,
             asks=0,
@@ -265,9 +259,9 @@ class Refunds:
             claim_id=None if request.via == "provider" else new_id("clm", livemode=principal.livemode),
         )
 
-    def _check_way(self, request: CreateRefund, payment: "_Payment", *, is_whole: bool, now: datetime) -> None:
+    def _check_way(self, request: CreateRefund, capture: Capture, *, is_whole: bool, now: datetime) -> None:
         """Refuse a provider's refund that it does not make, and a claim where it gives all of a payment back."""
-        receipt, paid = payment
+        receipt, paid = capture.receipt, capture.attempt
         is_claim = request.via == "claim"
         try:
             check_refund(
@@ -333,8 +327,18 @@ class Refunds:
         return rows[0] if rows else None
 
 
-class _Payment(NamedTuple):
-    """What the refund is of: the receipt that paid, and its attempt."""
+def _fitting(captures: Sequence[Capture], amount_minor: int) -> Capture:
+    """The first capture that bears the refund whole.
 
-    receipt: FactRow
-    attempt: AttemptRow
+    Raises:
+        Refused: `exceeds_original`: the payment has the money, in several receipts.
+    """
+    for capture in captures:
+        if amount_minor <= capture.left_minor:
+            return capture
+    most_minor = max(capture.left_minor for capture in captures)
+    raise Refused(
+        Refusal.EXCEEDS_ORIGINAL.code,
+        f"it was paid by {len(captures)} receipts; one refund gives back {most_minor} at most",
+        param="amount",
+    )

@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migrations 0003 to 0012 are what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 to 0017 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -57,6 +57,7 @@ intents = Table(
     Column("refused_reason", Text),
     Column("returned_minor", BigInteger, nullable=False),
     Column("payment_link_id", Text),
+    Column("accepted_minor", BigInteger, nullable=False),
 )
 
 attempts = Table(
@@ -89,6 +90,7 @@ attempts = Table(
     Column("capture_days_max", Integer),
     Column("capture_before", DateTime(timezone=True)),
     Column("capture_warned_at", DateTime(timezone=True)),
+    Column("late_grace_seconds", Integer, nullable=False),
 )
 
 facts = Table(
@@ -151,6 +153,7 @@ refunds = Table(
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
     Column("claim_id", Text),
+    Column("available_on", Date, nullable=False),
 )
 
 refund_claims = Table(
@@ -183,6 +186,20 @@ refund_claims = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("claimed_at", DateTime(timezone=True)),
     Column("submitted_at", DateTime(timezone=True)),
+)
+
+held_acceptances = Table(
+    "held_acceptances",
+    metadata,
+    Column("book_id", BigInteger, primary_key=True),
+    Column("acceptance_id", Text, primary_key=True),
+    Column("intent_id", Text, nullable=False),
+    Column("fact_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("available_on", Date, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", DateTime(timezone=True), nullable=False),
 )
 
 payment_links = Table(

@@ -1,6 +1,7 @@
 """Rows as folding needs them: what was asked for, what was tried, what is known of it."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from gateway.payments.entries import is_mark
 from gateway.payments.folding import AttemptTerms, Booking, IntentTerms, KnownFact
@@ -28,19 +29,20 @@ def attempt_terms(attempt: AttemptRow, facts: Sequence[KnownFact]) -> AttemptTer
         shows_action=attempt.next_action is not None,
         is_unseen=attempt.method is Method.PROMPTPAY and attempt.next_action is None,
         expires_at=attempt.expires_at,
+        late_grace=timedelta(seconds=attempt.late_grace_seconds),
         facts=tuple(facts),
     )
 
 
-def known_fact(fact: FactRow, *, is_new: bool) -> KnownFact:
-    """A fact; one that is not new stays as it was booked."""
+def known_fact(fact: FactRow, *, is_new: bool, accepted_minor: int = 0) -> KnownFact:
+    """A fact; one that is not new stays as it was booked, but for what the merchant took of the held part since."""
     return KnownFact(
         key=fact_name(fact),
         kind=fact.kind,
         amount_minor=fact.amount_minor,
         currency=fact.currency,
         occurred_at=fact.occurred_at,
-        booking=None if is_new else Booking(fact.captured_minor, fact.held_minor),
+        booking=None if is_new else Booking(fact.captured_minor + accepted_minor, fact.held_minor - accepted_minor),
         is_mark=is_mark(fact),
         is_assigned=fact.source is FactSource.RECEIPT,
     )

@@ -1,8 +1,8 @@
 """Claimed money on its way to payers, with the same files as payouts: into a file, to the bank, onto the statement.
 
 Moves in step with the payouts of `files.py` and `submission.py`; a file holds payouts or claims, never both. What the
-bank statement says is the only proof, as of payouts (`confirmations.py`); the entry is posted first, under a
-key of the claim; then claim and refund are moved and the merchant told.
+bank statement says is the only proof, as of payouts (`confirmations.py`): in one transaction payment and claim are
+locked, claim and refund moved, the merchant told, and the entry posted under a key of the claim.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,21 @@ from gateway.foundation.clock import business_date_of
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
+from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.payments.claims import ClaimRow
 from gateway.payments.entries import INTENT_SCHEME, REFUND_SCHEME, metadata_of, pending_until
+from gateway.payments.errors import EntryRefused, Refused
 from gateway.payments.records import IntentRow, RefundRow, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
 from gateway.settlement.confirmations import BANK_LINE_SCHEME, Confirmation
 from gateway.settlement.payout_files import Transfer
-from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState
-from gateway.settlement.refund_claims import RefundClaims, advance, locked, opened_destination, read, refund_of
+from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState, post_with
+from gateway.settlement.refund_claims import RefundClaims, advance, locked, opened_destination, refund_of
 from gateway.webhooks.events import record
-from ledger.journal import ExternalReference, JournalEntry, Posted
+from ledger.journal import ExternalReference, JournalEntry, LinkedGroup
 from ledger.posting import Ledger
 from ledger.posting_rules.payments import payer_money_came_back, payer_money_returned
 from ledger.posting_rules.refunds import refund_came_back, refund_failed, refund_paid
@@ -38,6 +40,7 @@ from reconciliation.runs import PayoutSeen
 
 CLAIMS_IN_FILE_MAX: Final = 5_000
 RETURNED_CODE: Final = "transfer_returned"
+_log = get_logger("quickkub.settlement")
 _AT_THE_BANK: Final = (ClaimState.SUBMITTED, ClaimState.UNKNOWN, ClaimState.IN_TRANSIT)
 
 
@@ -46,7 +49,6 @@ class ClaimTransfers:
 
     def __init__(self, database: Database, ledger: Ledger, vault: Vault) -> None:
         self._database = database
-        self._ledger = ledger
         self._vault = vault
         self.claims = RefundClaims(database, ledger, vault)
 
@@ -94,34 +96,31 @@ class ClaimTransfers:
         async with self._database.read() as connection:
             members = list((await connection.execute(statement.order_by(c.claim_id))).scalars())
         for claim_id in members:
-            await self.claims.reject(book_id, claim_id, reason=reason, code=code)
+            try:
+                await self.claims.reject(book_id, claim_id, reason=reason, code=code)
+            except Refused as error:
+                # One that the statement showed to be paid must not keep the others' money from them.
+                extra = {"claim": claim_id, "payout_file": file_id, "detail": str(error)}
+                _log.error("the bank refused the file of a claim that has ended another way", extra=extra)
 
     async def confirm(self, book_id: int, seen: PayoutSeen) -> Confirmation:
         """Book what one line of the bank's statement proves. Safe to repeat.
 
         Raises:
-            LedgerBusy, OutcomeUnknown: repeat it later.
+            LedgerError: infrastructure; repeat it later.
         """
         c = refund_claims.c
         statement = select(c.claim_id).where(c.book_id == book_id, c.end_to_end_id == seen.end_to_end_id)
         async with self._database.read() as connection:
             claim_id = (await connection.execute(statement)).scalar_one_or_none()
-            if claim_id is None:
-                return Confirmation.NO_SUCH_PAYOUT
-            claim, intent, refund = await read(connection, book_id, claim_id)
-        to = ClaimState.RETURNED if seen.returned else ClaimState.PAID
-        if (claim.amount_minor, claim.currency) != (seen.amount_minor, seen.currency):
-            return Confirmation.AMOUNT_DIFFERS
-        if to not in CLAIM_MOVES[claim.state]:
-            by_this = claim.bank_reference == seen.line_id and not seen.returned
-            is_known = by_this or (seen.returned and claim.state is to)
-            return Confirmation.ALREADY_CONFIRMED if is_known else Confirmation.NOT_EXPECTED
-        entries = _entries(claim, intent, refund, seen)
-        if not all(isinstance(result, Posted) for result in await self._ledger.post_group(book_id, entries)):
+        if claim_id is None:
+            return Confirmation.NO_SUCH_PAYOUT
+        try:
+            async with self._database.transaction() as connection:
+                return await _confirm(connection, *await locked(connection, book_id, claim_id), seen)
+        except EntryRefused:
             # The key was used by another line: two lines claim the same transfer.
             return Confirmation.NOT_EXPECTED
-        async with self._database.transaction() as connection:
-            return await _record(connection, book_id, claim_id, to, seen)
 
     def _transfer(self, claim: ClaimRow) -> Transfer:
         return Transfer(
@@ -152,29 +151,46 @@ async def on_their_way(connection: AsyncConnection, book_id: int) -> list[SentTr
     ]
 
 
-async def _record(
-    connection: AsyncConnection, book_id: int, claim_id: str, to: ClaimState, seen: PayoutSeen
-) -> Confirmation:
-    """What is in the books is said of the claim, its refund and its payment."""
-    intent, claim = await locked(connection, book_id, claim_id)
-    if claim.state is to:
-        return Confirmation.ALREADY_CONFIRMED
-    now = (await clock_of(connection, book_id)).now()
+async def _confirm(connection: AsyncConnection, intent: IntentRow, claim: ClaimRow, seen: PayoutSeen) -> Confirmation:
+    """Take one line to a claim that the caller has locked with its payment, and post as the last statement.
+
+    How a claim ends is decided by its state under the lock: the ends have keys of their own, so the ledger alone
+    would book two of them.
+    """
+    to = ClaimState.RETURNED if seen.returned else ClaimState.PAID
+    if (claim.amount_minor, claim.currency) != (seen.amount_minor, seen.currency):
+        return Confirmation.AMOUNT_DIFFERS
+    if to not in CLAIM_MOVES[claim.state]:
+        by_this = claim.bank_reference == seen.line_id and not seen.returned
+        is_known = by_this or (seen.returned and claim.state is to)
+        return Confirmation.ALREADY_CONFIRMED if is_known else Confirmation.NOT_EXPECTED
+    refund = await refund_of(connection, claim)
+    entries = _entries(claim, refund, seen)
+    await _move(connection, intent, claim, refund, seen)
+    await post_with(connection, LinkedGroup(tuple(entries)), book_id=claim.book_id)
+    return Confirmation.CONFIRMED
+
+
+async def _move(
+    connection: AsyncConnection, intent: IntentRow, claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen
+) -> None:
+    """Say what the line shows of the claim, its refund and its payment."""
+    now = (await clock_of(connection, claim.book_id)).now()
     reason = f"bank line {seen.line_id}"
+    to = ClaimState.RETURNED if seen.returned else ClaimState.PAID
     changes = (
         {"failure_code": RETURNED_CODE}
         if seen.returned
         else {"value_on": seen.value_on, "bank_reference": seen.line_id}
     )
     claim = await advance(connection, claim, to, now, actor=SYSTEM, reason=reason, **changes)
-    refund = await refund_of(connection, claim)
     if refund is None:
         back_minor = -claim.amount_minor if seen.returned else claim.amount_minor
         changed = msgspec.structs.replace(
             intent, returned_minor=intent.returned_minor + back_minor, version=intent.version + 1
         )
         await replace_rows(connection, intents, [changed])
-        return Confirmation.CONFIRMED
+        return
     _, events = await change_refund(
         connection,
         intent,
@@ -186,10 +202,9 @@ async def _record(
         failure_code=RETURNED_CODE if seen.returned else None,
     )
     await record(connection, events)
-    return Confirmation.CONFIRMED
 
 
-def _entries(claim: ClaimRow, intent: IntentRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
+def _entries(claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
     """The entries of one line, all or none."""
     key = entry_key(claim.claim_id, "returned" if seen.returned else "paid")
     references = (
@@ -225,10 +240,10 @@ def _entries(claim: ClaimRow, intent: IntentRow, refund: RefundRow | None, seen:
         metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
         caller=SYSTEM,
     )
-    return [moved, _given_back(claim, intent, refund, seen)] if seen.returned else [moved]
+    return [moved, _given_back(claim, refund, seen)] if seen.returned else [moved]
 
 
-def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow, seen: PayoutSeen) -> JournalEntry:
+def _given_back(claim: ClaimRow, refund: RefundRow, seen: PayoutSeen) -> JournalEntry:
     """What came back is the merchant's again, where the charge's money is on the day of the bank's line."""
     return refund_failed(
         key=entry_key(refund.refund_id, "failed"),
@@ -236,7 +251,7 @@ def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow, seen: Pay
         merchant=refund.account_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
-        pending_until=pending_until(intent, seen.value_on),
+        pending_until=pending_until(refund.available_on, seen.value_on),
         effective_on=seen.value_on,
         metadata=metadata_of(claim=claim.claim_id, refund=refund.refund_id),
         caller=SYSTEM,

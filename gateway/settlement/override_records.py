@@ -147,10 +147,13 @@ async def overrides_page(
     return await _read(connection, statement.order_by(o.override_id).limit(limit))
 
 
-async def unfinished(connection: AsyncConnection, limit: int) -> list[OverrideRow]:
-    """Approved proposals of any book that were not carried out, oldest first."""
-    statement = _joined().where(override_decisions.c.decision == "approved", override_results.c.result.is_(None))
-    return await _read(connection, statement.order_by(overrides.c.override_id).limit(limit))
+async def unfinished(connection: AsyncConnection, *, after: str, limit: int) -> list[OverrideRow]:
+    """Approved proposals of any book that were not carried out, in order of id, those after the id `after`."""
+    o = overrides.c
+    statement = _joined().where(
+        override_decisions.c.decision == "approved", override_results.c.result.is_(None), o.override_id > after
+    )
+    return await _read(connection, statement.order_by(o.override_id).limit(limit))
 
 
 def _is_in(state: OverrideState, now: datetime) -> Any:

@@ -19,9 +19,9 @@ from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
 from gateway.payments.calls import Calls, subject_of
-from gateway.payments.deciding import Finding
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import AttemptRow, RefundRow, facts_of
 from gateway.providers.base import Fact, FactKind, FactSource, Inquiry
 from gateway.settlement.files import withdraw
@@ -42,12 +42,12 @@ from gateway.settlement.override_records import (
 )
 from gateway.settlement.override_subjects import OverrideSubject, locked_subject
 from gateway.settlement.payouts import Payout, Payouts, PayoutState, find, locked, reject_locked
+from gateway.settlement.rounds import AT_ONCE, Rounds
 
 OVERRIDE_AFTER: Final = timedelta(hours=1)
 """For so long the provider is asked often; nobody may decide in its place."""
 FAILURE_CODE: Final = "settled_as_failed"
 """Why it failed, where people said so."""
-AT_ONCE: Final = 50
 _KINDS: Final = {
     ("attempt", "succeeded"): FactKind.CAPTURED,
     ("attempt", "failed"): FactKind.DECLINED,
@@ -80,6 +80,7 @@ class Overrides:
         self._applier = applier
         self._calls = calls
         self._payouts = payouts
+        self._rounds = Rounds()
 
     async def propose(self, book_id: int, proposal: Proposal, *, actor: str) -> OverrideRow:
         """Propose how something unknown ended. Nothing moves.
@@ -128,7 +129,8 @@ class Overrides:
         Raises:
             NotFound: the book has no such proposal.
             Refused: `override_closed` (decided), `override_expired`, `second_person_required`,
-                `override_not_needed` (the provider has spoken); in this order.
+                `override_not_needed` (the provider has spoken), `override_too_early` (the bank has the payout's file
+                in hand: it is approved, and carried out after that); in this order.
         """
         row, _ = await self._undecided(book_id, override_id, actor, "approved")
         if row.decision is None:
@@ -159,6 +161,12 @@ class Overrides:
             raise NotFound(f"no override {override_id}")
         return row
 
+    async def seen(self, book_id: int, override_id: str) -> tuple[OverrideRow, datetime]:
+        """The proposal, and the business time at which its state holds. Raises what `get` raises."""
+        row = await self.get(book_id, override_id)
+        async with self._database.read() as connection:
+            return row, (await clock_of(connection, book_id)).now()
+
     async def list(
         self, book_id: int, *, state: OverrideState | None = None, after: str = "", limit: int = 100
     ) -> tuple[list[OverrideRow], datetime]:
@@ -168,9 +176,10 @@ class Overrides:
             return await overrides_page(connection, book_id, state=state, now=now, after=after, limit=limit), now
 
     async def run_once(self) -> int:
-        """Carry out what was approved and not carried out; returns how many."""
+        """Carry out what was approved and not carried out, some a round; returns how many were tried."""
         async with self._database.read() as connection:
-            rows = await unfinished(connection, AT_ONCE)
+            rows = await unfinished(connection, after=self._rounds.after, limit=AT_ONCE)
+        self._rounds.turn([row.override_id for row in rows])
         for row in rows:
             try:
                 await self._carry_out(row)

@@ -22,7 +22,7 @@ from gateway.payments.errors import EntryRefused
 from gateway.settlement.schedules import PAYOUT_FEE
 from gateway.settlement.tables import payout_moves, payouts
 from gateway.webhooks.events import NewEvent, record
-from ledger.journal import ExternalReference, JournalEntry, Posted
+from ledger.journal import ExternalReference, JournalEntry, LinkedGroup, Posted
 from ledger.posting import Ledger, post_entries
 from ledger.posting_rules.marks import payout_marked
 from ledger.posting_rules.payouts import payout_rejected, payout_requested
@@ -292,19 +292,20 @@ async def reject_locked(
     return moved
 
 
-async def post_with(connection: AsyncConnection, entry: JournalEntry, *, book_id: int) -> None:
-    """Post the entry of a move, as the last statement of the transaction that holds the payout's lock and moves it.
+async def post_with(connection: AsyncConnection, entry: JournalEntry | LinkedGroup, *, book_id: int) -> None:
+    """Post the entry of a move, as the last statement of the transaction that holds the row's lock and moves it.
 
-    The ends of a payout have keys of their own, so the ledger cannot tell that two of them exclude each other: only
-    the state can, which is why it is read under the lock and entry and move are committed together or not at all.
+    The ends of a payout or claim have keys of their own, so the ledger cannot tell that two of them exclude each
+    other: only the state can, which is why it is read under the lock and entry and move are committed together or
+    not at all.
 
     Raises:
         EntryRefused: an entry that only records was refused; the transaction is to be rolled back.
         LedgerError: infrastructure; the transaction is lost. Repeat it later.
     """
-    [result] = await post_entries(driver(connection), book_id, [entry])
-    if not isinstance(result, Posted):
-        raise EntryRefused(f"{result.key}: {result.refusal.code}")
+    for result in await post_entries(driver(connection), book_id, [entry]):
+        if not isinstance(result, Posted):
+            raise EntryRefused(f"{result.key}: {result.refusal.code}")
 
 
 async def prove(

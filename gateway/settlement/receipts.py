@@ -6,10 +6,10 @@ first, the books follow under keys of the row; `run_once` finishes what a crash 
 """
 
 from datetime import UTC, date, datetime, time
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import Table, or_, select, text, update
+from sqlalchemy import Select, Table, and_, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,26 +18,27 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key, new_id
 from gateway.foundation.logs import get_logger
+from gateway.foundation.metrics import UNIDENTIFIED_RECEIPTS_MINOR
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import record_act
 from gateway.merchants.tables import accounts
 from gateway.payments.calls import subject_of
-from gateway.payments.deciding import Finding
 from gateway.payments.entries import metadata_of
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
+from gateway.payments.findings import Finding
 from gateway.payments.records import add_rows, attempts_by_id, lock_intents, rows_of
 from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.settlement.confirmations import BANK_LINE_SCHEME
 from gateway.settlement.files import BANK
 from gateway.settlement.payouts import SYSTEM
+from gateway.settlement.rounds import AT_ONCE, Rounds
 from gateway.settlement.tables import receipt_assignments, receipts
 from ledger.journal import ExternalReference, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.receipts import receipt_credited, unidentified_credit
 
-AT_ONCE: Final = 50
 TargetKind = Literal["payment", "merchant"]
 _OPEN_LINE: Final = text("""
     SELECT line.amount_minor, line.currency, line.value_on, line.occurred_at
@@ -87,6 +88,7 @@ class Receipts:
         self._vault = vault
         self._ledger = ledger
         self._applier = applier
+        self._noted_rounds, self._assigned_rounds = Rounds(), Rounds()
 
     async def note(self, book_id: int, line_id: str, *, actor: str, reason: str) -> Receipt:
         """Take a credit on the bank's statement for money of nobody known. Safe to repeat.
@@ -127,13 +129,13 @@ class Receipts:
         return msgspec.structs.replace(receipt, posted=True), msgspec.structs.replace(known, posted=True)
 
     async def run_once(self) -> int:
-        """Post what a crash left unposted, oldest first; returns how much was left."""
-        r, a = receipts.c, receipt_assignments.c
+        """Post what a crash left unposted, some a round; returns how many were tried."""
         async with self._database.read() as connection:
-            unposted = select(receipts).where(~r.posted).order_by(r.receipt_id).limit(AT_ONCE)
-            noted = await rows_of(connection, unposted, Receipt)
-            unposted = select(receipt_assignments).where(~a.posted).order_by(a.receipt_id).limit(AT_ONCE)
-            left = await rows_of(connection, unposted, Assignment)
+            noted = await rows_of(connection, _unposted(receipts, self._noted_rounds.after), Receipt)
+            left = await rows_of(connection, _unposted(receipt_assignments, self._assigned_rounds.after), Assignment)
+            await measure_unidentified(connection)
+        self._noted_rounds.turn([row.receipt_id for row in noted])
+        self._assigned_rounds.turn([row.receipt_id for row in left])
         rows: list[Receipt | Assignment] = [*noted, *left]
         for row in rows:
             try:
@@ -283,6 +285,25 @@ class Receipts:
             await connection.execute(
                 update(table).where(c.book_id == row.book_id, c.receipt_id == row.receipt_id).values(posted=True)
             )
+
+
+def _unposted(table: Table, after: str) -> Select[Any]:
+    c = table.c
+    return select(table).where(~c.posted, c.receipt_id > after).order_by(c.receipt_id).limit(AT_ONCE)
+
+
+async def measure_unidentified(connection: AsyncConnection) -> int:
+    """How much noted money of live books nobody is known to own; put on show. What is of test books is no money."""
+    r, a, owner = receipts.c, receipt_assignments.c, accounts.c
+    statement = (
+        select(func.coalesce(func.sum(r.amount_minor), 0))
+        .select_from(receipts)
+        .outerjoin(receipt_assignments, and_(a.book_id == r.book_id, a.receipt_id == r.receipt_id))
+        .where(a.receipt_id.is_(None), r.book_id.not_in(select(owner.test_book_id)))
+    )
+    amount_minor = int((await connection.execute(statement)).scalar_one())
+    UNIDENTIFIED_RECEIPTS_MINOR.set(amount_minor)
+    return amount_minor
 
 
 async def _check_target(connection: AsyncConnection, receipt: Receipt, target_kind: TargetKind, target_id: str) -> None:

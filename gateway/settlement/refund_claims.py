@@ -16,6 +16,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
+from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.payments.claims import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
 from gateway.payments.entries import metadata_of, pending_until
@@ -26,13 +27,14 @@ from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM
+from gateway.settlement.rounds import AT_ONCE, Rounds
 from gateway.webhooks.events import record
 from ledger.journal import JournalEntry, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.refunds import refund_failed
 
-AT_ONCE: Final = 50
 PAYER: Final = "payer"
+_log = get_logger("quickkub.claims")
 _EVENTS: Final = {
     ClaimState.CLAIMED: "refund_claim.claimed",
     ClaimState.APPROVED: "refund_claim.approved",
@@ -50,7 +52,8 @@ _DUE = text("""
     LEFT JOIN gateway.book_clocks AS clock ON clock.book_id = claim.book_id
     WHERE claim.state = 'open'
       AND claim.expires_at <= CAST(:now AS timestamptz) + make_interval(secs => coalesce(clock.offset_seconds, 0))
-    ORDER BY claim.expires_at
+      AND claim.claim_id > :after
+    ORDER BY claim.claim_id
     LIMIT :most
 """)
 
@@ -69,6 +72,7 @@ class RefundClaims:
         self._database = database
         self._ledger = ledger
         self._vault = vault
+        self._due_rounds, self._unsettled_rounds = Rounds(), Rounds()
 
     async def find(self, token: str) -> Offer:
         """What a payer's token offers.
@@ -149,16 +153,21 @@ class RefundClaims:
         await self._end(book_id, claim_id, actor=SYSTEM, reason=reason, code=code, is_by_bank=True)
 
     async def run_once(self) -> int:
-        """Expire what is due and finish what was decided before; returns how many claims."""
+        """Expire what is due and finish what was decided before, some a round; returns how many claims were tried."""
         c = refund_claims.c
-        unsettled = select(c.book_id, c.claim_id).where(~c.settled).limit(AT_ONCE)
+        unsettled = select(c.book_id, c.claim_id).where(~c.settled, c.claim_id > self._unsettled_rounds.after)
+        wanted = {"now": real_now(), "after": self._due_rounds.after, "most": AT_ONCE}
         async with self._database.read() as connection:
-            due = (await connection.execute(_DUE, {"now": real_now(), "most": AT_ONCE})).all()
-            left = (await connection.execute(unsettled)).all()
-        for book_id, claim_id in due:
-            await self._expire(book_id, claim_id)
-        for book_id, claim_id in left:
-            await self._settle(book_id, claim_id)
+            due = (await connection.execute(_DUE, wanted)).all()
+            left = (await connection.execute(unsettled.order_by(c.claim_id).limit(AT_ONCE))).all()
+        self._due_rounds.turn([claim_id for _, claim_id in due])
+        self._unsettled_rounds.turn([claim_id for _, claim_id in left])
+        for act, rows in ((self._expire, due), (self._settle, left)):
+            for book_id, claim_id in rows:
+                try:
+                    await act(book_id, claim_id)
+                except Exception:  # noqa: BLE001 -- logged; one that cannot be ended now must not hold back the others
+                    _log.exception("claim could not be ended", extra={"claim": claim_id})
         return len(due) + len(left)
 
     async def _expire(self, book_id: int, claim_id: str) -> None:
@@ -193,11 +202,11 @@ class RefundClaims:
     async def _settle(self, book_id: int, claim_id: str) -> None:
         """Give the money of an ended claim back and say so; held money stays held, and nothing is posted for it."""
         async with self._database.read() as connection:
-            claim, intent, refund = await read(connection, book_id, claim_id)
+            claim, refund = await _read(connection, book_id, claim_id)
         if claim.settled:
             return
         if refund is not None:
-            result = await self._ledger.post(book_id, _given_back(claim, intent, refund))
+            result = await self._ledger.post(book_id, _given_back(claim, refund))
             assert isinstance(result, Posted), "a recording entry is not refused"
         async with self._database.transaction() as connection:
             intent, claim = await locked(connection, book_id, claim_id)
@@ -254,18 +263,13 @@ async def locked(connection: AsyncConnection, book_id: int, claim_id: str) -> tu
     return intent, await locked_claim(connection, book_id, claim_id)
 
 
-async def read(
-    connection: AsyncConnection, book_id: int, claim_id: str
-) -> tuple[ClaimRow, IntentRow, RefundRow | None]:
-    """A claim with its payment and refund as they stand; nothing is locked."""
-    c, i = refund_claims.c, intents.c
+async def _read(connection: AsyncConnection, book_id: int, claim_id: str) -> tuple[ClaimRow, RefundRow | None]:
+    """A claim with its refund as they stand; nothing is locked."""
+    c = refund_claims.c
     [claim] = await rows_of(
         connection, select(refund_claims).where(c.book_id == book_id, c.claim_id == claim_id), ClaimRow
     )
-    [intent] = await rows_of(
-        connection, select(intents).where(i.book_id == book_id, i.intent_id == claim.intent_id), IntentRow
-    )
-    return claim, intent, await refund_of(connection, claim)
+    return claim, await refund_of(connection, claim)
 
 
 async def refund_of(connection: AsyncConnection, claim: ClaimRow) -> RefundRow | None:
@@ -325,7 +329,7 @@ async def _decide(
     )
 
 
-def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow) -> JournalEntry:
+def _given_back(claim: ClaimRow, refund: RefundRow) -> JournalEntry:
     """The refund's money goes where the charge's money is on the day that the claim ended."""
     assert claim.ended_on is not None, "only an ended claim gives money back"
     return refund_failed(
@@ -334,7 +338,7 @@ def _given_back(claim: ClaimRow, intent: IntentRow, refund: RefundRow) -> Journa
         merchant=refund.account_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
-        pending_until=pending_until(intent, claim.ended_on),
+        pending_until=pending_until(refund.available_on, claim.ended_on),
         effective_on=claim.ended_on,
         metadata=metadata_of(refund=refund.refund_id, claim=claim.claim_id),
         caller=SYSTEM,

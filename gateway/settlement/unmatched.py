@@ -49,8 +49,8 @@ _ROWS: Final = """
             WHEN fact.occurred_at > least(attempt.expires_at, intent.cancel_requested_at) THEN 'late'
             ELSE 'short' END AS reason,
         intent.account_id AS account, fact.intent_id AS subject, fact.provider,
-        fact.held_minor - coalesce(claimed.paid_minor, 0) AS amount_minor, fact.currency, fact.occurred_at AS since,
-        claimed.state AS claim
+        fact.held_minor - coalesce(claimed.paid_minor, 0) - coalesce(accepted.amount_minor, 0) AS amount_minor,
+        fact.currency, fact.occurred_at AS since, claimed.state AS claim
     FROM gateway.facts AS fact
     JOIN gateway.payment_intents AS intent ON intent.book_id = fact.book_id AND intent.intent_id = fact.intent_id
     LEFT JOIN gateway.payment_attempts AS attempt
@@ -61,6 +61,8 @@ _ROWS: Final = """
         FROM gateway.refund_claims AS claim
         WHERE claim.book_id = fact.book_id AND claim.intent_id = fact.intent_id AND claim.held_fact_id = fact.fact_id
     ) AS claimed ON true
+    LEFT JOIN gateway.held_acceptances AS accepted
+      ON accepted.book_id = fact.book_id AND accepted.fact_id = fact.fact_id
     WHERE fact.book_id = :book_id AND fact.held_minor > 0
     UNION ALL
     SELECT receipt.receipt_id, 'waiting', 'unidentified', NULL, receipt.line_id, receipt.bank, receipt.amount_minor,

@@ -2,10 +2,10 @@
 
 A lane sends one delivery at a time, the oldest that is due; what came of some tens is written together, at the latest
 after a second or with the first that failed. Lanes run beside each other, so a dead endpoint delays nobody else: while
-an endpoint is waited for, the lane's slot is lent to others, and lanes that fail come after those that do not. A
-delivery that waits for its next attempt does **not** block those behind it: one event that a consumer cannot digest
-would hold back all others for days, and consumers order by the object's `version` anyway. What blocks is trouble of
-the endpoint as a whole (no answer, overload): then the lane pauses.
+an endpoint is waited for, the lane's slot is lent to others; lanes are served in the order in which they were left,
+those that failed as if they had been left a minute later. A delivery that waits for its next attempt does **not** block
+those behind it: one event that a consumer cannot digest would hold back all others for days, and consumers order by the
+object's `version` anyway. What blocks is trouble of the endpoint as a whole (no answer, overload): the lane pauses.
 
 No transaction is open while a request is under way. Whoever dies between sending and marking leaves a lease that
 lapses; the deliveries are then sent again, each under the same `webhook-id`.
@@ -51,6 +51,9 @@ LANES_WAITING: Final = 200
 """How many more may be waiting for their endpoints; each is an open connection and no work of ours."""
 LANE_SECONDS: Final = 30
 """How long a lane is served before others get its slot."""
+FAILING_WAIT_SECONDS: Final = 60
+"""So much longer a lane that failed last waits for a slot than one that did not, where slots are scarce. Not for ever:
+one refused event must not keep an endpoint from all others because somebody is always busier."""
 LEASE: Final = timedelta(seconds=60)
 """Longer than any attempt; renewed with each."""
 BATCH: Final = 50
@@ -286,7 +289,9 @@ _CLAIM: Final = sql("""
             SELECT FROM gateway.webhook_deliveries AS delivery
             WHERE delivery.book_id = endpoint.book_id AND delivery.endpoint_id = endpoint.endpoint_id
               AND delivery.state = 'pending' AND delivery.next_attempt_at <= :now)
-        ORDER BY failing_since IS NOT NULL, lease_until NULLS FIRST LIMIT :limit FOR UPDATE SKIP LOCKED)
+        ORDER BY greatest(coalesce(lease_until, to_timestamp(0)), paused_until)
+          + make_interval(secs => CASE WHEN failing_since IS NULL THEN 0 ELSE :failing_wait_seconds END)
+        LIMIT :limit FOR UPDATE SKIP LOCKED)
     UPDATE gateway.webhook_endpoints AS endpoint SET lease_until = :lease_until, paused_until = NULL
     FROM claimable
     WHERE (endpoint.book_id, endpoint.endpoint_id) = (claimable.book_id, claimable.endpoint_id)
@@ -311,7 +316,8 @@ async def _lag_seconds(connection: AsyncConnection) -> int:
 
 async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[Lane]:
     now = real_now()
-    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + lease, "limit": limit})
+    parameters = {"now": now, "lease_until": now + lease, "limit": limit, "failing_wait_seconds": FAILING_WAIT_SECONDS}
+    rows = await connection.execute(_CLAIM, parameters)
     return [Lane(**row) for row in rows.mappings()]
 
 

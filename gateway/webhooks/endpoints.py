@@ -40,6 +40,7 @@ EVENT_TYPES: Final = frozenset(
         "payment_intent.canceled",
         "payment_intent.conflicted",
         "payment_intent.marked_manually",
+        "payment_intent.held_accepted",
         "payment_intent.payment_failed",
         "payment_intent.blocked",
         "customer.created",

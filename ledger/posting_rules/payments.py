@@ -101,10 +101,14 @@ def payer_money_accepted(
     fee: Fee,
     available_on: date,
     effective_on: date,
+    references: tuple[ExternalReference, ...],
     metadata: bytes,
     caller: str,
 ) -> JournalEntry:
-    """The merchant takes held money as payment: Dr payer_refundable, Cr merchant_pending; the fee is then due."""
+    """The merchant takes held money as payment: Dr payer_refundable, Cr merchant_pending; the fee is then due.
+
+    Refunds draw on this entry, up to the gross.
+    """
     pending = account(AccountKind.MERCHANT_PENDING, currency, merchant)
     taken = posting(
         debit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
@@ -120,6 +124,7 @@ def payer_money_accepted(
             *taken,
             *fee_postings(fee, paid_from=pending, fees=PAYMENT_FEES, available_on=available_on),
         ),
+        references=references,
         draw=Draw(original_key=held_key, amount_minor=amount_minor),
         drawable_minor=amount_minor,
         metadata=metadata,

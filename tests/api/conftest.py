@@ -109,6 +109,7 @@ async def services(database, valkey_url):
         untried_intents=untried,
         refunds=house.refunds,
         held_money=HeldMoney(opened, VAULT, clock_of=clock_of, record_events=events.record),
+        accepting=house.accepting,
         refund_claims=RefundClaims(opened, house.ledger, VAULT),
         overrides=house.overrides,
         receipts=house.receipts,

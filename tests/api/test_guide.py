@@ -10,6 +10,7 @@ import pytest
 from gateway.merchants import operators
 from gateway.merchants.principals import Scope
 from tests.api.test_disputes import disputed
+from tests.api.test_refund_claims import paid
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/api.md"
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -78,6 +79,7 @@ async def test_every_request_of_the_page_is_answered_with_a_yes(client, services
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     endpoint = ""
     claim = await claim_token(client, services, merchant)
+    held = await paid(client, services, merchant, "late", seconds=3_600)
     payment = card["id"]
     for words in requests():
         headers, url, body, method = taken_apart(words)
@@ -85,6 +87,7 @@ async def test_every_request_of_the_page_is_answered_with_a_yes(client, services
             "$KEY": merchant.account.test_key.secret,
             "$OPERATOR_KEY": operator.secret,
             "$API": "",
+            "pi_test_…/accept_held": f"{held}/accept_held",
             "pi_test_…": card["id"] if "/refunds" in (url or "") else payment,
             "dp_test_…": dispute,
             "$CLAIM_TOKEN": claim,

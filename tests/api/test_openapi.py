@@ -13,6 +13,7 @@ NEEDS_A_KEY = {
     ("/v1/payment_intents/{intent_id}/capture", "post"),
     ("/v1/payment_intents/{intent_id}/confirm", "post"),
     ("/v1/payment_intents/{intent_id}/return_held", "post"),
+    ("/v1/payment_intents/{intent_id}/accept_held", "post"),
     ("/v1/pay/{token}", "post"),
     ("/v1/refunds", "post"),
 }

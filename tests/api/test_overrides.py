@@ -70,8 +70,39 @@ async def test_one_proposes_and_another_approves(client, merchant, ann, ben, unk
     assert [(each["type"], each["amount"], each["source"]) for each in changes] == [
         ("payment", CARD["amount"], unknown)
     ]
+    seen = await client.get(f"{URL}/{body['id']}?book={merchant.book_id}", headers=ben[1])
+    assert (seen.status_code, seen.json()) == (200, done.json())
     listed = await client.get(f"{URL}?book={merchant.book_id}&status=applied", headers=ben[1])
     assert ([each["id"] for each in listed.json()["data"]], listed.json()["has_more"]) == ([body["id"]], False)
+
+
+async def test_what_is_unknown_is_listed_with_its_reason(client, services, merchant, ann, unknown):
+    url = f"{URL}/waiting?book={merchant.book_id}"
+    [row] = (await client.get(url, headers=ann[1])).json()["data"]
+    attempt = await services.house.attempt(unknown)
+    assert (row["subject"], row["payment_intent"], row["account"]) == (
+        attempt["attempt_id"],
+        unknown,
+        merchant.account_id,
+    )
+    assert (row["reason"], row["amount"], row["override"]) == ("provider_silent", CARD["amount"], None)
+    made = (await proposed(client, merchant, ann, row["subject"])).json()
+    [row] = (await client.get(url, headers=ann[1])).json()["data"]
+    assert row["override"] == made["id"]
+    after = await client.get(f"{url}&starting_after={row['subject']}", headers=ann[1])
+    assert (after.status_code, after.json()["data"]) == (200, [])
+    problem(await client.get(f"{url}&starting_after=x", headers=ann[1]), 400, "parameter_invalid")
+    problem(await client.get(url, headers=merchant.headers()), 403, "scope_missing")
+
+
+async def test_a_proposal_is_shown_as_it_stands(client, services, merchant, ann, unknown):
+    made = (await proposed(client, merchant, ann, unknown)).json()
+    url = f"{URL}/{made['id']}?book={merchant.book_id}"
+    assert (await client.get(url, headers=ann[1])).json() == made
+    async with services.database.transaction() as connection:
+        now = (await clock_of(connection, merchant.book_id)).now()
+        await advance(connection, merchant.book_id, now + timedelta(days=4))
+    assert (await client.get(url, headers=ann[1])).json() == made | {"status": "expired"}
 
 
 async def test_who_may_not_and_what_cannot_be_read_is_refused(client, merchant, ann, ben, unknown):
@@ -83,6 +114,10 @@ async def test_who_may_not_and_what_cannot_be_read_is_refused(client, merchant, 
     problem(await proposed(client, merchant, ann, unknown, book=99), 404, "not_found")
     listed = await client.get(f"{URL}?book={merchant.book_id}", headers=ben[1])
     assert listed.json()["data"] == []
+    nothing = f"{URL}/ovr_test_00000000000000000000000000"
+    problem(await client.get(f"{nothing}?book={merchant.book_id}", headers=ben[1]), 404, "not_found")
+    problem(await client.get(nothing, headers=ben[1]), 400, "parameter_missing")
+    problem(await client.get(f"{nothing}?book={merchant.book_id}", headers=merchant.headers()), 403, "scope_missing")
     cursor = await client.get(f"{URL}?book={merchant.book_id}&starting_after=pi_x", headers=ben[1])
     problem(cursor, 400, "cursor_invalid")
 

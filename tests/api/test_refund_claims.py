@@ -111,6 +111,25 @@ async def test_held_money_is_offered_once_by_its_merchant(client, services, merc
     assert (await client.get(f"/v1/refund_claims/{claim['token']}")).json()["amount"] == 25_000
 
 
+async def test_held_money_is_taken_once_by_its_merchant(client, services, merchant):
+    intent = await paid(client, services, merchant, seconds=3_600)
+    url = f"/v1/payment_intents/{intent}/accept_held"
+    other = await new_merchant(services, "other@example.test")
+    problem(await client.post(url, headers=merchant.headers()), 400, "idempotency_key_missing")
+    problem(await client.post(url, headers=other.money("a0")), 404, "not_found")
+    answer = await client.post(url, headers=merchant.money("a1"))
+    assert answer.status_code == 200
+    payment = answer.json()
+    assert (payment["status"], payment["amount_captured"], payment["amount_held"]) == ("succeeded", 100_000, 0)
+    again = await client.post(url, headers=merchant.money("a1"))
+    assert (again.content, again.headers["idempotency-replayed"]) == (answer.content, "true")
+    problem(await client.post(url, headers=merchant.money("a2")), 409, "nothing_held")
+    changes = (await client.get("/v1/balance_transactions", headers=merchant.headers())).json()["data"]
+    assert [(each["type"], each["amount"], each["fee"], each["source"]) for each in changes] == [
+        ("payment", 100_000, 1_766, intent)
+    ]
+
+
 async def test_guesses_meet_the_limit_of_their_address(client, monkeypatch):
     monkeypatch.setattr(authentication, "PAYER_LIMIT", RateLimit(per_second=1, burst=2))
     guesses = (client.post(f"/v1/refund_claims/g{number}", json=ACCOUNT) for number in range(20))

@@ -50,6 +50,23 @@ async def test_held_money_is_listed_with_totals_and_returned(client, services, m
     assert after.json()["data"] == []
 
 
+async def test_held_money_is_taken_for_a_merchant_who_asked(client, services, merchant, principal, ann):
+    payment = await paid_twice(client, services, merchant, principal)
+    [row] = (await client.get(f"{URL}?book={merchant.book_id}", headers=ann[1])).json()["data"]
+    body = {"book": merchant.book_id, "held": row["id"], "reason": "the merchant asked"}
+    reader = await operator(services, Scope.LEDGER_READ)
+    problem(await client.post(f"{URL}/accept", json=body, headers=reader[1]), 403, "scope_missing")
+    problem(await client.post(f"{URL}/accept", json=body | {"reason": " "}, headers=ann[1]), 400, "parameter_invalid")
+    taken = await client.post(f"{URL}/accept", json=body, headers=ann[1])
+    assert (taken.status_code, taken.json()["amount_captured"], taken.json()["amount_held"]) == (200, 200_000, 0)
+    assert (await client.post(f"{URL}/accept", json=body, headers=ann[1])).json() == taken.json()
+    unknown = body | {"held": "fact_test_00000000000000000000000000"}
+    problem(await client.post(f"{URL}/accept", json=unknown, headers=ann[1]), 404, "not_found")
+    assert taken.json()["id"] == payment
+    listed = (await client.get(f"{URL}?book={merchant.book_id}", headers=ann[1])).json()
+    assert (listed["data"], [each["difference"] for each in listed["tie_outs"]]) == ([], [0])
+
+
 async def test_a_bank_credit_is_noted_and_assigned(client, services, merchant, principal, ann):
     line_id = await line(services.house, principal, 100_000)
     made = await client.post("/v1/payment_intents", json=QR, headers=merchant.money("qr"))

@@ -11,6 +11,7 @@ def test_overrides_are_listed_and_what_is_not_there_refused_in_a_sentence(quickk
     quickkub("merchants", "create", "--name", "Test shop", "--email", "shop@example.test")
     book = re.search(r"\b(\d{4})\b", quickkub("merchants", "list"))[1]
     assert quickkub("overrides", "list", book, "--status", "open").strip() == ""
+    assert quickkub("overrides", "waiting", book).strip() == ""
     said = ("--evidence", "letter 77", "--reason", "silence")
     assert "not_found" in quickkub("overrides", "propose", book, "pi_x", "failed", *said, code=1)
     assert "not_found" in quickkub("overrides", "propose", book, "re_x", "failed", *said, code=1)

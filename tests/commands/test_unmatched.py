@@ -15,4 +15,5 @@ def test_unmatched_money_is_listed_and_what_is_not_there_refused_in_a_sentence(q
     said = ("--payment", "pi_x", "--reason", "its slip")
     assert "not_found" in quickkub("unmatched", "assign", book, "rcp_x", *said, code=1)
     assert "either" in quickkub("unmatched", "assign", book, "rcp_x", "--reason", "x", code=2)
+    assert "not_found" in quickkub("unmatched", "accept", book, "fact_x", "--reason", "they asked", code=1)
     assert "there is no book" in quickkub("unmatched", "list", "99", code=1)

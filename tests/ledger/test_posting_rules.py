@@ -76,7 +76,14 @@ def test_held_money_is_the_payers_until_it_is_accepted_or_returned(amount: int) 
 @given(amount=AMOUNTS, fee=FEES)
 def test_accepted_money_becomes_the_merchants_less_fee(amount: int, fee: Fee) -> None:
     entry = payments.payer_money_accepted(
-        held_key=OTHER, merchant="acct_1", intent="pi_1", amount_minor=amount, fee=fee, available_on=DAY, **COMMON
+        held_key=OTHER,
+        merchant="acct_1",
+        intent="pi_1",
+        amount_minor=amount,
+        fee=fee,
+        available_on=DAY,
+        references=(),
+        **COMMON,
     )
     expected = rows(payer_refundable=amount, merchant_pending=fee.total_minor - amount, output_vat=-fee.vat_minor)
     if fee.amount_minor:

@@ -16,6 +16,8 @@ from gateway.sandbox.registry import PROVIDERS
 
 NOTHING: Final = "nothing"
 PAID_AFTER_EXPIRY: Final = "pay_after_expiry"
+PAID_TOO_MUCH: Final = "pay_too_much"
+TOO_MUCH_MINOR: Final = 250_25
 FORGED_UNPAID: Final = "forged_unpaid"
 LATER: Final = " later"
 ALONE: Final = frozenset({"token", "inquiry", "cancel", "capture", "refund"})
@@ -49,6 +51,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         method = f"{self.able.method.value} by code" if self.by_code else self.able.method.value
         operation = "refund on another day" if self.on_another_day else self.operation
         return (method, operation or "–", self.fault)
+
+    @property
+    def ordered_fault(self) -> str:
+        """What the sandbox is asked to do."""
+        return FaultKind.PAY_WRONG_AMOUNT.value if self.fault == PAID_TOO_MUCH else self.fault
 
     @property
     def is_manual(self) -> bool:
@@ -91,6 +98,8 @@ def _befalls(able: Capabilities, operations: Iterable[str]) -> Iterable[tuple[st
             for fault in FaultKind:
                 if fault in FAULTS_OF_OPERATION[operation]:
                     yield operation, fault.value
+            if operation == "pay":
+                yield operation, PAID_TOO_MUCH
             if operation == "refund" and able.refunds is not RefundRule.VOID_SAME_DAY:
                 yield from (
                     (operation + LATER, fault.value) for fault in FaultKind if fault in FAULTS_OF_OPERATION["refund"]

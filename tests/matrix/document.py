@@ -14,7 +14,9 @@ refund, where one was asked for. In every row the journal says what the provider
 merchant was told the end.
 
 - `inquiry`: the charge's answer and the callback were lost as well, or nobody would have asked.
+- `pay_wrong_amount`: the payer pays too little; `pay_too_much`: too much, where the rail takes another amount.
 - `pay_after_expiry`: the payer comes when the time to pay is over; `forged_unpaid`: a callback says that he paid.
+- `held: accepted`, `held: offered back`: what the merchant then decided about the money that was held for the payer.
 - `not reached`: the fault struck nothing: the payment never came to that operation.
 
 """

@@ -14,7 +14,7 @@ from gateway.foundation.clock import business_date_of
 from gateway.payments.requests import provider_key_of
 from gateway.payments.views import ANSWER_LOST_CODE
 from gateway.sandbox.client import SandboxRefused
-from tests.matrix.cells import ALONE, FORGED_UNPAID, NOTHING, PAID_AFTER_EXPIRY, Cell
+from tests.matrix.cells import ALONE, FORGED_UNPAID, NOTHING, PAID_AFTER_EXPIRY, PAID_TOO_MUCH, TOO_MUCH_MINOR, Cell
 from tests.matrix.house import HELD_SECONDS, SLOW_SECONDS, House, Lane
 from tests.matrix.payers import card_token, open_page, wallet_code
 
@@ -22,6 +22,8 @@ ROUNDS_SECONDS: Final = (12, 35, 130, 620, 3_700, 22_000, 90_000, 90_000, 90_000
 """How far the clock moves from round to round: each time past the janitor's next question."""
 ENDS: Final = frozenset({"succeeded", "expired", "canceled", "conflicted"})
 OPEN: Final = frozenset({"processing", "requires_confirmation"})
+TAKEN: Final = frozenset({PAID_AFTER_EXPIRY, "pay_wrong_amount", "pay_twice"})
+"""After which the merchant takes what is held; otherwise it is offered back to the payer."""
 
 
 class Rounds:
@@ -109,6 +111,9 @@ class Player:
                 break
         if self._cell.is_refunded and self.played.intent["status"] == "succeeded":
             await self._give_back()
+        elif self.played.intent["amount_held"]:
+            async with self._gate:
+                await self._decide_about_held()
 
     async def _order_faults(self) -> None:
         cell = self._cell
@@ -118,12 +123,14 @@ class Player:
             # Who has his answers asks nothing: here the charge's answer and the callback are lost as well.
             await self._order("charge", "timeout_after")
             await self._order("callback", "callback_lost")
-        await self._order(cell.operation, cell.fault)
+        too_much = {"paid_minor": cell.amount_minor + TOO_MUCH_MINOR} if cell.fault == PAID_TOO_MUCH else {}
+        await self._order(cell.operation, cell.ordered_fault, **too_much)
 
-    async def _order(self, operation: str, fault: str) -> None:
+    async def _order(self, operation: str, fault: str, **more: Any) -> None:
         seconds = {"timeout_before": HELD_SECONDS, "timeout_after": HELD_SECONDS, "slow": SLOW_SECONDS}
         seconds |= {"callback_late": 0.5, "callback_reordered": 0.5, "refund_fails_later": 60}
         details: dict[str, Any] = {"seconds": seconds[fault]} if fault in seconds else {}
+        details |= more
         if operation not in ALONE:
             details["amount_minor"] = self._cell.amount_minor
         await self._house.sandbox.add_fault(
@@ -276,6 +283,19 @@ class Player:
         if self.played.refund["status"] != "failed":
             status, answer = await self._house.post(self._lane, "/v1/refunds", body | {"amount": 1})
             assert status in {409, 422}, f"{self._cell.name}: a satang too much was refunded: {status} {answer}"
+
+    async def _decide_about_held(self) -> None:
+        """Take what is held, or offer it back; each of them once."""
+        intent_id = self.played.intent["id"]
+        way, code = ("accept_held", 200) if self._cell.fault in TAKEN else ("return_held", 201)
+        path = f"/v1/payment_intents/{intent_id}"
+        status, answer = await self._house.post(self._lane, f"{path}/{way}", key=f"{self._key}-held")
+        assert status == code, f"{self._cell.name}: {way}: {status} {answer}"
+        for again in ("accept_held", "return_held"):
+            status, answer = await self._house.post(self._lane, f"{path}/{again}")
+            assert (status, answer["code"]) == (409, "nothing_held"), f"{self._cell.name}: {again}: {status} {answer}"
+        self._note("held: accepted" if way == "accept_held" else "held: offered back")
+        await self._read(intent_id)
 
     def _note(self, text: str) -> None:
         if text not in self.played.note:

@@ -68,15 +68,20 @@ async def complaints_of(house: House, lane: Lane, cells: Sequence[Played]) -> li
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """What the journal says of each payment: all that came, the merchant's part of it, what was given back."""
+    """What the journal says of each payment: all that came, the merchant's part of it, what was given back.
+
+    `accepted`: what of the merchant's part was held for the payer first; `held`: what still is.
+    """
 
     received: Counter[str]
     captured: Counter[str]
     refunded: Counter[str]
+    accepted: Counter[str]
+    held: Counter[str]
 
 
 def _sums(entries: Iterable[RecordedEntry]) -> Sums:
-    sums = Sums(Counter(), Counter(), Counter())
+    sums = Sums(Counter(), Counter(), Counter(), Counter(), Counter())
     for entry in entries:
         intent = next((reference.value for reference in entry.references if reference.scheme == INTENT_SCHEME), "")
         amount_minor = entry.postings[0].amount_minor
@@ -84,6 +89,12 @@ def _sums(entries: Iterable[RecordedEntry]) -> Sums:
             sums.received[intent] += amount_minor
         if entry.kind is EntryKind.PAYMENT_CAPTURED:
             sums.captured[intent] += amount_minor
+        if entry.kind is EntryKind.PAYER_MONEY_HELD:
+            sums.held[intent] += amount_minor
+        if entry.kind is EntryKind.PAYER_MONEY_ACCEPTED:
+            sums.captured[intent] += amount_minor
+            sums.accepted[intent] += amount_minor
+            sums.held[intent] -= amount_minor
         if entry.kind is EntryKind.REFUND_SUCCEEDED:
             sums.refunded[intent] += amount_minor
     return sums
@@ -103,10 +114,11 @@ def _about_money(played: Played, theirs: Sequence[dict[str, Any]], sums: Sums) -
     booked = (sum(each["received_minor"] for each in theirs), sum(each["refunded_minor"] for each in theirs))
     if ours != booked:
         yield f"the provider took and gave back {booked}, the journal says {ours}"
-    shown = (intent["amount_received"], intent["amount_captured"], intent["amount_refunded"])
-    if shown != (sums.received[name], sums.captured[name], sums.refunded[name]):
-        yield f"the merchant sees {shown}, the journal says {sums.received[name], sums.captured[name]}, {ours[1]}"
-    if sums.captured[name] not in {0, played.cell.amount_minor}:
+    shown = tuple(intent[f"amount_{name}"] for name in ("received", "captured", "held", "refunded"))
+    said = (sums.received[name], sums.captured[name], sums.held[name], sums.refunded[name])
+    if shown != said:
+        yield f"the merchant sees {shown}, the journal says {said}"
+    if sums.captured[name] - sums.accepted[name] not in {0, played.cell.amount_minor}:
         yield f"{sums.captured[name]} of {played.cell.amount_minor} was credited"
     if sums.refunded[name] > sums.captured[name]:
         yield f"{sums.refunded[name]} was given back of {sums.captured[name]}"
@@ -129,6 +141,8 @@ def _about_the_end(played: Played, theirs: Sequence[dict[str, Any]], captured_mi
 def _about_events(played: Played, heard: Mapping[str, list[str]]) -> Iterable[str]:
     intent, refund = played.intent, played.refund
     events = [EVENTS[intent["status"]], *(f"payment_intent.{qualifier}" for qualifier in intent["qualifiers"])]
+    if "held: accepted" in played.note:
+        events.append("payment_intent.held_accepted")
     if unheard := [event for event in events if event not in heard[intent["id"]]]:
         yield f"the merchant never heard {unheard}, but {heard[intent['id']]}"
     if refund is not None and f"refund.{refund['status']}" not in heard[refund["id"]]:
@@ -142,5 +156,6 @@ def _note_unreached(cells: Sequence[Played], books: dict[str, Any]) -> None:
     }
     for played in cells:
         cell = played.cell
-        if {(cell.operation, cell.fault, cell.amount_minor), (cell.operation, cell.fault, None)} & waiting:
+        fault = cell.ordered_fault
+        if {(cell.operation, fault, cell.amount_minor), (cell.operation, fault, None)} & waiting:
             played.note = f"{played.note}, not reached".removeprefix(", ")

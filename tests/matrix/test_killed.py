@@ -2,12 +2,14 @@
 
 Goal: whatever the API, the worker, the sandbox and PostgreSQL were doing when they were killed, the journal is in the
 end what the providers' own books are, and what a merchant was told stays true. Method: real processes, started again
-by their supervisor; merchants and payers who ask again until they know; the moments are random, their seed is shown.
+by their supervisor; merchants and payers who ask again until they know. The kills are spread over the whole run: each
+falls at a random payment of its own stretch, some moments after that began; the seed is shown.
 `QUICKKUB_TESTS_LONG=1` plays 5,000 payments.
 """
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import sys
@@ -31,6 +33,7 @@ from gateway.foundation.settings import Settings
 from gateway.merchants import fee_plans, provider_accounts
 from gateway.merchants.accounts import create_account
 from gateway.payments.requests import provider_key_of
+from gateway.payments.views import ANSWER_LOST_CODE
 from gateway.providers.base import Capabilities, Method, RefundRule
 from gateway.providers.registry import ADAPTERS
 from gateway.sandbox.client import SandboxRefused
@@ -41,10 +44,11 @@ from tests.matrix.payers import card_token, open_page
 IS_LONG: Final = os.environ.get("QUICKKUB_TESTS_LONG") == "1"
 PAYMENTS: Final = 5_000 if IS_LONG else 200
 KILLS: Final = 50 if IS_LONG else 12
-"""After so many the rest runs in peace."""
+"""One in each as many-th part of the payments."""
 VICTIMS: Final = ("api", "worker", "sandbox", "postgres")
-PAUSE_SECONDS: Final = (0.1, 3.0)
-"""From the moment at which everybody answers again to the next kill."""
+PAUSE_SECONDS: Final = (0.0, 2.0)
+"""From the moment at which its payment began to the kill."""
+LOOK_SECONDS: Final = 0.05
 AT_ONCE: Final = 10
 ASK_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 240
@@ -63,6 +67,13 @@ def is_over(intent: dict[str, Any]) -> bool:
     return intent["status"] in FINAL and not (intent["last_error"] or {}).get("retryable")
 
 
+def is_lost(intent: dict[str, Any]) -> bool:
+    """Whether the QR was given up because its answer was lost with whoever was killed: it is paid by another try."""
+    return (
+        intent["status"] == "requires_payment_method" and (intent["last_error"] or {}).get("code") == ANSWER_LOST_CODE
+    )
+
+
 class Shop:
     """One merchant and all of its payers, who do not give up."""
 
@@ -70,6 +81,8 @@ class Shop:
         self.services = services
         self.api = api
         self.book_id = book_id
+        self.begun = 0
+        self._counted = asyncio.Condition()
         self.told: dict[str, str] = {}
         self.browser = httpx.AsyncClient(base_url=services.settings.sandbox_url, timeout=10, trust_env=False)
         self.open: dict[str, dict[str, Any]] = {}
@@ -85,6 +98,9 @@ class Shop:
 
     async def buy(self, number: int, provider: str, able: Capabilities) -> None:
         """One payment to its end, and for some the money back."""
+        async with self._counted:
+            self.begun += 1
+            self._counted.notify_all()
         key, body = f"kill-{number}", await self._body(number, provider, able)
         intent = await self._ask(body, key)
         paid, deadline = 0, time.monotonic() + SHOPPING_SECONDS
@@ -99,6 +115,9 @@ class Shop:
                 if paid % 10 == 1:
                     await open_page(self.browser, intent["next_action"])
                     await self._pay(provider, intent)
+            elif is_lost(intent):
+                paid = 0
+                await self._try_another(intent, body)
             else:
                 intent = await self._ask(body, key)
             await asyncio.sleep(ASK_SECONDS)
@@ -108,6 +127,11 @@ class Shop:
         if is_refundable and intent["status"] == "succeeded" and number % 2:
             await self._refund(intent, f"{key}-refund")
 
+    async def until_begun(self, count: int) -> None:
+        """Wait until so many payments have begun."""
+        async with self._counted:
+            await self._counted.wait_for(lambda: self.begun >= count)
+
     async def end_all(self) -> list[dict[str, Any]]:
         """Let what is open expire, and wait until every payment has an end; returns all of them."""
         clock = await self._read("/v1/test/clock")
@@ -116,7 +140,12 @@ class Shop:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             found = await self.api.all("/v1/payment_intents")
-            waiting = [(intent["latest_attempt"], intent["status"]) for intent in found if not is_over(intent)]
+            # One that is lost by now has no payer any more, who would try again.
+            waiting = [
+                (intent["latest_attempt"], intent["status"])
+                for intent in found
+                if not (is_over(intent) or is_lost(intent))
+            ]
             refunds = await self.api.all("/v1/refunds")
             waiting += [(refund["id"], refund["status"]) for refund in refunds if refund["status"] == "pending"]
             if not waiting:
@@ -152,6 +181,13 @@ class Shop:
             if "payment_intent" not in no.problem:
                 raise
             return await self._read(f"/v1/payment_intents/{no.problem['payment_intent']}")
+
+    async def _try_another(self, intent: dict[str, Any], body: dict[str, Any]) -> None:
+        """Another try, by the same way; what became of it is seen in the payment."""
+        how = {name: body[name] for name in ("payment_method", "provider")}
+        key = f"again-{intent['latest_attempt']['id']}"
+        with contextlib.suppress(CallFailed):
+            await self._sent(f"/v1/payment_intents/{intent['id']}/confirm", how, key)
 
     async def _read(self, path: str) -> dict[str, Any]:
         return await self._patiently(lambda: self.api.get(path))
@@ -219,21 +255,33 @@ async def until_all_answer(settings: Settings) -> None:
                 await asyncio.sleep(ASK_SECONDS)
 
 
-async def kill_at_random(processes: Processes, settings: Settings, dice: random.Random, killed: list[str]) -> None:
-    """One after the other; the first four kills take each victim once."""
+def kill_moments(dice: random.Random) -> list[int]:
+    """At the beginning of which payment each kill is due: one in each stretch of the run."""
+    bounds = [number * PAYMENTS // KILLS for number in range(KILLS + 1)]
+    return [dice.randint(first + 1, last) for first, last in itertools.pairwise(bounds)]
+
+
+async def kill_at_random(
+    processes: Processes, settings: Settings, dice: random.Random, shop: Shop, killed: list[tuple[int, str]]
+) -> None:
+    """One after the other, all over the run; the first four kills take each victim once."""
     first = dice.sample(VICTIMS, len(VICTIMS))
-    while len(killed) < KILLS:
-        await until_all_answer(settings)
+    for moment in kill_moments(dice):
+        await shop.until_begun(moment)
         await asyncio.sleep(dice.uniform(*PAUSE_SECONDS))
         victim = first.pop() if first else dice.choice(VICTIMS)
-        try:
-            if victim == "sandbox":
-                processes.kill(victim)
+        while True:
+            await until_all_answer(settings)
+            try:
+                if victim == "sandbox":
+                    processes.kill(victim)
+                else:
+                    kill(victim, processes, settings.home)
+            except (ProcessLookupError, AssertionError):
+                await asyncio.sleep(LOOK_SECONDS)  # It is still on its way back from the last time.
             else:
-                kill(victim, processes, settings.home)
-        except (ProcessLookupError, AssertionError):
-            continue  # It is still on its way back from the last time.
-        killed.append(victim)
+                break
+        killed.append((shop.begun, victim))
 
 
 @pytest.fixture
@@ -253,7 +301,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 async def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(settings: Settings) -> None:
     seed = random.randrange(2**32)
     kinds = [(adapter.name, able) for adapter in ADAPTERS for able in adapter.capabilities]
-    killed: list[str] = []
+    killed: list[tuple[int, str]] = []
     async with resolved(settings) as whole, running(whole) as (services, processes):
         secret, book_id = await open_shop(services)
         async with MerchantClient(whole.public_url, secret) as api:
@@ -265,11 +313,12 @@ async def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(sett
                 async with gate:
                     await shop.buy(number, *kind)
 
-            killer = asyncio.create_task(kill_at_random(processes, whole, random.Random(seed), killed))
+            killer = asyncio.create_task(kill_at_random(processes, whole, random.Random(seed), shop, killed))
             try:
                 async with asyncio.TaskGroup() as group:
                     for number, kind in enumerate(islice(cycle(kinds), PAYMENTS), start=1):
                         group.create_task(buy(number, kind))
+                await killer
             finally:
                 killer.cancel()
             await until_all_answer(whole)
@@ -281,7 +330,10 @@ async def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(sett
             entries = await entries_of(connection, book_id)
             report = await verify(connection, book_id)
     sys.stdout.write(f"seed {seed}: killed {killed}, {len(entries)} entries\n")
-    assert set(killed) == set(VICTIMS), f"seed {seed}"
+    assert {victim for _, victim in killed} == set(VICTIMS), f"seed {seed}"
+    assert len(killed) == KILLS, f"seed {seed}"
+    half = PAYMENTS // 2
+    assert [begun > half for begun, _ in killed].count(True) >= KILLS // 2, f"seed {seed}"
     assert [check.name for check in report.checks if not check.passed] == []
     assert len(found) == PAYMENTS
     told = {name: status for name, status in shop.told.items() if status == "succeeded"}

@@ -12,6 +12,7 @@ from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import advance, clock_of
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
+from gateway.payments.accepting import Accepting
 from gateway.payments.admission import Admission
 from gateway.payments.attempts import Attempts
 from gateway.payments.authorizations import Authorizations
@@ -92,6 +93,7 @@ class House:
             database, VAULT, self.calls, self.schedule, self.dispute_upkeep, record_events=events.record
         )
         self.overrides = Overrides(database, self.applier, self.calls, Payouts(database, self.ledger))
+        self.accepting = Accepting(database, clock_of=clock_of, record_events=events.record)
         self.receipts = Receipts(database, VAULT, self.ledger, self.applier)
         self.dispute_acts = DisputeActs(database, self.applier, clock_of=clock_of)
         self.authorizations = Authorizations(database, self.applier, self.calls, record_events=events.record)

@@ -44,10 +44,18 @@ def a_fact(kind, *, amount=DUE, minutes=1, key=None, currency="THB", booking=Non
     )
 
 
-def folded(*facts, outcome=AttemptStatus.PENDING, shows_action=True, canceled_after_minutes=None) -> Folded:
+def folded(
+    *facts, outcome=AttemptStatus.PENDING, shows_action=True, canceled_after_minutes=None, grace_minutes=0
+) -> Folded:
     canceled_at = None if canceled_after_minutes is None else START + timedelta(minutes=canceled_after_minutes)
     terms = IntentTerms(amount_minor=DUE, currency="THB", cancel_requested_at=canceled_at)
-    attempt = AttemptTerms(outcome=outcome, shows_action=shows_action, expires_at=DEADLINE, facts=facts)
+    attempt = AttemptTerms(
+        outcome=outcome,
+        shows_action=shows_action,
+        expires_at=DEADLINE,
+        facts=facts,
+        late_grace=timedelta(minutes=grace_minutes),
+    )
     return fold(terms, [attempt])
 
 
@@ -99,6 +107,27 @@ def test_money_after_cancelling_is_held_and_before_it_is_the_merchants():
     assert expired_by_us.status is IntentStatus.CANCELED
     in_time = folded(a_fact(PAID, minutes=4), a_fact(FactKind.EXPIRED, minutes=5), canceled_after_minutes=5)
     assert figures(in_time) == (IntentStatus.SUCCEEDED, frozenset(), DUE, 0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "amount", "expected"),
+    [
+        (15, DUE, (IntentStatus.SUCCEEDED, set(), DUE, 0)),
+        (20, DUE, (IntentStatus.SUCCEEDED, {Qualifier.PAID_LATE}, DUE, 0)),
+        (25, DUE + 5, (IntentStatus.SUCCEEDED, {Qualifier.PAID_LATE, Qualifier.OVERPAID}, DUE, 5)),
+        (25, DUE - 1, (IntentStatus.EXPIRED, {Qualifier.PAID_LATE}, 0, DUE - 1)),
+        (26, DUE, (IntentStatus.EXPIRED, {Qualifier.PAID_LATE}, 0, DUE)),
+    ],
+)
+def test_late_money_within_the_grace_is_the_payment_and_late_all_the_same(minutes, amount, expected):
+    facts = (a_fact(FactKind.EXPIRED, minutes=15), a_fact(PAID, minutes=minutes, amount=amount))
+    assert figures(folded(*facts, grace_minutes=10)) == expected
+
+
+def test_the_grace_is_not_for_what_the_merchant_cancelled():
+    voided = a_fact(FactKind.VOIDED, minutes=5)
+    late = folded(a_fact(PAID, minutes=6), voided, canceled_after_minutes=5, grace_minutes=60)
+    assert figures(late) == (IntentStatus.CANCELED, {Qualifier.PAID_LATE}, 0, DUE)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from gateway.payments.states import IntentStatus
 from gateway.providers.base import FactKind
 from gateway.settlement.override_records import OverrideState
 from gateway.settlement.overrides import Proposal
+from gateway.settlement.rounds import AT_ONCE
 from tests.payments.test_janitor import CARD_ASKED
 
 ANN, BEN = "op_ann", "op_ben"
@@ -315,6 +316,27 @@ async def test_the_provider_is_asked_once_more_and_its_word_wins(house, merchant
     await refused(work, "override_not_needed")
     assert (await house.intents.get(merchant, unknown.id)).status is IntentStatus.SUCCEEDED
     assert await house.entries(merchant) == ["payment_captured"]
+
+
+async def test_more_than_a_round_of_what_cannot_be_carried_out_hold_nothing_back(house, merchant, unknown, monkeypatch):
+    for number in range(AT_ONCE + 1):
+        await house.run(
+            "WITH made AS (INSERT INTO gateway.overrides VALUES ($1, $2, $3, false, 'attempt', 'att_none', 'pi_none',"
+            " 'omise', 'failed', 1, 'THB', 'x', 'x', 'op_a', now(), now()) RETURNING book_id, override_id, proposed_by)"
+            " INSERT INTO gateway.override_decisions"
+            " SELECT book_id, override_id, proposed_by, 'approved', 'x', 'op_b', now() FROM made",
+            merchant.book_id,
+            f"ovr_test_{number:026}",
+            merchant.account_id,
+        )
+    row = await house.overrides.propose(merchant.book_id, proposal(unknown.id), actor=ANN)
+    with monkeypatch.context() as broken:
+        broken.setattr(house.overrides, "_carry_out", dies)
+        with pytest.raises(RuntimeError):
+            await house.overrides.approve(merchant.book_id, row.override_id, actor=BEN, reason="seen")
+    assert (await house.overrides.run_once(), await house.balances(merchant)) == (AT_ONCE, {})
+    assert (await house.overrides.run_once(), await house.balances(merchant)) == (2, MARKED)
+    assert await house.overrides.run_once() == AT_ONCE, "and from the start again"
 
 
 async def test_what_a_crash_left_is_carried_out_once(house, merchant, unknown, monkeypatch):

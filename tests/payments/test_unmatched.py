@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.foundation.ids import new_id
 from gateway.merchants.clocks import clock_of
@@ -11,6 +12,7 @@ from gateway.payments.claims import HeldMoney
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import ConfirmIntent, CreateIntent
 from gateway.providers.base import Method
+from gateway.settlement.rounds import AT_ONCE
 from gateway.settlement.unmatched import UnmatchedReason, unmatched
 from gateway.webhooks import events
 from tests.payments.conftest import VAULT
@@ -20,6 +22,7 @@ from tests.payments.test_overrides import FEE_MINOR, VAT_MINOR, proposal
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 QR_FEE_MINOR, QR_VAT_MINOR = 16_50, 1_16
 ANN = "op_ann"
+LIVE_BOOK = 1
 
 
 async def seen(house, merchant, **wanted):
@@ -198,6 +201,28 @@ async def test_a_receipt_is_booked_once_though_the_payment_was_tried_again_befor
     assert (await house.entries(merchant), await seen(house, merchant)) == (entries, [("short", 600_00)])
 
 
+async def test_live_money_that_is_nobodys_is_on_show_until_it_is_assigned(house, receipt):
+    async def shown():
+        await house.receipts.run_once()
+        return REGISTRY.get_sample_value("quickkub_unidentified_receipts_minor")
+
+    assert await shown() == 0, "what is of a test book is no money"
+    noted = (
+        "INSERT INTO gateway.receipts (book_id, receipt_id, line_id, bank, amount_minor, currency, value_on, paid_at,"
+        " noted_by, reason, noted_at, posted) SELECT $1, $2, $2, bank, 25000, currency, value_on, paid_at, noted_by,"
+        " reason, noted_at, true FROM gateway.receipts LIMIT 1"
+    )
+    for receipt_id in ("rcp_1", "rcp_2"):
+        await house.run(noted, LIVE_BOOK, receipt_id)
+    assert await shown() == 500_00
+    await house.run(
+        "INSERT INTO gateway.receipt_assignments VALUES ($1, 'rcp_1', 'merchant', 'acct_x', $2, 'x', now(), true)",
+        LIVE_BOOK,
+        ANN,
+    )
+    assert await shown() == 250_00
+
+
 async def test_a_receipt_is_a_merchants(house, merchant, receipt):
     await house.receipts.assign(
         merchant.book_id, receipt.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="a top-up"
@@ -277,6 +302,29 @@ async def test_what_cannot_be_posted_now_holds_nothing_else_back(house, merchant
     }
     assert (await house.receipts.run_once(), await house.receipts.run_once()) == (1, 0)
     assert await house.balances(merchant) == {"bank": 1_070_00, "merchant_available": 1_070_00}
+
+
+async def test_more_than_a_round_of_what_cannot_be_posted_hold_nothing_back(house, merchant, receipt, monkeypatch):
+    for number in range(AT_ONCE + 1):
+        await house.run(
+            "WITH made AS (INSERT INTO gateway.receipts SELECT book_id, $2, $2, bank, amount_minor, currency, value_on,"
+            " paid_at, noted_by, reason, noted_at, true FROM gateway.receipts WHERE receipt_id = $1 RETURNING book_id)"
+            " INSERT INTO gateway.receipt_assignments"
+            " SELECT book_id, $2, 'payment', 'pi_none', 'op_x', 'x', now(), false FROM made",
+            receipt.receipt_id,
+            f"rcp_test_{number:026}",
+        )
+    with monkeypatch.context() as broken:
+        broken.setattr(house.receipts, "_post_assignment", dies)
+        with pytest.raises(RuntimeError):
+            await house.receipts.assign(
+                merchant.book_id, receipt.receipt_id, "merchant", merchant.account_id, actor=ANN, reason="x"
+            )
+    assert await house.receipts.run_once() == AT_ONCE
+    assert (await house.balances(merchant)).get("merchant_available") is None
+    assert await house.receipts.run_once() == 2
+    assert (await house.balances(merchant))["merchant_available"] == 1_000_00
+    assert await house.receipts.run_once() == AT_ONCE, "and from the start again"
 
 
 async def dies(*_):

@@ -8,6 +8,8 @@ from gateway.foundation.encryption import Vault
 from gateway.merchants.accounts import create_account
 from ledger.posting import Ledger
 from tests.conftest import cloned_database
+from tests.payments.conftest import House
+from tests.settlement.desk import Desk
 from tests.settlement.shops import FakeBank, Shop
 
 
@@ -66,3 +68,18 @@ async def new_shop(opened, vault, ledger, bank) -> Shop:
 @pytest.fixture
 async def shop(opened, vault, ledger, bank):
     return await new_shop(opened, vault, ledger, bank)
+
+
+@pytest.fixture
+async def desk(opened):
+    house = House(opened)
+    merchant = await house.new_merchant()
+    yield Desk(house, merchant, FakeBank())
+    await house.close()
+
+
+@pytest.fixture
+async def paid(desk):
+    """A paid QR, and a second one, so that the merchant can afford the whole refund of the first."""
+    await desk.paid()
+    return await desk.paid()

@@ -13,6 +13,7 @@ from gateway.settlement.payouts import PayoutState
 from gateway.settlement.runs import Sweeper
 from gateway.settlement.submission import measure_unanswered
 from gateway.settlement.tables import payout_files, payouts
+from gateway.settlement.unknowns import unknowns
 from ledger.chart_of_accounts import AccountKind
 from ledger.posting_rules.marks import PAYOUTS
 from tests.settlement.shops import ACCEPTED, SILENT, TUESDAY, WEDNESDAY, two_in_a_file
@@ -177,11 +178,18 @@ async def test_payouts_of_a_withdrawn_file_count_until_their_fate_is_known(shop,
         async with shop.database.read() as connection:
             return await measure_unanswered(connection)
 
+    async def reasons():
+        found = await unknowns(shop.database, shop.book_id)
+        assert {row.payout_file_id for row in found} <= {failed.payout_file_id}
+        return {row.subject_id: row.reason for row in found}
+
     shop.bank.outcomes = [SILENT]
     failed, other = await two_in_a_file(shop, monkeypatch)
     await hours_pass(shop)
     before = await counted()
+    assert await reasons() == {failed.payout_id: "bank_silent", other.payout_id: "bank_silent"}
     await settle(shop, overrides, failed, "failed")
+    assert await reasons() == {other.payout_id: "file_withdrawn"}
     assert await counted() == before
     await changed(shop, payouts, submitted_at=datetime.now(UTC) - timedelta(minutes=61))
     assert await counted() == before + 1
@@ -190,6 +198,7 @@ async def test_payouts_of_a_withdrawn_file_count_until_their_fate_is_known(shop,
     assert len(shop.bank.files) == sent
     assert await shop.confirmations.confirm(shop.book_id, await shop.seen(other)) is Confirmation.CONFIRMED
     assert (await counted(), await shop.money()) == (before, (0, failed.amount_minor, 0))
+    assert await reasons() == {}
 
 
 async def changed(shop, table, **columns):

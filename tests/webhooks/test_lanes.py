@@ -95,6 +95,55 @@ async def test_where_no_slot_is_left_those_that_fail_come_last(house: House):
     assert shop.paths() == ["/sound", "/failing"]
 
 
+@pytest.mark.parametrize(("left_seconds_ago", "served_first"), [(50, "/sound"), (70, "/failing")])
+async def test_a_lane_that_failed_waits_a_minute_longer_and_not_for_ever(
+    house: House, left_seconds_ago: int, served_first: str
+):
+    """The sound one was served at this moment and has more to send: so it is with a busy one, again and again."""
+    deliverer = _deliverer(house, timeout_seconds=5, lanes=1, waiting_max=0)
+    async with receiving() as shop:
+        for name in ("failing", "sound"):
+            await house.endpoint(f"{shop.url}/{name}")
+        left_at = house.clock() - timedelta(seconds=left_seconds_ago)
+        async with house.database.transaction() as connection:
+            await connection.execute(
+                text(
+                    "UPDATE gateway.webhook_endpoints SET lease_until = CASE WHEN url LIKE '%/failing'"
+                    " THEN CAST(:left_at AS timestamptz) ELSE :now END,"
+                    " failing_since = CASE WHEN url LIKE '%/failing' THEN CAST(:left_at AS timestamptz) END"
+                ),
+                {"left_at": left_at, "now": house.clock()},
+            )
+        await house.happen("refund.failed")
+        await _until_heard(deliverer, shop, 2)
+        await deliverer.close()
+    assert shop.paths()[0] == served_first
+    assert len(shop.paths()) == 2
+
+
+async def test_a_lane_that_paused_waits_from_the_end_of_its_pause(house: House):
+    deliverer = _deliverer(house, timeout_seconds=5, lanes=1, waiting_max=0)
+    async with receiving() as shop:
+        for name in ("failing", "sound"):
+            await house.endpoint(f"{shop.url}/{name}")
+        async with house.database.transaction() as connection:
+            await connection.execute(
+                text("UPDATE gateway.webhook_endpoints SET lease_until = :then"),
+                {"then": house.clock() - timedelta(seconds=20)},
+            )
+            await connection.execute(
+                text(
+                    "UPDATE gateway.webhook_endpoints SET lease_until = :then, failing_since = :then,"
+                    " paused_until = :now WHERE url LIKE '%/failing'"
+                ),
+                {"then": house.clock() - timedelta(minutes=5), "now": house.clock()},
+            )
+        await house.happen("refund.failed")
+        await _until_heard(deliverer, shop, 2)
+        await deliverer.close()
+    assert shop.paths() == ["/sound", "/failing"]
+
+
 async def test_no_more_than_the_limit_are_waited_for(house: House):
     deliverer = _deliverer(house, lanes=2, waiting_max=3)
     async with receiving(delay_seconds=FOR_EVER_SECONDS) as dead:
