@@ -18,7 +18,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.collecting import set_aside_what_stays
 from gateway.foundation.embedded import ensure_port_free
 from gateway.foundation.logs import get_logger
-from gateway.foundation.metrics import WORKER_LOOP_FAILURES
+from gateway.foundation.metrics import JOB_LAST_SUCCESS_TIMESTAMP, WORKER_LOOP_FAILURES
 from gateway.foundation.settings import Settings
 from gateway.payments import velocity
 from gateway.scheduler import Scheduler
@@ -75,6 +75,7 @@ async def run_job(services: Services) -> int:
     else:
         async with services.database.transaction() as connection:
             await jobs.finish(connection, job, result=result, now=real_now())
+        JOB_LAST_SUCCESS_TIMESTAMP.labels(job.step.name.lower()).set(real_now().timestamp())
     return 1
 
 

@@ -233,3 +233,16 @@ def test_lower_packages_know_nothing_of_the_gateway(name):
         or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "gateway" for alias in node.names))
     ]
     assert found == []
+
+
+def test_every_metric_is_measured_somewhere():
+    home = "gateway/foundation/metrics.py"
+    names = [
+        node.target.id
+        for name, tree in trees("gateway")
+        if name == home
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and not node.target.id.startswith("_")
+    ]
+    everything = "\n".join(text for name, text in sources("gateway") if name != home)
+    assert [name for name in names if not re.search(rf"\b{name}\.\w+\(", everything)] == []

@@ -17,7 +17,7 @@ from gateway.jobs import jobs
 from gateway.payments.tables import attempts, refunds
 from gateway.settlement.files import FileState
 from gateway.settlement.receipts import measure_unidentified
-from gateway.settlement.submission import UNANSWERED_AFTER, measure_unanswered
+from gateway.settlement.submission import UNANSWERED_AFTER, measure_in_transit, measure_unanswered
 from gateway.settlement.tables import payout_files
 from gateway.webhooks.tables import webhook_deliveries, webhook_inbox
 from migrations.upgrade import heads
@@ -100,6 +100,7 @@ async def deep(request: ApiRequest) -> Response[DeepHealth]:
             state = State.FAILED if seconds > seconds_max else State.OK
             waiting[name] = Waiting(status=state, count=count, oldest_seconds=seconds)
         await measure_unanswered(connection)
+        await measure_in_transit(connection)
         await measure_unidentified(connection)
     months = await upkeep.months_ahead(services_of(request).database)
     ahead = Ahead(status=State.OK if months >= _MONTHS_AHEAD_MIN else State.FAILED, months=months)

@@ -74,16 +74,6 @@ OUTBOX_LAG_SECONDS: Final = Gauge(
 )
 
 # The books.
-LEDGER_POST_SECONDS: Final = Histogram(
-    "quickkub_ledger_post_seconds", "Time to post a batch, lock to commit.", buckets=_FAST
-)
-LEDGER_POSTINGS: Final = Counter("quickkub_ledger_entries_total", "Entries by result.", ["result"])
-LEDGER_IMBALANCE: Final = Gauge(
-    "quickkub_ledger_imbalance_minor",
-    "Debits less credits of the last verification; anything but zero is an alarm.",
-    ["currency"],
-    multiprocess_mode="mostrecent",
-)
 LEDGER_MONTHS_AHEAD: Final = Gauge(
     "quickkub_ledger_months_ahead",
     "Months after this one that have room in the books; below 1 is an alarm.",
@@ -99,11 +89,10 @@ LEDGER_CHECKPOINTS_FAILING: Final = Gauge(
     "Books of which no checkpoint could be made in the last round; anything but zero is an alarm.",
     multiprocess_mode="mostrecent",
 )
-RECON_UNMATCHED: Final = Gauge(
-    "quickkub_recon_unmatched", "Open breaks of the last run, per source.", ["source"], multiprocess_mode="mostrecent"
-)
 PAYOUTS_IN_TRANSIT_MINOR: Final = Gauge(
-    "quickkub_payouts_in_transit_minor", "Money on its way to merchants.", multiprocess_mode="mostrecent"
+    "quickkub_payouts_in_transit_minor",
+    "Money of live books on its way to merchants, or perhaps on its way.",
+    multiprocess_mode="mostrecent",
 )
 PAYOUT_FILES_UNANSWERED: Final = Gauge(
     "quickkub_payout_files_unanswered",
@@ -117,14 +106,6 @@ UNIDENTIFIED_RECEIPTS_MINOR: Final = Gauge(
 )
 
 # The house itself.
-DB_POOL_WAIT_SECONDS: Final = Histogram(
-    "quickkub_db_pool_wait_seconds", "Time to get a connection.", ["pool"], buckets=_FAST
-)
-OLDEST_SNAPSHOT_SECONDS: Final = Gauge(
-    "quickkub_oldest_snapshot_seconds",
-    "Age of the oldest open snapshot; a long one slows posting down.",
-    multiprocess_mode="mostrecent",
-)
 JOB_LAST_SUCCESS_TIMESTAMP: Final = Gauge(
     "quickkub_job_last_success_timestamp", "When a job last ended well.", ["job"], multiprocess_mode="max"
 )

@@ -26,7 +26,7 @@ from gateway.settlement.files import FileState, PayoutFiles
 from gateway.settlement.payouts import SYSTEM, Payouts, PayoutState
 from gateway.settlement.schedules import PAYOUT_FEE, execution_date
 from gateway.settlement.settlements import Settlement
-from gateway.settlement.submission import BankConnection, Submission, measure_unanswered
+from gateway.settlement.submission import BankConnection, Submission, measure_in_transit, measure_unanswered
 from gateway.settlement.tables import payout_files as files_table
 from gateway.settlement.tables import payouts as payouts_table
 from gateway.settlement.tables import settlements as settlements_table
@@ -213,6 +213,7 @@ class Sweeper:
         async with self._database.read() as connection:
             books = list((await connection.execute(stuck)).scalars())
             await measure_unanswered(connection)
+            await measure_in_transit(connection)
         for book_id in books:
             await self._run.resume(book_id)
         return len(books)

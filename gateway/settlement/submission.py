@@ -16,7 +16,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.logs import get_logger
-from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED
+from gateway.foundation.metrics import PAYOUT_FILES_UNANSWERED, PAYOUTS_IN_TRANSIT_MINOR
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.providers.base import Accepted, Declined, NotAttempted, Outcome, ProviderAccount
@@ -64,6 +64,16 @@ async def measure_unanswered(connection: AsyncConnection) -> int:
     count: int = (await connection.execute(select(func.count()).select_from(unanswered))).scalar_one()
     PAYOUT_FILES_UNANSWERED.set(count)
     return count
+
+
+async def measure_in_transit(connection: AsyncConnection) -> int:
+    """How much baht of live books is on its way to merchants, or perhaps on its way; put on show."""
+    p = payouts.c
+    on_the_way = [PayoutState.SUBMITTED, PayoutState.UNKNOWN, PayoutState.IN_TRANSIT]
+    statement = select(func.coalesce(func.sum(p.amount_minor), 0)).where(p.state.in_(on_the_way), p.livemode)
+    amount_minor = int((await connection.execute(statement)).scalar_one())
+    PAYOUTS_IN_TRANSIT_MINOR.set(amount_minor)
+    return amount_minor
 
 
 class Submission:

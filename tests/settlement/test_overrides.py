@@ -11,7 +11,7 @@ from gateway.settlement.confirmations import Confirmation
 from gateway.settlement.overrides import Overrides, Proposal
 from gateway.settlement.payouts import PayoutState
 from gateway.settlement.runs import Sweeper
-from gateway.settlement.submission import measure_unanswered
+from gateway.settlement.submission import measure_in_transit, measure_unanswered
 from gateway.settlement.tables import payout_files, payouts
 from gateway.settlement.unknowns import unknowns
 from ledger.chart_of_accounts import AccountKind
@@ -171,6 +171,18 @@ async def test_answer_to_a_call_that_outlived_its_lease_is_told_to_a_person(shop
     assert (file["state"], await shop.money()) == ("rejected", (0, failed.amount_minor, other.amount_minor))
     [said] = [record for record in caplog.records if "contradicts" in record.getMessage()]
     assert (said.levelname, said.known, said.answer) == ("ERROR", "rejected", "acked")
+
+
+async def test_money_on_its_way_is_on_show_for_live_books_only(shop, monkeypatch):
+    async def on_show():
+        async with shop.database.read() as connection:
+            return await measure_in_transit(connection)
+
+    shop.bank.outcomes = [SILENT]
+    failed, other = await two_in_a_file(shop, monkeypatch)
+    assert await on_show() == 0
+    await changed(shop, payouts, livemode=True)
+    assert await on_show() == failed.amount_minor + other.amount_minor
 
 
 async def test_payouts_of_a_withdrawn_file_count_until_their_fate_is_known(shop, overrides, monkeypatch):
