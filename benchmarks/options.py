@@ -32,7 +32,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     growth_entries: int = 10_000_000
     verify_entries: tuple[int, int] = (100_000, 300_000)
     http_seconds: int = 20
-    http_workers: int = 2
+    http_workers: int = 1
     http_connections: int = 1000
     http_long_seconds: int = 300
     http_rate: float = 0.0
