@@ -140,7 +140,7 @@ class Accepting:
             if account_id is None:
                 await record_act(connection, actor=actor, act="held_money.accepted", subject=intent_id, reason=reason)
             await _post(connection, rows[0], receipt, attempt, row)
-        if changes.moves:
+        if any(move.subject_id == intent_id for move in changes.moves):
             PAYMENT_INTENTS.labels(view.payment_method, changes.provider, view.status).inc()
         return view
 

@@ -137,7 +137,7 @@ def entry_of_acceptance(
 
     The fixed part of the fee is due once a receipt: not where the receipt paid already and only its excess was held.
     """
-    fixed_minor = 0 if receipt.captured_minor else attempt.fee_fixed_minor
+    fixed_minor = 0 if receipt.held_minor < receipt.amount_minor else attempt.fee_fixed_minor
     return payer_money_accepted(
         key=accepted_key(receipt.fact_id),
         held_key=entry_key(receipt.fact_id, "held"),

@@ -270,7 +270,7 @@ def _attempt_status(attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> A
 
 
 def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Mapping[str, Booking]) -> bool:
-    """Money came and the provider also says that it refused it, or that it voided a payment made in time.
+    """Money came and the provider also says that it refused it, or that it voided a payment made in time or grace.
 
     Money that reached our bank by another road, which people gave to the payment, is none that the provider refused.
     A mark is contradicted by any end without money, and by a receipt of less money, whatever else comes: nothing that
@@ -285,7 +285,7 @@ def _contradicts_itself(terms: IntentTerms, attempt: AttemptTerms, bookings: Map
             return True
     its_own = [receipt for receipt in receipts if not receipt.fact.is_assigned]
     refused = FactKind.DECLINED in kinds and bool(its_own)
-    paid = any(receipt.in_time and terms.pays(receipt.fact.amount_minor) for receipt in its_own)
+    paid = any(receipt.is_wanted and terms.pays(receipt.fact.amount_minor) for receipt in its_own)
     return refused or (paid and FactKind.VOIDED in kinds)
 
 

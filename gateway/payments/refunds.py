@@ -47,6 +47,7 @@ from gateway.payments.schedule import Schedule, finish
 from gateway.payments.states import IntentStatus, RefundStatus
 from gateway.payments.tables import intents, refund_claims, refunds
 from gateway.payments.views import Refund, refund_view
+from gateway.providers.base import FactSource
 from ledger.journal import Posted
 from ledger.posting import Ledger
 from ledger.refusals import Refusal
@@ -224,7 +225,7 @@ class Refunds:
         receipt, paid = capture.receipt, capture.attempt
         now = principal.clock.now()
         today = principal.clock.today()
-        self._check_way(request, capture, is_whole=amount_minor == receipt.amount_minor, now=now)
+        self._check_way(request, capture, amount_minor, now=now)
         return RefundRow(
             book_id=principal.book_id,
             refund_id=refund_id,
@@ -259,15 +260,20 @@ class Refunds:
             claim_id=None if request.via == "provider" else new_id("clm", livemode=principal.livemode),
         )
 
-    def _check_way(self, request: CreateRefund, capture: Capture, *, is_whole: bool, now: datetime) -> None:
-        """Refuse a provider's refund that it does not make, and a claim where it gives all of a payment back."""
+    def _check_way(self, request: CreateRefund, capture: Capture, amount_minor: int, *, now: datetime) -> None:
+        """Refuse a provider's refund that it does not make, and a claim where it gives all that is left back."""
         receipt, paid = capture.receipt, capture.attempt
         is_claim = request.via == "claim"
+        if receipt.source is FactSource.RECEIPT and is_claim and paid.currency == CURRENCY:
+            return
+        if receipt.source is FactSource.RECEIPT:
+            raise Refused("refund_not_supported", "this money came to our bank, by no provider", param="via")
+        is_whole = (capture.left_minor if is_claim else amount_minor) == receipt.amount_minor
         try:
             check_refund(
                 capabilities_of(self._calls.providers, paid.provider, paid.method, paid.currency),
                 captured_at=receipt.occurred_at,
-                whole=is_whole or is_claim,
+                whole=is_whole,
                 now=now,
                 provider=paid.provider,
             )

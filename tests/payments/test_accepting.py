@@ -9,16 +9,20 @@ from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
 from gateway.merchants.fee_plans import plan_for, set_plan
 from gateway.payments.claims import HeldMoney
+from gateway.payments.entries import entry_of_acceptance
 from gateway.payments.errors import NotFound, Refused
+from gateway.payments.records import attempts_of, facts_of, lock_intents
 from gateway.payments.requests import CreateIntent, CreateRefund
 from gateway.payments.timeline import timeline
 from gateway.providers.base import Method
 from gateway.settlement.unmatched import unmatched
 from gateway.webhooks import events
 from ledger.business_days import thai_banks
+from ledger.chart_of_accounts import AccountKind
 from ledger.feed import read_entries
 from ledger.journal import EntryKind
 from tests.payments.conftest import VAULT, clock_of
+from tests.payments.test_refunds import CARD_ASKED
 from tests.payments.test_unmatched import line, seen
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
@@ -171,6 +175,48 @@ async def test_assigned_receipt_that_is_held_is_accepted_as_well(house, merchant
     assert await seen(house, merchant) == []
     acts = await house.rows("SELECT actor, reason FROM gateway.operator_acts WHERE act = 'held_money.accepted'")
     assert [tuple(act.values()) for act in acts] == [("op_ann", "the merchant asked")]
+
+
+async def test_money_that_came_to_our_bank_goes_back_by_claim_and_never_by_the_provider(house, merchant):
+    await house.intents.create(merchant, CARD_ASKED)  # so that the merchant can afford two refunds
+    intent = await house.intents.create(merchant, CARD_ASKED)
+    receipt = await house.receipts.note(merchant.book_id, await line(house, merchant), actor="op_ann", reason="x")
+    await house.receipts.assign(merchant.book_id, receipt.receipt_id, "payment", intent.id, actor="op_ann", reason="x")
+    assert (await accept(house, merchant, intent)).amount_refundable == 2_000_00
+
+    def ask(via):
+        return house.refunds.create(merchant, CreateRefund(payment_intent=intent.id, amount=1_000_00, via=via))
+
+    assert (await ask("provider")).status == "succeeded"
+    assert (await refused(ask("provider")), len(house.omise.refunds)) == ("refund_not_supported", 1)
+    assert (await ask("claim")).status == "requires_action"
+    assert (await house.intents.get(merchant, intent.id)).amount_refundable == 0
+
+
+@pytest.mark.parametrize(
+    ("captured_minor", "held_minor", "fixed_minor"), [(0, 1_200_00, 5_00), (1_000_00, 200_00, 0), (0, 200_00, 0)]
+)
+async def test_the_fixed_part_of_the_fee_is_due_once_a_receipt(
+    house, merchant, captured_minor, held_minor, fixed_minor
+):
+    # The last: a mark was proved by the receipt, and has brought the fixed part before.
+    intent = await created(house, merchant)
+    await house.pay(merchant, intent, house.scb, amount=1_200_00)
+    async with house.database.read() as connection:
+        [row] = await lock_intents(connection, merchant.book_id, [intent.id])
+        [attempt] = await attempts_of(connection, merchant.book_id, [intent.id])
+        known = await facts_of(connection, merchant.book_id, [intent.id])
+    [fact] = [each for each in known if each.held_minor]
+    entry = entry_of_acceptance(
+        replace(fact, captured_minor=captured_minor, held_minor=held_minor),
+        row,
+        replace(attempt, fee_rate_ppm=0, fee_fixed_minor=5_00),
+        available_on=merchant.clock.today(),
+        accepted_on=merchant.clock.today(),
+        caller="x",
+    )
+    fees = [posting.amount_minor for posting in entry.postings if posting.credit.kind is AccountKind.FEE_INCOME]
+    assert fees == [fixed_minor] * bool(fixed_minor)
 
 
 async def test_accepted_money_is_refunded_by_receipt_and_goes_back_to_its_own_day(house, merchant):

@@ -124,6 +124,11 @@ def test_late_money_within_the_grace_is_the_payment_and_late_all_the_same(minute
     assert figures(folded(*facts, grace_minutes=10)) == expected
 
 
+def test_money_within_the_grace_and_a_void_contradict_each_other_as_money_in_time_does():
+    late = folded(a_fact(PAID, minutes=20), a_fact(FactKind.VOIDED, minutes=21), grace_minutes=10)
+    assert late.status is IntentStatus.CONFLICTED
+
+
 def test_the_grace_is_not_for_what_the_merchant_cancelled():
     voided = a_fact(FactKind.VOIDED, minutes=5)
     late = folded(a_fact(PAID, minutes=6), voided, canceled_after_minutes=5, grace_minutes=60)
