@@ -182,7 +182,10 @@ async def _finished(
     book_id: int,
     cut: int,
 ) -> Check:
-    problems = await finish(connection, book_id, cut)
+    try:
+        problems = await finish(connection, book_id, cut)
+    except UNREADABLE as error:
+        return Check(name=name, passed=False, detail=f"cannot be read: {error}", rows=0)
     shown = "; ".join(problems.found[:PROBLEMS_SHOWN])
     if problems.count > PROBLEMS_SHOWN:
         shown += f"; and {problems.count - PROBLEMS_SHOWN} more"

@@ -4,23 +4,52 @@ aiohttp, because a call through httpx costs ten times as much processor time (be
 no redirect, repeats nothing, remembers no cookie and heeds no proxy of the environment.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 import certifi
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 from yarl import URL
 
 USER_AGENT: Final = "QuickKub/1"
 KEEP_ALIVE_SECONDS: Final = 5
 """Short, because a server that closes an idle connection while we send on it leaves us with an unknown outcome."""
-NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+HEADER_BYTES_MAX: Final = 65_536
+HEADERS_MAX: Final = 1_000
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class NotSendable(aiohttp.ClientError):
+    """An address or a header that no request can carry."""
+
+
+NEVER_SENT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.NonHttpUrlClientError,
+    NotSendable,
+)
 """Raised before a byte of the request has left: name not resolved, refused, TLS not agreed, no connection free."""
 
 
 class ConnectionLost(aiohttp.ClientError):
     """The connection ended before there was an answer; the request may have arrived."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Lends no connection on which something came while nobody had asked: it would be taken for the next answer."""
+
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        while (found := await super()._get(key, traces)) is not None:
+            if found.protocol is not None and not found.protocol.should_close:
+                return found
+            found.close()
+        return None
 
 
 class Client:
@@ -30,15 +59,22 @@ class Client:
         connect_seconds: for a connection of the pool to become free or a new one to be made, TLS included.
         connections_max: at once; 0: any number.
         tls: see `tls_context`.
+        decompress: false: bodies are given as they came, whatever they say they are packed with.
     """
 
-    def __init__(self, *, connect_seconds: float, connections_max: int = 0, tls: ssl.SSLContext) -> None:
+    def __init__(
+        self, *, connect_seconds: float, connections_max: int = 0, tls: ssl.SSLContext, decompress: bool = True
+    ) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls, limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            connector=_Connector(ssl=tls, limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(connect=connect_seconds, sock_connect=connect_seconds),
             headers={"user-agent": USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_send_once,),
+            auto_decompress=decompress,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
             trust_env=False,
         )
 
@@ -67,18 +103,26 @@ class Client:
             NEVER_SENT: nothing has left.
             aiohttp.ClientError: anything may have happened, `ConnectionLost` among others.
         """
+        target = _target(url)
+        if any(_CONTROL.search(value) for value in headers.values()):
+            raise NotSendable("a header holds a control character")
         try:
-            target = URL(url, encoded=True)
-        except ValueError as error:
-            raise aiohttp.InvalidURL(url) from error
-        return await self._session.request(
-            method,
-            target,
-            headers=headers,
-            data=body,
-            allow_redirects=False,
-            server_hostname=server_name,
-        )
+            return await self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, server_hostname=server_name
+            )
+        except UnicodeError as error:  # of a host name that no resolver takes
+            raise NotSendable("the host has no name") from error
+
+
+def _target(url: str) -> URL:
+    try:
+        target = URL(url, encoded=True)
+        is_whole = bool(target.host and target.port)
+    except ValueError as error:
+        raise NotSendable("not a URL") from error
+    if not is_whole:
+        raise NotSendable("a URL without host or port")
+    return target
 
 
 def tls_context() -> ssl.SSLContext:
@@ -92,5 +136,5 @@ async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
         return await send(request)
     except NEVER_SENT:
         raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+    except (aiohttp.ClientOSError, aiohttp.ClientConnectionResetError, aiohttp.ServerDisconnectedError) as error:
         raise ConnectionLost(type(error).__name__) from error

@@ -88,7 +88,8 @@ class Sender:
     async def line(self, url: str) -> AsyncIterator["Line"]:
         """A line to the endpoint at this URL, closed at the end."""
         # One endpoint's alone: a connection made for a host must not serve another host at the same address.
-        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls)
+        # What is kept of an answer is kept as it came: how it is packed must not make a failure of a webhook taken.
+        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls, decompress=False)
         try:
             yield Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
         finally:
@@ -182,7 +183,7 @@ def _retry_after(text: str, now: datetime) -> int | None:
         return int(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
     return max(round((aware - now).total_seconds()), 0)

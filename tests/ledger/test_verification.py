@@ -323,6 +323,22 @@ async def found_in(superuser: asyncpg.Connection, sql: str, *, independent: bool
     return {check.name for check in report.checks if not check.passed} - SHOWN_ELSEWHERE
 
 
+async def test_what_python_cannot_hold_fails_its_check_and_hides_no_other(
+    app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    await books(app)
+    lies = (
+        "UPDATE ledger.accounts SET effective_on = '0044-03-15 BC' WHERE kind = 31",
+        "UPDATE ledger.accounts SET credits_posted = credits_posted + 1 WHERE kind = 31",
+    )
+    for statement in (UNGUARD, *lies, GUARD):
+        await superuser.execute(statement)
+    report = await run_checks([superuser], BOOK, independent=False)
+    failed = {check.name: check.detail for check in report.checks if not check.passed}
+    assert failed["account_days"].startswith("cannot be read: ")
+    assert {"account_totals", "trial_balance_zero"} <= failed.keys()
+
+
 @pytest.mark.parametrize("independent", [False, True])
 async def test_every_tampering_is_found(
     app: asyncpg.Connection, superuser: asyncpg.Connection, independent: bool

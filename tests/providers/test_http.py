@@ -189,3 +189,36 @@ async def test_parameters_are_quoted_once():
             account_at(stub.url), "inquiry", "GET", "/a%2Fb", headers={}, parameters={"ref": "a b&c=ก%2F"}
         )
         assert [(request.path, request.query) for request in stub.requests] == [("/a%2Fb", {"ref": "a b&c=ก%2F"})]
+
+
+async def test_what_comes_when_nobody_asked_is_no_answer():
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nasked")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray")
+            await writer.drain()
+
+    async with listening(talkative) as url, ProviderHttp(timeout_seconds=2) as client:
+        for _ in range(3):
+            answer = await client.send(account_at(url), "inquiry", "GET", "/", headers={})
+            assert isinstance(answer, Answer)
+            assert answer.body == b"asked"
+            await asyncio.sleep(0.15)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://127.0.0.1/x", "http://127.0.0.1:99999", "http://[::1", f"http://{'a' * 70}.example"]
+)
+async def test_an_address_that_cannot_be_called_is_not_attempted(url: str):
+    assert isinstance(await _call(url), NotAttempted)
+
+
+async def test_a_header_that_would_be_two_is_not_attempted():
+    async def handler(request: Request) -> Reply:
+        return 200, {}
+
+    async with serving(handler) as stub, ProviderHttp(timeout_seconds=2) as client:
+        answer = await client.send(account_at(stub.url), "charge", "POST", "/", headers={"x-key": "a\r\nx-other: b"})
+        assert (answer, stub.requests) == (NotAttempted(reason="NotSendable"), [])

@@ -86,3 +86,25 @@ async def test_an_endpoint_that_closed_the_line_gets_the_webhook_over_a_new_one(
     first, second, again = ids_of(shop)
     assert first != second == again
     assert [(row["state"], row["attempts"]) for row in await deliveries_of(house)] == [("delivered", 1)] * 2
+
+
+@pytest.mark.parametrize("packed", ["br", "zstd", "gzip", "nonsense"])
+async def test_how_an_answer_is_packed_and_how_long_its_headers_are_is_no_failure(
+    house: House, deliverer: Deliverer, packed: str
+):
+    headers = {"content-encoding": packed, "content-security-policy": "x" * 20_000}
+    headers |= {f"x-{number}": "y" for number in range(200)}
+    async with receiving((200, b"taken", headers)) as shop:
+        await house.endpoint(shop.url)
+        await house.happen("refund.failed")
+        assert await settle(deliverer) == 1
+    assert [(row["state"], row["attempts"]) for row in await deliveries_of(house)] == [("delivered", 1)]
+
+
+@pytest.mark.parametrize("wish", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "1 Jan 2027 0:0 +99999999999999999"])
+async def test_a_retry_after_of_no_calendar_is_none(house: House, deliverer: Deliverer, wish: str):
+    async with receiving((503, b"", {"retry-after": wish})) as shop:
+        await house.endpoint(shop.url)
+        await house.happen("refund.failed")
+        assert await settle(deliverer) == 1
+    assert [(row["state"], row["attempts"]) for row in await deliveries_of(house)] == [("pending", 1)]
