@@ -3,8 +3,8 @@
 Written from `refusals.py` and `journal.py`, not from the SQL: what both say is probably right.
 """
 
-from copy import deepcopy
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class Result:
     amounts: tuple[int, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class HeldMoney:
     debit: AccountRef
     credit: AccountRef
@@ -64,6 +64,15 @@ class State:
     balances_after: list[list[tuple[int, int]]] = field(default_factory=list)
     booked_on: list[date | None] = field(default_factory=list)
     last_occurred_at: datetime | None = None
+
+    def copied(self) -> "State":
+        """As it is now: what is in the containers is never changed itself."""
+        return State(**{each.name: copy(getattr(self, each.name)) for each in fields(self)})
+
+    def balances_copied(self) -> "State":
+        """The same, of what postings and holds move; the rest is shared, so that it costs nothing in a long history."""
+        moved = ("debits", "credits", "held_debits", "held_credits", "holds")
+        return replace(self, **{name: copy(getattr(self, name)) for name in moved})
 
 
 class Model:
@@ -104,7 +113,7 @@ class Model:
         return None if floor is None else self.balance(account) - held.get(account, 0) - floor
 
     def post_group(self, entries: list[JournalEntry]) -> list[Result]:
-        before = deepcopy(self.state)
+        before = self.state.copied()
         results = []
         for entry in entries:
             results.append(self.post(entry))
@@ -222,7 +231,7 @@ class Model:
 
     def _balance_rules_broken(self, entry: JournalEntry) -> tuple[set[Refusal], tuple[int, ...]]:
         after = Model()
-        after.state, after.limits = deepcopy(self.state), self.limits
+        after.state, after.limits = self.state.balances_copied(), self.limits
         if entry.hold is not None:
             [line] = entry.postings
             if entry.hold.action == HoldAction.PLACE:
@@ -298,8 +307,8 @@ class Model:
             self.state.holds[entry.key] = hold
         else:
             assert entry.hold.hold_key is not None
-            hold = self.state.holds[entry.hold.hold_key]
-            hold.resolved = True
+            hold = replace(self.state.holds[entry.hold.hold_key], resolved=True)
+            self.state.holds[entry.hold.hold_key] = hold
         sign = 1 if entry.hold.action == HoldAction.PLACE else -1
         for held, account in ((self.state.held_debits, hold.debit), (self.state.held_credits, hold.credit)):
             held[account] = held.get(account, 0) + sign * hold.amount
