@@ -38,7 +38,7 @@ async def measure(server: Server, options: Options) -> Measured:
         found, steps, _ = await _search(world, options)
         await _rest(world)
         await world.listen_no_more()
-        heading(f"HTTP: ratios, {options.http_workers} web workers, {http_ratios.CALLERS} callers")
+        heading(f"HTTP: ratios, web workers: {options.http_workers}, callers: {http_ratios.CALLERS}")
         findings, figures = await http_ratios.measure(world, options)
     return [*findings, *found], [*figures, *steps]
 

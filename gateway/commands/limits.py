@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import rich_click as click
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.commands.merchants import actor, filled, open_desk
-from gateway.merchants.tables import accounts
+from gateway.commands.merchants import actor, books_of_known, filled, open_desk
 from gateway.payments import blocklists, velocity
 from gateway.payments import limits as payment_limits
 from gateway.payments.errors import InvalidRequest
@@ -186,13 +184,8 @@ def _said(work: Callable[[], Any]) -> Any:
 
 
 async def _book_of(connection: AsyncConnection, account_id: str, mode: str) -> int:
-    c = accounts.c
-    statement = select(c.live_book_id, c.test_book_id).where(c.account_id == account_id)
-    row = (await connection.execute(statement)).one_or_none()
-    if row is None:
-        raise click.ClickException(f"there is no account {account_id}")
-    live_book_id, test_book_id = row
-    return int(live_book_id if mode == "live" else test_book_id)
+    test_book_id, live_book_id = await books_of_known(connection, account_id)
+    return live_book_id if mode == "live" else test_book_id
 
 
 def _method_of(method: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 import rich_click as click
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
@@ -57,6 +58,18 @@ def filled(_: click.Context, parameter: click.Parameter, value: str) -> str:
     if not value.strip():
         raise click.BadParameter("must not be empty", param=parameter)
     return value.strip()
+
+
+async def books_of_known(connection: AsyncConnection, account_id: str) -> tuple[int, int]:
+    """The test book and the live book of the account that was named.
+
+    Raises:
+        ClickException: there is no such account.
+    """
+    books = await accounts.books_of(connection, account_id)
+    if books is None:
+        raise click.ClickException(f"there is no account {account_id}")
+    return books
 
 
 def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:

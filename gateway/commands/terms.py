@@ -5,14 +5,11 @@ from typing import Final
 
 import msgspec
 import rich_click as click
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.commands.merchants import actor, filled, open_desk
+from gateway.commands.merchants import actor, books_of_known, filled, open_desk
 from gateway.merchants import fee_plans
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.operators import record_act
-from gateway.merchants.tables import accounts
 from gateway.providers.base import Method
 
 _AMOUNT_MAX: Final = 1_000_000_00
@@ -55,14 +52,14 @@ def set_(account_id: str, method: str, reason: str, **changes: int | None) -> No
 
 async def _in_force(account_id: str) -> list[FeePlan]:
     async with open_desk() as desk, desk.database.read() as connection:
-        await _must_exist(connection, account_id)
+        await books_of_known(connection, account_id)
         plans = [await fee_plans.plan_for(connection, account_id, method) for method in Method]
         return [plan for plan in plans if plan is not None]
 
 
 async def _set(account_id: str, method: Method, changes: dict[str, int], reason: str) -> FeePlan:
     async with open_desk() as desk, desk.database.transaction() as connection:
-        await _must_exist(connection, account_id)
+        await books_of_known(connection, account_id)
         before = await fee_plans.plan_for(connection, account_id, method)
         if before is None and "rate_ppm" not in changes:
             raise click.ClickException(f"no terms for {method} yet: name the rate")
@@ -70,12 +67,6 @@ async def _set(account_id: str, method: Method, changes: dict[str, int], reason:
         stored = await fee_plans.set_plan(connection, account_id, msgspec.structs.replace(plan, **changes))
         await record_act(connection, actor=actor(), act="merchant.terms_set", subject=account_id, reason=reason)
         return stored
-
-
-async def _must_exist(connection: AsyncConnection, account_id: str) -> None:
-    found = await connection.execute(select(accounts.c.account_id).where(accounts.c.account_id == account_id))
-    if found.first() is None:
-        raise click.ClickException(f"there is no account {account_id}")
 
 
 def _line(plan: FeePlan) -> str:

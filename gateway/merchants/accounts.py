@@ -102,6 +102,14 @@ async def list_accounts(connection: AsyncConnection, vault: Vault) -> list[Accou
     ]
 
 
+async def books_of(connection: AsyncConnection, account_id: str) -> tuple[int, int] | None:
+    """The test book and the live book of an account; None where there is no such account."""
+    a = accounts.c
+    statement = select(a.test_book_id, a.live_book_id).where(a.account_id == account_id)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row.test_book_id, row.live_book_id)
+
+
 async def _create(connection: AsyncConnection, vault: Vault, *, name: str, email: str) -> CreatedAccount:
     account_id = new_id("acct", livemode=True)
     key = await data_keys.new_data_key(connection, vault, account_id)

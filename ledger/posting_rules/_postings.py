@@ -45,9 +45,9 @@ def moved(
     credit: AccountRef,
     amount_minor: int,
     effective_on: date,
-    references: tuple[ExternalReference, ...],
-    metadata: bytes,
     caller: str,
+    references: tuple[ExternalReference, ...] = (),
+    metadata: bytes = b"",
 ) -> JournalEntry:
     """An entry that moves one amount from one account to another and nothing else."""
     return JournalEntry(

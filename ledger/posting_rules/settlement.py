@@ -7,8 +7,8 @@ from datetime import date
 from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, posting
+from ledger.journal import EntryKind, ExternalReference, JournalEntry
+from ledger.posting_rules._postings import account, moved, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 
@@ -39,7 +39,7 @@ def merchant_debt_recognised(
 
     `amount_minor` is above zero. A liability below zero would hide the claim among what we owe to others.
     """
-    return _debt(
+    return moved(
         EntryKind.MERCHANT_DEBT_RECOGNISED,
         debit=account(AccountKind.MERCHANT_RECEIVABLE, currency, merchant),
         credit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
@@ -57,32 +57,13 @@ def merchant_debt_recovered(
 
     `amount_minor` is above zero and at most what is owed.
     """
-    return _debt(
+    return moved(
         EntryKind.MERCHANT_DEBT_RECOVERED,
         debit=account(AccountKind.MERCHANT_AVAILABLE, currency, merchant),
         credit=account(AccountKind.MERCHANT_RECEIVABLE, currency, merchant),
         key=key,
         amount_minor=amount_minor,
         effective_on=effective_on,
-        caller=caller,
-    )
-
-
-def _debt(
-    kind: EntryKind,
-    *,
-    debit: AccountRef,
-    credit: AccountRef,
-    key: UUID,
-    amount_minor: int,
-    effective_on: date,
-    caller: str,
-) -> JournalEntry:
-    return JournalEntry(
-        key=key,
-        kind=kind,
-        effective_on=effective_on,
-        postings=tuple(posting(debit=debit, credit=credit, amount_minor=amount_minor)),
         caller=caller,
     )
 

@@ -286,10 +286,8 @@ async def test_strangers_offer_nothing(desk):
         await desk.held.offer(desk.book_id, intent.id, account_id="acct_other", actor="acct_other")
 
 
-@pytest.mark.parametrize("answer", [ACCEPTED, SILENT])
-async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(desk, paid, answer):
-    desk.bank.outcomes = [answer]
-    daily = Daily(
+def daily_of(desk):
+    return Daily(
         database=desk.house.database,
         ledger=desk.house.ledger,
         vault=VAULT,
@@ -298,6 +296,12 @@ async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(des
         settlement=desk.run,
         confirmations=desk.confirmations,
     )
+
+
+@pytest.mark.parametrize("answer", [ACCEPTED, SILENT])
+async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(desk, paid, answer):
+    desk.bank.outcomes = [answer]
+    daily = daily_of(desk)
 
     async def breaks(days):
         found = await daily.reconcile(desk.book_id, desk.merchant.clock.today() + timedelta(days=days))
@@ -315,15 +319,7 @@ async def test_transfer_that_no_statement_shows_is_a_break_until_it_is_shown(des
 
 
 async def test_accepting_held_money_changes_nothing_that_statements_must_show(desk):
-    daily = Daily(
-        database=desk.house.database,
-        ledger=desk.house.ledger,
-        vault=VAULT,
-        providers={},
-        applier=desk.house.applier,
-        settlement=desk.run,
-        confirmations=desk.confirmations,
-    )
+    daily = daily_of(desk)
     intent = await desk.paid(amount=1_250_00)
     today = desk.merchant.clock.today()
     before = await daily.reconcile(desk.book_id, today)
