@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.settings import Settings, SettingsInvalid
-from gateway.merchants import clocks, fee_plans, provider_accounts
+from gateway.merchants import clocks, provider_accounts
 from gateway.merchants.known_accounts import KnownAccounts
 from gateway.payments.accepting import Accepting
 from gateway.payments.admission import Admission
@@ -162,7 +162,7 @@ def _build(
     sender: Sender,
 ) -> Services:
     accounts = KnownAccounts(database, vault)
-    applier = FactApplier(database, record_events=events.record, clock_of=clocks.clock_of)
+    applier = FactApplier(database)
     stack.push_async_callback(applier.close)
     calls = Calls(providers, accounts.of_book, circuits)
     schedule = Schedule(
@@ -170,7 +170,7 @@ def _build(
         lease_seconds=settings.idempotency_lease_seconds,
     )
     admission = Admission(vault, record_events=events.record)
-    attempts = Attempts(database, applier, calls, schedule, plan_of=fee_plans.plan_for, admission=admission)
+    attempts = Attempts(database, applier, calls, schedule, admission=admission)
     captures = Captures(database, applier, calls, schedule)
     intents = Intents(database, applier, calls, attempts, captures, record_events=events.record)
     stack.push_async_callback(intents.close)

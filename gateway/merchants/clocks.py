@@ -4,14 +4,17 @@ Only test books have a row in `book_clocks`; its absence *is* the rule that live
 """
 
 import math
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
+from gateway.foundation.reads import Query
 from gateway.merchants.tables import book_clocks
 
 AHEAD_DAYS_MAX: Final = 3660
@@ -31,7 +34,20 @@ async def open_clock(connection: AsyncConnection, book_id: int) -> None:
     await connection.execute(insert(book_clocks).values(book_id=book_id, offset_seconds=0, updated_at=real_now()))
 
 
+class Offset(msgspec.Struct, frozen=True):
+    """How far a test book is ahead of real time."""
+
+    offset_seconds: int
+
+
 _OFFSET: Final = select(book_clocks.c.offset_seconds).where(book_clocks.c.book_id == bindparam("book_id"))
+OFFSET: Final = Query(_OFFSET, Offset)
+"""A book's offset, see `clock_at`; no row for a book that has real time."""
+
+
+def clock_at(offsets: Sequence[Offset]) -> BookClock:
+    """The clock of the book whose offset was asked for."""
+    return BookClock(timedelta(seconds=offsets[0].offset_seconds if offsets else 0))
 
 
 async def clock_of(connection: AsyncConnection, book_id: int) -> BookClock:

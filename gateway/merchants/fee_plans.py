@@ -3,10 +3,11 @@
 from typing import Final
 
 import msgspec
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
+from gateway.foundation.reads import Query, Reads
 from gateway.merchants.tables import fee_plans
 from gateway.providers.base import Method
 
@@ -53,16 +54,21 @@ async def set_plan(connection: AsyncConnection, account_id: str, plan: FeePlan) 
     return stored
 
 
-_IN_FORCE: Final = (
-    select(*(fee_plans.c[name] for name in FeePlan.__struct_fields__))
-    .where(fee_plans.c.account_id == bindparam("account_id"), fee_plans.c.method == bindparam("method"))
-    .order_by(fee_plans.c.version.desc())
-    .limit(1)
+IN_FORCE: Final = Query(
+    text("""
+        SELECT DISTINCT ON (method) method, rate_ppm, fixed_minor, settlement_days, dispute_fee_minor,
+               late_grace_seconds, version
+        FROM gateway.fee_plans
+        WHERE account_id = :account_id AND method = ANY(CAST(:methods AS text[]))
+        ORDER BY method, version DESC
+    """).columns(*(fee_plans.c[name] for name in FeePlan.__struct_fields__)),
+    FeePlan,
 )
+"""The plans in force of an account for some methods."""
+_PLANS: Final = Reads(plans=IN_FORCE)
 
 
 async def plan_for(connection: AsyncConnection, account_id: str, method: Method) -> FeePlan | None:
     """The plan in force, or None where the merchant may not take this method."""
-    found = await connection.execute(_IN_FORCE, {"account_id": account_id, "method": method})
-    row = found.mappings().one_or_none()
-    return None if row is None else FeePlan(**{**row, "method": Method(row["method"])})
+    [plans] = await _PLANS.ask(connection, {"account_id": account_id, "methods": [method.value]})
+    return plans[0] if plans else None

@@ -17,7 +17,7 @@ from gateway.foundation.ids import new_id
 from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.operators import record_act
 from gateway.merchants.principals import MerchantPrincipal
-from gateway.payments import limits, schedule
+from gateway.payments import limits
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
 from gateway.payments.claims import claims_of, waiting_receipt
 from gateway.payments.deciding import Case, Changes, event_of
@@ -28,12 +28,10 @@ from gateway.payments.records import (
     AttemptRow,
     FactRow,
     IntentRow,
-    add_moves,
-    add_rows,
+    RowWrites,
     attempts_of,
     facts_of,
     lock_intents,
-    replace_rows,
 )
 from gateway.payments.states import IntentStatus
 from gateway.payments.tables import attempts, facts, held_acceptances, intents
@@ -141,7 +139,7 @@ class Accepting:
                 await record_act(connection, actor=actor, act="held_money.accepted", subject=intent_id, reason=reason)
             await _post(connection, rows[0], receipt, attempt, row)
         if any(move.subject_id == intent_id for move in changes.moves):
-            PAYMENT_INTENTS.labels(view.payment_method, changes.provider, view.status).inc()
+            PAYMENT_INTENTS.labels(view.payment_method, changes.latest.provider, view.status).inc()
         return view
 
     async def _receipt(
@@ -166,24 +164,27 @@ class Accepting:
 
     async def _write(self, connection: AsyncConnection, changes: Changes, row: AcceptanceRow) -> Intent:
         """Write all but the entry; returns the payment as it then stands."""
-        [intent] = changes.intents
+        intent = changes.intent
         if intent.capture_key is None:
             key = accepted_key(row.fact_id)
             intent = msgspec.structs.replace(intent, capture_key=key, available_on=row.available_on)
         intent = msgspec.structs.replace(intent, accepted_minor=intent.accepted_minor + row.amount_minor)
-        await add_rows(connection, held_acceptances, [row])
-        await replace_rows(connection, intents, [intent])
-        await replace_rows(connection, attempts, changes.attempts)
         moves = [
             msgspec.structs.replace(move, actor=row.accepted_by, reason=REASON, fact_id=row.fact_id)
             for move in changes.moves
         ]
-        await add_moves(connection, row.book_id, moves, row.accepted_at)
+        writes = (
+            RowWrites()
+            .insert(held_acceptances, [row])
+            .replace(intents, [intent])
+            .replace(attempts, changes.attempts, ended=changes.ended)
+            .move(row.book_id, moves, row.accepted_at)
+        )
+        limits.add_uses(writes, row.book_id, changes.uses)
+        await writes.send(connection)
         view = _view(intent, await attempts_of(connection, row.book_id, [row.intent_id]))
         told = event_of(intent, HELD_ACCEPTED, encoded(view), row.accepted_at)
         await self._record_events(connection, [*changes.events, told])
-        await limits.count(connection, row.book_id, changes.uses)
-        await schedule.finish(connection, attempts, row.book_id, [], changes.ended_attempts)
         return view
 
 

@@ -4,7 +4,7 @@ An attempt is committed with its provider key *before* the provider is called, o
 provider says goes to the applier. A payment has at most one attempt that may still bring money: the database says so.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -15,24 +15,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
-from gateway.merchants.fee_plans import FeePlan
+from gateway.merchants.fee_plans import FeePlan, plan_for
 from gateway.merchants.principals import MerchantPrincipal
-from gateway.payments import limits
 from gateway.payments.admission import Admission
 from gateway.payments.calls import Calls, charge_request, subject_of
 from gateway.payments.errors import InvalidRequest, NotFound, PayerBlocked, Refused
-from gateway.payments.facts import FactApplier
+from gateway.payments.facts import Applied, FactApplier
 from gateway.payments.findings import Finding
 from gateway.payments.opening import confirmed, new_attempt
 from gateway.payments.records import (
     AttemptRow,
     IntentRow,
     Move,
+    RowWrites,
     add_moves,
-    add_rows,
     attempts_by_id,
     lock_intents,
-    register_references,
     replace_rows,
 )
 from gateway.payments.requests import ConfirmIntent
@@ -40,10 +38,7 @@ from gateway.payments.routing import Route, Sum, routes
 from gateway.payments.schedule import Schedule
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.payments.tables import attempts, intents
-from gateway.providers.base import Inquiry, Method
-
-PlanOf = Callable[[AsyncConnection, str, Method], Awaitable[FeePlan | None]]
-"""An account's fee plan in force for a method; None where it may not take it."""
+from gateway.providers.base import Inquiry
 
 _TAKEN_UP: Final = frozenset({AttemptStatus.SUBMITTED, AttemptStatus.UNKNOWN, AttemptStatus.NOT_ATTEMPTED})
 """Attempts with which a retry of the same request can get further."""
@@ -74,11 +69,19 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     choices: Sequence[Route]
 
 
+def add_attempts(writes: RowWrites, begun: Sequence[Begun]) -> RowWrites:
+    """Let new attempts be written, with the keys by which their providers will know them."""
+    made = [one.attempt for one in begun]
+    writes.insert(attempts, made)
+    return writes.refer(
+        (attempt.book_id, attempt.provider, attempt.provider_key, subject_of(attempt)) for attempt in made
+    )
+
+
 class Attempts:
     """Begins attempts and sends them.
 
     Args:
-        plan_of: the merchant's terms, kept with the attempt as they are when it is made.
         admission: whether an attempt may be made at all.
     """
 
@@ -89,14 +92,12 @@ class Attempts:
         calls: Calls,
         schedule: Schedule,
         *,
-        plan_of: PlanOf,
         admission: Admission,
     ) -> None:
         self._database = database
         self._applier = applier
         self._calls = calls
         self._schedule = schedule
-        self._plan_of = plan_of
         self._admission = admission
 
     async def choices(self, principal: MerchantPrincipal, due: Sum, how: ConfirmIntent) -> list[Route]:
@@ -136,54 +137,31 @@ class Attempts:
             Refused: the payer is blocked, or a velocity rule or limit stands against it.
         """
         opening = Opening(intent=intent, how=how, attempt_id=attempt_id, choices=choices)
-        [begun] = await self._write(connection, intent.book_id, [opening], now)
+        plan = await plan_for(connection, intent.account_id, how.payment_method)
+        begun = self.begun(opening, plan, now=now)
+        await add_attempts(RowWrites(), [begun]).send(connection)
         await self._admission.admit(connection, intent, begun.attempt, how.payer)
         return begun
 
-    async def add_all(self, connection: AsyncConnection, book_id: int, openings: Sequence[Opening]) -> list[Begun]:
-        """Write the first attempts of new payments of a book that the caller is about to write.
-
-        Of none of them the payer is known, and none comes of a link.
+    def begun(self, opening: Opening, plan: FeePlan | None, *, now: datetime) -> Begun:
+        """A new attempt, not yet written; `plan`: the merchant's terms, which are kept with it.
 
         Raises:
-            InvalidRequest: one of the accounts may not take its method.
-            LimitExceeded: one of them, or all together, would pass a limit.
+            InvalidRequest: there is no plan: the account may not take this method.
         """
-        begun = await self._write(connection, book_id, openings, None)
-        await limits.take_all(connection, book_id, [(one.intent.account_id, one.attempt) for one in begun])
-        return begun
-
-    async def _write(
-        self, connection: AsyncConnection, book_id: int, openings: Sequence[Opening], now: datetime | None
-    ) -> list[Begun]:
-        """Write attempts made at `now`; None: when their payments were."""
-        plans = {
-            key: await self._plan_of(connection, *key)
-            for key in sorted({(opening.intent.account_id, opening.how.payment_method) for opening in openings})
-        }
-        begun = []
-        for opening in openings:
-            intent, how = opening.intent, opening.how
-            plan = plans[intent.account_id, how.payment_method]
-            if plan is None:
-                raise InvalidRequest(
-                    "parameter_invalid", "the account may not take this method", param="payment_method"
-                )
-            attempt = new_attempt(
-                intent,
-                how,
-                attempt_id=opening.attempt_id,
-                chosen=opening.choices[0],
-                plan=plan,
-                schedule=self._schedule,
-                now=now or intent.created_at,
-            )
-            begun.append(Begun(intent=confirmed(intent, attempt), attempt=attempt, others=opening.choices[1:]))
-        made = [one.attempt for one in begun]
-        await add_rows(connection, attempts, made)
-        references = [(attempt.provider, attempt.provider_key, subject_of(attempt)) for attempt in made]
-        await register_references(connection, book_id, references)
-        return begun
+        intent, how = opening.intent, opening.how
+        if plan is None:
+            raise InvalidRequest("parameter_invalid", "the account may not take this method", param="payment_method")
+        attempt = new_attempt(
+            intent,
+            how,
+            attempt_id=opening.attempt_id,
+            chosen=opening.choices[0],
+            plan=plan,
+            schedule=self._schedule,
+            now=now,
+        )
+        return Begun(intent=confirmed(intent, attempt), attempt=attempt, others=opening.choices[1:])
 
     async def confirm(
         self, principal: MerchantPrincipal, intent_id: str, how: ConfirmIntent, *, attempt_id: str
@@ -220,23 +198,23 @@ class Attempts:
             )
             return await self._moved(connection, principal, begun, intent)
 
-    async def send(self, principal: MerchantPrincipal, begun: Begun, how: ConfirmIntent) -> None:
+    async def send(self, principal: MerchantPrincipal, begun: Begun, how: ConfirmIntent) -> Applied:
         """Send an attempt to its provider and record the answer; where it was not reached, then to the next provider.
 
         Only what the merchant left open goes elsewhere: not where he named the provider, or where a token is one
         provider's own.
         """
         while True:
-            await self._charge(principal, begun.intent, begun.attempt, how)
+            applied = await self._charge(principal, begun.intent, begun.attempt, how)
             if how.provider is not None or how.card_token is not None or not begun.others:
-                return
+                return applied
             try:
                 following = await self._next(principal, begun, how)
             except Refused:
                 # Its room was taken meanwhile. The payment waits, and says that its provider was not reached.
-                return
+                return applied
             if following is None:
-                return
+                return applied
             begun = following
 
     async def resume(
@@ -272,11 +250,11 @@ class Attempts:
 
     async def _charge(
         self, principal: MerchantPrincipal, intent: IntentRow, attempt: AttemptRow, how: ConfirmIntent
-    ) -> None:
+    ) -> Applied:
         """Ask the provider. No transaction is open meanwhile."""
         charge = charge_request(intent, attempt, card_token=how.card_token, return_url=how.return_url, bank=how.bank)
         finding = await self._calls.charge(attempt, charge, principal.clock.now())
-        await self._applier.report(finding, book_id=principal.book_id)
+        return await self._applier.report(finding, book_id=principal.book_id)
 
     async def _next(self, principal: MerchantPrincipal, begun: Begun, how: ConfirmIntent) -> Begun | None:
         """An attempt at the next provider, where the last certainly was not reached and nobody went on meanwhile."""

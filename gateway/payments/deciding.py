@@ -57,13 +57,16 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written for one case.
 
     Attributes:
-        provider: who carries the intent now.
+        intent: as it is now, be it changed or not; latest: its latest attempt.
+        attempts, refunds: those that have changed, and those that are `answered` or `ended`.
         uses: how the account's usage of its limits changes.
-        ended_attempts, ended_refunds: ids of those that are still due and need not be asked about again.
+        answered: ids of the attempts and refunds of which our own call was answered; ended: of those that are still due
+            and need not be asked about again.
     """
 
-    provider: str
-    intents: list[IntentRow]
+    intent: IntentRow
+    is_intent_changed: bool
+    latest: AttemptRow
     attempts: list[AttemptRow]
     refunds: list[RefundRow]
     disputes: DisputeChanges
@@ -72,8 +75,8 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     events: list[NewEvent]
     moves: list[Move]
     uses: list[Use]
-    ended_attempts: list[str]
-    ended_refunds: list[str]
+    answered: list[str]
+    ended: list[str]
 
 
 _EVENT_OF_STATUS: Final = {
@@ -118,6 +121,7 @@ class Case:
         self._refunds = dict(self._refunds_before)
         self._facts = {_key(fact): fact for fact in facts}
         self._new: list[FactRow] = []
+        self._answered: set[str] = set()
 
     def add(self, finding: Finding, subject: Subject, now: datetime) -> int:
         """Take in a finding whole, or not at all; returns how many of its facts are new.
@@ -135,6 +139,8 @@ class Case:
             self._attempts[subject.attempt_id] = attempt_with(self._attempts[subject.attempt_id], finding)
         elif subject.refund_id is not None:
             self._refunds[subject.refund_id] = refund_with(self._refunds[subject.refund_id], finding)
+        if finding.subject is not None and not finding.goes_on:
+            self._answered |= {subject.attempt_id or subject.refund_id or ""}
         return len(fresh)
 
     def settle(self, now: datetime) -> Changes:
@@ -154,11 +160,27 @@ class Case:
         self._attempts = {attempt.attempt_id: attempt for attempt in settled_attempts}
         self._refunds = {refund_id: self._settled_refund(refund) for refund_id, refund in self._refunds.items()}
         intent = self._settled_intent(folded, now)
-        changed_attempts = [row for row in settled_attempts if row != self._attempts_before[row.attempt_id]]
-        changed_refunds = [row for row in self._refunds.values() if row != self._refunds_before[row.refund_id]]
+        ended = {
+            *(row.attempt_id for row in settled_attempts if row.due_at is not None and row.status not in OPEN_ATTEMPTS),
+            *(
+                row.refund_id
+                for row in self._refunds.values()
+                if row.due_at is not None and row.status in ENDED_REFUNDS
+            ),
+        }
+        written = self._answered | ended
+        changed_attempts = [
+            row for row in settled_attempts if row != self._attempts_before[row.attempt_id] or row.attempt_id in written
+        ]
+        changed_refunds = [
+            row
+            for row in self._refunds.values()
+            if row != self._refunds_before[row.refund_id] or row.refund_id in written
+        ]
         return Changes(
-            provider=self._latest(intent).provider,
-            intents=[intent] if intent != self._before else [],
+            intent=intent,
+            is_intent_changed=intent != self._before,
+            latest=self._latest(intent),
             attempts=changed_attempts,
             refunds=changed_refunds,
             disputes=self._dispute_changes,
@@ -170,14 +192,8 @@ class Case:
             events=list(self._events(intent, now)),
             moves=[*self._moves(intent, changed_attempts, changed_refunds), *self._dispute_changes.moves],
             uses=[use for row in changed_attempts if (use := self._use(row)) is not None],
-            ended_attempts=[
-                row.attempt_id for row in settled_attempts if row.due_at is not None and row.status not in OPEN_ATTEMPTS
-            ],
-            ended_refunds=[
-                row.refund_id
-                for row in self._refunds.values()
-                if row.due_at is not None and row.status in ENDED_REFUNDS
-            ],
+            answered=sorted(self._answered),
+            ended=sorted(ended),
         )
 
     def _latest(self, intent: IntentRow) -> AttemptRow:

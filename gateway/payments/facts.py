@@ -2,9 +2,10 @@
 
 Handlers, inbox, janitor and statements hand in what they found and await it. What gathers while a transaction is in
 flight goes into the next one (at most 500 findings, one transaction a book and process). In that one READ COMMITTED
-transaction: references are looked up, intents locked, facts that are known dropped, the rest folded (`deciding.py`),
-rows, moves and events written, and – the last statement before COMMIT – entries posted. So a status without its
-entry, an entry without its fact or an event without either cannot exist.
+transaction: intents are locked by their ids and by what providers call them; what belongs to them is read; facts that
+are known are dropped, the rest folded (`deciding.py`); rows, moves and events are written; and – the last statement
+before COMMIT – entries posted. So a status without its entry, an entry without its fact or an event without either
+cannot exist. Each of these is one statement, however many findings there are.
 
 Facts commute and are unique by (book, provider, kind, provider_transaction_id), so any number of appliers in any
 number of processes may be handed the same fact. A batch that fails is halved until the poison finding stands alone;
@@ -14,7 +15,7 @@ its caller gets the error, its facts go to `fact_quarantine`, nobody else notice
 import asyncio
 import hashlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -29,9 +30,11 @@ from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database, driver, is_passing
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import PAYMENT_INTENTS
+from gateway.foundation.reads import Query, Reads
+from gateway.merchants.clocks import OFFSET, clock_at
 from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.operators import record_act
-from gateway.payments import limits, schedule
+from gateway.payments import limits, record_statements
 from gateway.payments.acceptances import accepted_of
 from gateway.payments.deciding import Case, Changes
 from gateway.payments.dispute_case import DisputeCase
@@ -45,19 +48,14 @@ from gateway.payments.records import (
     FactRow,
     IntentRow,
     RefundRow,
+    RowWrites,
     Subject,
-    add_moves,
-    add_rows,
-    attempts_of,
-    facts_of,
-    lock_intents,
+    lock_spoken_of,
     refunds_by_id,
-    register_references,
-    replace_rows,
-    subjects_of,
 )
 from gateway.payments.tables import attempts, disputes, fact_quarantine, facts, intents, refunds
 from gateway.providers.base import Fact, FactKind
+from gateway.webhooks import events
 from gateway.webhooks.events import NewEvent
 from ledger.coalescing import Coalescer
 from ledger.encoding import AccountNumbers
@@ -80,22 +78,40 @@ RecordEvents = Callable[[AsyncConnection, Sequence[NewEvent]], Awaitable[None]]
 ClockOf = Callable[[AsyncConnection, int], Awaitable[BookClock]]
 """The clock of a book."""
 
+_BELONGINGS: Final = Reads(
+    attempts=Query(record_statements.ATTEMPTS_OF, AttemptRow),
+    facts=Query(record_statements.FACTS_OF, FactRow),
+    offset=OFFSET,
+    endpoints=events.HEARING,
+)
+"""What belongs to some payments of a book, its clock, and who hears of them."""
+
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a finding; the transaction is committed.
 
     Attributes:
         new_facts: how many of its facts nobody had told before; 0 = it was a duplicate.
+        intent, latest: the payment as it stands since, and its latest attempt.
     """
 
-    intent_id: str
     subject: Subject
     new_facts: int
+    intent: IntentRow
+    latest: AttemptRow
 
     @property
     def duplicate(self) -> bool:
         """Whether nothing in it was new."""
         return self.new_facts == 0
+
+
+class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The cases of locked intents, by their ids; who hears of them; business time."""
+
+    cases: dict[str, Case]
+    endpoints: list[events.Endpoint]
+    now: datetime
 
 
 class ApplierUnavailable(PaymentError):
@@ -106,17 +122,10 @@ class ApplierUnavailable(PaymentError):
 
 
 class FactApplier:
-    """Applies findings, coalescing the concurrent callers of this process.
+    """Applies findings, coalescing the concurrent callers of this process."""
 
-    Args:
-        record_events: writes events in the posting transaction.
-        clock_of: business time of a book.
-    """
-
-    def __init__(self, database: Database, *, record_events: RecordEvents, clock_of: ClockOf) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._record_events = record_events
-        self._clock_of = clock_of
         self._numbers: defaultdict[int, AccountNumbers] = defaultdict(AccountNumbers)
         self._books: dict[int, Coalescer[Finding, Applied | FactError]] = {}
 
@@ -188,41 +197,48 @@ class FactApplier:
 
     async def _apply_all(self, book_id: int, findings: Sequence[Finding]) -> list[Applied | FactError]:
         async with self._database.transaction() as connection:
-            subjects = await _subjects(connection, book_id, findings)
-            known = [subject for subject in subjects if subject is not None]
-            cases = await _locked_cases(
-                connection,
-                book_id,
-                known,
-                disputed=_spoken_of(findings, subjects, DISPUTE_FACTS),
-                paid=_spoken_of(findings, subjects, {FactKind.CAPTURED}),
-            )
-            now = (await self._clock_of(connection, book_id)).now()
-            results = [_add(cases, finding, subject, now) for finding, subject in zip(findings, subjects, strict=True)]
-            changes = [case.settle(now) for _, case in sorted(cases.items())]
-            await self._write(connection, book_id, changes, now)
-            await _note_calls(connection, book_id, findings, results, changes)
+            rows, subjects = await _locked(connection, book_id, findings)
+            loaded = await _load(connection, book_id, rows, findings, subjects)
+            cases, now = loaded.cases, loaded.now
+            added = [_add(cases, finding, subject, now) for finding, subject in zip(findings, subjects, strict=True)]
+            settled = {intent_id: case.settle(now) for intent_id, case in sorted(cases.items())}
+            changes = list(settled.values())
+            await self._write(connection, book_id, changes, _told(book_id, findings), loaded)
             await self._post(connection, book_id, [entry for change in changes for entry in change.entries])
         for change in changes:
             _count(change)
-        return results
+        return [
+            new_facts if isinstance(new_facts, FactError) else _applied(subject, new_facts, settled)
+            for subject, new_facts in zip(subjects, added, strict=True)
+        ]
 
     async def _write(
-        self, connection: AsyncConnection, book_id: int, changes: Sequence[Changes], now: datetime
+        self,
+        connection: AsyncConnection,
+        book_id: int,
+        changes: Sequence[Changes],
+        told: Sequence[tuple[int, str, str, Subject]],
+        loaded: _Loaded,
     ) -> None:
-        await add_rows(connection, facts, [row for change in changes for row in change.facts])
-        await replace_rows(connection, intents, [row for change in changes for row in change.intents])
-        await replace_rows(connection, attempts, [row for change in changes for row in change.attempts])
-        await replace_rows(connection, refunds, [row for change in changes for row in change.refunds])
-        await add_rows(connection, disputes, [row for change in changes for row in change.disputes.new])
-        await replace_rows(connection, disputes, [row for change in changes for row in change.disputes.changed])
+        """All rows but the entries, by one statement; leases of our own calls end with what they found."""
+        answered = [subject_id for change in changes for subject_id in change.answered]
+        ended = [subject_id for change in changes for subject_id in change.ended]
+        writes = (
+            RowWrites()
+            .refer(told)
+            .insert(facts, [row for change in changes for row in change.facts])
+            .replace(intents, [change.intent for change in changes if change.is_intent_changed])
+            .replace(attempts, [row for change in changes for row in change.attempts], answered=answered, ended=ended)
+            .replace(refunds, [row for change in changes for row in change.refunds], answered=answered, ended=ended)
+            .insert(disputes, [row for change in changes for row in change.disputes.new])
+            .replace(disputes, [row for change in changes for row in change.disputes.changed])
+            .move(book_id, [move for change in changes for move in change.moves], loaded.now)
+        )
+        events.add(writes, [event for change in changes for event in change.events], loaded.endpoints)
+        limits.add_uses(writes, book_id, [use for change in changes for use in change.uses])
+        await writes.send(connection)
         for act, dispute_id in [done for change in changes for done in change.disputes.acts]:
             await record_act(connection, actor=act.actor, act=act.act, subject=dispute_id, reason=act.reason)
-        await add_moves(connection, book_id, [move for change in changes for move in change.moves], now)
-        events = [event for change in changes for event in change.events]
-        if events:
-            await self._record_events(connection, events)
-        await limits.count(connection, book_id, [use for change in changes for use in change.uses])
 
     async def _post(self, connection: AsyncConnection, book_id: int, entries: Sequence[JournalEntry]) -> None:
         """Post; the connection takes nothing but COMMIT after this.
@@ -269,20 +285,30 @@ def _quarantine_id(fact: Fact, code: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-async def _subjects(connection: AsyncConnection, book_id: int, findings: Sequence[Finding]) -> list[Subject | None]:
-    """Whom each finding is about; names that our own calls brought are noted."""
-    told = [
-        (finding.provider, reference, finding.subject)
+def _told(book_id: int, findings: Sequence[Finding]) -> list[tuple[int, str, str, Subject]]:
+    """What our own calls heard their subjects be called."""
+    return [
+        (book_id, finding.provider, reference, finding.subject)
         for finding in findings
         if finding.subject is not None
         for reference in (*finding.references, *(fact.provider_reference for fact in finding.facts))
     ]
-    await register_references(connection, book_id, told)
+
+
+async def _locked(
+    connection: AsyncConnection, book_id: int, findings: Sequence[Finding]
+) -> tuple[list[IntentRow], list[Subject | None]]:
+    """The intents of all findings, locked, and whom each finding is about."""
+    told = {(provider, reference): subject for _, provider, reference, subject in _told(book_id, findings)}
     asked = {(finding.provider, finding.facts[0].provider_reference) for finding in findings if finding.subject is None}
-    known = await subjects_of(connection, book_id, asked) if asked else {}
-    return [
+    named = {finding.subject.intent_id for finding in findings if finding.subject is not None}
+    rows, known = await lock_spoken_of(connection, book_id, named, asked)
+    known = told | known
+    subjects = [
         finding.subject or known.get((finding.provider, finding.facts[0].provider_reference)) for finding in findings
     ]
+    wanted = {subject.intent_id for subject in subjects if subject is not None}
+    return [row for row in rows if row.intent_id in wanted], subjects
 
 
 def _spoken_of(
@@ -296,21 +322,26 @@ def _spoken_of(
     }
 
 
-async def _locked_cases(
-    connection: AsyncConnection, book_id: int, subjects: Sequence[Subject], *, disputed: set[str], paid: set[str]
-) -> dict[str, Case]:
-    """The intents of the subjects, locked, with all that belongs to them; read after the lock, not before.
+async def _load(
+    connection: AsyncConnection,
+    book_id: int,
+    rows: Sequence[IntentRow],
+    findings: Sequence[Finding],
+    subjects: Sequence[Subject | None],
+) -> _Loaded:
+    """All that belongs to the locked intents; read after the lock, not before.
 
-    Disputes are read of those in `disputed` only: payments are many and disputes few. Links are asked for room only
-    where money came, in `paid` or before, and the merchant has none of it yet.
+    Disputes are read of those of which there is news: payments are many and disputes few. Links are asked for room only
+    where money came, now or before, and the merchant has none of it yet.
     """
-    wanted = {subject.intent_id for subject in subjects}
-    if not wanted:
-        return {}
-    rows = await lock_intents(connection, book_id, wanted)
-    all_attempts = await attempts_of(connection, book_id, wanted)
-    all_facts = await facts_of(connection, book_id, wanted)
-    refund_ids = {subject.refund_id for subject in subjects if subject.refund_id is not None}
+    disputed = _spoken_of(findings, subjects, DISPUTE_FACTS)
+    paid = _spoken_of(findings, subjects, {FactKind.CAPTURED})
+    wanted = [row.intent_id for row in rows]
+    accounts = sorted({row.account_id for row in rows})
+    all_attempts, all_facts, offsets, endpoints = await _BELONGINGS.ask(
+        connection, {"of_book": book_id, "wanted": wanted, "book_id": book_id, "account_ids": accounts}
+    )
+    refund_ids = {subject.refund_id for subject in subjects if subject is not None and subject.refund_id is not None}
     all_refunds = await refunds_by_id(connection, book_id, refund_ids) if refund_ids else []
     accepted = await accepted_of(connection, book_id, [row.intent_id for row in rows if row.accepted_minor])
     its_attempts, its_refunds, its_facts = _by_intent(all_attempts), _by_intent(all_refunds), _by_intent(all_facts)
@@ -325,7 +356,7 @@ async def _locked_cases(
         for row in rows
         if row.intent_id in disputed
     }
-    return {
+    cases = {
         row.intent_id: Case(
             row,
             its_attempts[row.intent_id],
@@ -337,6 +368,7 @@ async def _locked_cases(
         )
         for row in rows
     }
+    return _Loaded(cases=cases, endpoints=endpoints, now=clock_at(offsets).now())
 
 
 async def _disputes_of(connection: AsyncConnection, intent: IntentRow, known: Sequence[FactRow]) -> DisputeCase:
@@ -356,43 +388,20 @@ def _by_intent(rows: Iterable[Owned]) -> dict[str, list[Owned]]:
     return grouped
 
 
-def _add(cases: dict[str, Case], finding: Finding, subject: Subject | None, now: datetime) -> Applied | FactError:
+def _add(cases: dict[str, Case], finding: Finding, subject: Subject | None, now: datetime) -> int | FactError:
+    """How many facts of the finding are new, or why it cannot be taken in."""
     if subject is None:
         return UnknownReference(f"{finding.provider} {finding.facts[0].provider_reference}")
     try:
-        new_facts = cases[subject.intent_id].add(finding, subject, now)
+        return cases[subject.intent_id].add(finding, subject, now)
     except FactError as error:
         return error
-    return Applied(intent_id=subject.intent_id, subject=subject, new_facts=new_facts)
 
 
-async def _note_calls(
-    connection: AsyncConnection,
-    book_id: int,
-    findings: Sequence[Finding],
-    results: Sequence[Applied | FactError],
-    changes: Sequence[Changes],
-) -> None:
-    """Leases of our own calls end with what they found; what has ended is asked about no more."""
-    answered = [
-        result.subject
-        for finding, result in zip(findings, results, strict=True)
-        if finding.subject is not None and not finding.goes_on and isinstance(result, Applied)
-    ]
-    await schedule.finish(
-        connection,
-        attempts,
-        book_id,
-        [subject.attempt_id for subject in answered if subject.attempt_id is not None],
-        [attempt_id for change in changes for attempt_id in change.ended_attempts],
-    )
-    await schedule.finish(
-        connection,
-        refunds,
-        book_id,
-        [subject.refund_id for subject in answered if subject.refund_id is not None],
-        [refund_id for change in changes for refund_id in change.ended_refunds],
-    )
+def _applied(subject: Subject | None, new_facts: int, settled: Mapping[str, Changes]) -> Applied:
+    assert subject is not None, "only what is about something was taken in"
+    change = settled[subject.intent_id]
+    return Applied(subject=subject, new_facts=new_facts, intent=change.intent, latest=change.latest)
 
 
 def _is_about(fact: Fact, subject: Subject) -> bool:
@@ -400,6 +409,5 @@ def _is_about(fact: Fact, subject: Subject) -> bool:
 
 
 def _count(change: Changes) -> None:
-    for intent in change.intents:
-        if any(move.subject_id == intent.intent_id for move in change.moves):
-            PAYMENT_INTENTS.labels(intent.method, change.provider, intent.status).inc()
+    if any(move.subject_id == change.intent.intent_id for move in change.moves):
+        PAYMENT_INTENTS.labels(change.intent.method, change.latest.provider, change.intent.status).inc()

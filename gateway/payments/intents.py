@@ -74,7 +74,7 @@ class Intents:
         self._applier = applier
         self._calls = calls
         self._attempts = attempts
-        self._openings = Openings(database, attempts, record_events=record_events)
+        self._openings = Openings(database, attempts)
         self._captures = captures
         self._record_events = record_events
 
@@ -116,7 +116,8 @@ class Intents:
                 await self._commit(principal, request, None, intent_id, payment_link_id, blocked=blocked)
                 raise
             if begun is not None and how is not None:
-                await self._attempts.send(principal, begun, how)
+                applied = await self._attempts.send(principal, begun, how)
+                return intent_view(applied.intent, applied.latest)
         elif known[1] is not None and how is not None:
             await self._attempts.resume(principal, known[0], known[1], how)
         elif how is not None and known[0].refused_reason is not None:
@@ -144,7 +145,8 @@ class Intents:
             await self._attempts.resume(principal, found[0], known[0], how)
         else:
             begun = await self._attempts.confirm(principal, intent_id, how, attempt_id=attempt_id)
-            await self._attempts.send(principal, begun, how)
+            applied = await self._attempts.send(principal, begun, how)
+            return intent_view(applied.intent, applied.latest)
         return await self.get(principal, intent_id)
 
     async def capture(self, principal: MerchantPrincipal, intent_id: str, request: CaptureIntent) -> Intent:

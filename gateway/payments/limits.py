@@ -18,9 +18,11 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import business_date_of, real_now
+from gateway.foundation.reads import Query, Reads
+from gateway.foundation.writes import Writes
 from gateway.merchants.operators import record_act
 from gateway.payments.errors import InvalidRequest, LimitExceeded
-from gateway.payments.records import AttemptRow, add_rows, rows_of
+from gateway.payments.records import AttemptRow, add_rows
 from gateway.payments.states import AttemptStatus
 from gateway.payments.tables import limit_usage, payment_limits
 from gateway.providers.base import Method
@@ -77,30 +79,49 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     sign: int
 
 
+_USED: Final = "used"
+
+
+class _PeriodRow(msgspec.Struct, frozen=True):
+    account_id: str
+    currency: str
+    method: str
+    period: str
+    starts_on: date
+    amount_minor: int
+    payments: int
+
+
 Periods = Mapping[tuple[str, str, str, str, date], Used]
 """What is used by (account, currency, method, `day` or `month`, first day)."""
 
-_COUNT = text("""
+_COUNT: Final = text("""
     INSERT INTO gateway.limit_usage AS known
         (book_id, account_id, currency, method, period, starts_on, amount_minor, payments)
-    SELECT CAST(:book_id AS bigint), new.account_id, new.currency, new.method, new.period, new.starts_on,
+    SELECT CAST(:used_of_book AS bigint), new.account_id, new.currency, new.method, new.period, new.starts_on,
            new.amount_minor, new.payments
-    FROM unnest(CAST(:account_ids AS text[]), CAST(:currencies AS text[]), CAST(:methods AS text[]),
-                CAST(:periods AS text[]), CAST(:starts AS date[]), CAST(:amounts AS bigint[]),
-                CAST(:payments AS integer[]))
-         AS new (account_id, currency, method, period, starts_on, amount_minor, payments)
+    FROM json_to_recordset(CAST(:used AS json))
+         AS new (account_id text, currency text, method text, period text, starts_on date, amount_minor bigint,
+                 payments integer)
     ON CONFLICT (book_id, account_id, currency, method, period, starts_on) DO UPDATE
         SET amount_minor = known.amount_minor + excluded.amount_minor, payments = known.payments + excluded.payments
     RETURNING account_id, currency, method, period, starts_on, amount_minor, payments
-""")
+""").columns(*(limit_usage.c[name] for name in _PeriodRow.__struct_fields__))
 
-_IN_FORCE = text("""
-    SELECT DISTINCT ON (currency, method) book_id, account_id, currency, method, version, payment_min_minor,
-           payment_max_minor, day_max_minor, month_max_minor, day_payments_max
-    FROM gateway.payment_limits
-    WHERE book_id = :book_id AND account_id = :account_id
-    ORDER BY currency, method, version DESC
-""")
+IN_FORCE: Final = Query(
+    text("""
+        SELECT DISTINCT ON (currency, method) book_id, account_id, currency, method, version, payment_min_minor,
+               payment_max_minor, day_max_minor, month_max_minor, day_payments_max
+        FROM gateway.payment_limits
+        WHERE book_id = :book_id AND account_id = :account_id
+        ORDER BY currency, method, version DESC
+    """).columns(*(payment_limits.c[name] for name in LimitRow.__struct_fields__)),
+    LimitRow,
+)
+"""The newest limits of an account for each currency and method."""
+
+
+_LIMITS: Final = Reads(limits=IN_FORCE)
 
 
 def counts(status: AttemptStatus) -> bool:
@@ -128,36 +149,53 @@ async def take(connection: AsyncConnection, account_id: str, attempt: AttemptRow
     Raises:
         LimitExceeded: a limit would be passed; the caller's transaction is to be rolled back.
     """
-    await take_all(connection, attempt.book_id, [(account_id, attempt)])
+    use = use_of(account_id, attempt, counted_before=False)
+    if use is None:
+        return
+    checks = checks_of(await in_force(connection, attempt.book_id, account_id), [use])
+    writes = Writes()
+    add_uses(writes, attempt.book_id, [use])
+    check_periods(checks, used_after(await writes.send(connection)))
 
 
-async def take_all(connection: AsyncConnection, book_id: int, made: Sequence[tuple[str, AttemptRow]]) -> None:
-    """The same for attempts of several accounts of a book: all or none.
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit that a new attempt must keep, beside the attempt's use."""
+
+    limit: LimitRow
+    use: Use
+
+
+def checks_of(limits: Iterable[LimitRow], uses: Iterable[Use]) -> list[Check]:
+    """The limits that stand against each use, once every single payment keeps them.
 
     Raises:
-        LimitExceeded: one of them alone, or all together, would pass a limit; `left` means something for one only.
+        LimitExceeded: a payment alone is too small or too large.
     """
-    rows = {
-        account_id: await in_force(connection, book_id, account_id)
-        for account_id in sorted({account_id for account_id, _ in made})
-    }
     checks = [
-        (row, use)
-        for account_id, attempt in made
-        if (use := use_of(account_id, attempt, counted_before=False)) is not None
-        for row in rows[account_id]
-        if row.currency == attempt.currency and row.method in {ALL_METHODS, attempt.method}
+        Check(limit=limit, use=use)
+        for use in uses
+        for limit in limits
+        if (limit.account_id, limit.currency) == (use.account_id, use.currency)
+        and limit.method in {ALL_METHODS, use.method}
     ]
-    for row, use in checks:
-        _check_payment(row, use.amount_minor)
-    uses = [use_of(account_id, attempt, counted_before=False) for account_id, attempt in made]
-    used = await count(connection, book_id, [use for use in uses if use is not None])
-    for row, use in checks:
-        _check_periods(row, used, use)
+    for check in checks:
+        _check_payment(check.limit, check.use.amount_minor)
+    return checks
 
 
-async def count(connection: AsyncConnection, book_id: int, uses: Iterable[Use]) -> Periods:
-    """Add the uses to their counters; returns what is used now of the periods touched."""
+def check_periods(checks: Iterable[Check], used: Periods) -> None:
+    """Compare what is used with the new payments in it.
+
+    Raises:
+        LimitExceeded: one of them, or all together, passed a limit; the transaction is to be rolled back. `left` means
+            something for one payment only.
+    """
+    for check in checks:
+        _check_periods(check.limit, used, check.use)
+
+
+def add_uses(writes: Writes, book_id: int, uses: Iterable[Use]) -> None:
+    """Let the uses be added to their counters, which are locked in the order of their keys."""
     sums: dict[tuple[str, str, str, str, date], Used] = {}
     for use in uses:
         for method in (ALL_METHODS, use.method.value):
@@ -165,29 +203,24 @@ async def count(connection: AsyncConnection, book_id: int, uses: Iterable[Use]) 
                 key = (use.account_id, use.currency, method, period, starts_on)
                 amount_minor, payments = sums.get(key, Used())
                 sums[key] = Used(amount_minor + use.sign * use.amount_minor, payments + use.sign)
-    if not sums:
-        return {}
-    keys = sorted(sums)
-    account_ids, currencies, methods, periods, starts = (list(column) for column in zip(*keys, strict=True))
-    found = await connection.execute(
-        _COUNT,
-        {
-            "book_id": book_id,
-            "account_ids": account_ids,
-            "currencies": currencies,
-            "methods": methods,
-            "periods": periods,
-            "starts": starts,
-            "amounts": [sums[key].amount_minor for key in keys],
-            "payments": [sums[key].payments for key in keys],
-        },
-    )
-    return {tuple(row[:-2]): Used(*row[-2:]) for row in found}
+    if sums:
+        rows = [_PeriodRow(*key, *sums[key]) for key in sorted(sums)]
+        added = {"used_of_book": book_id, "used": msgspec.json.encode(rows).decode()}
+        writes.also(_USED, _COUNT, added, _PeriodRow)
+
+
+def used_after(returned: Mapping[str, Sequence[_PeriodRow]]) -> Periods:
+    """What is used now of the periods touched, by what the writes returned."""
+    return {
+        (row.account_id, row.currency, row.method, row.period, row.starts_on): Used(row.amount_minor, row.payments)
+        for row in returned.get(_USED, ())
+    }
 
 
 async def in_force(connection: AsyncConnection, book_id: int, account_id: str) -> list[LimitRow]:
     """The newest limits of an account for each currency and method."""
-    return await rows_of(connection, _IN_FORCE, LimitRow, {"book_id": book_id, "account_id": account_id})
+    [rows] = await _LIMITS.ask(connection, {"book_id": book_id, "account_id": account_id})
+    return rows
 
 
 async def used_on(

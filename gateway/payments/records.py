@@ -6,15 +6,18 @@ a change: whoever writes them holds the lock of their intent. Claiming work (`ja
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.writes import Writes
 from gateway.payments import record_statements as statements
+from gateway.payments.record_statements import SCHEDULE_COLUMNS
 from gateway.payments.states import AttemptStatus, IntentStatus, Qualifier, RefundStatus
+from gateway.payments.tables import provider_references
 from gateway.providers.base import FactKind, FactSource, Method, NextAction
 from gateway.providers.dispute_terms import DisputeStage
 
@@ -222,9 +225,45 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     fact_id: str | None = None
 
 
+class Spoken(Subject, frozen=True, kw_only=True):
+    """A reference that a provider gave something, and what it stands for."""
+
+    provider: str
+    reference: str
+
+
 async def lock_intents(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[IntentRow]:
     """The intents, locked in id order until the transaction ends. Absent ones are left out."""
-    return await rows_of(connection, statements.LOCK_INTENTS, IntentRow, _of_book(book_id, intent_ids))
+    rows, _ = await lock_spoken_of(connection, book_id, intent_ids, [])
+    return rows
+
+
+async def lock_spoken_of(
+    connection: AsyncConnection, book_id: int, intent_ids: Iterable[str], references: Iterable[tuple[str, str]]
+) -> tuple[list[IntentRow], dict[tuple[str, str], Subject]]:
+    """Locks intents by id, and by what providers call them; in id order, until the transaction ends.
+
+    Args:
+        connection: in a transaction.
+        book_id: their book; ids and references of other books are unknown here.
+        intent_ids: may be absent.
+        references: (provider, reference) pairs.
+
+    Returns:
+        the intents, and what those pairs that are known stand for.
+    """
+    wanted = set(references)
+    parameters = _of_book(book_id, intent_ids) | {"spoken_references": sorted({reference for _, reference in wanted})}
+    found = (await connection.execute(statements.LOCK_INTENTS, parameters)).all()
+    rows = [_INTENT.decode(intent) for intent, _ in found]
+    spoken = [each for _, text in found if text is not None for each in _SPOKEN.decode(text)]
+    known = {
+        (each.provider, each.reference): Subject(
+            intent_id=each.intent_id, attempt_id=each.attempt_id, refund_id=each.refund_id
+        )
+        for each in spoken
+    }
+    return rows, {pair: subject for pair, subject in known.items() if pair in wanted}
 
 
 async def intent_with_latest(
@@ -234,18 +273,12 @@ async def intent_with_latest(
 
     One statement: a change between two would pair an intent with an attempt that it never had that way.
     """
-    row = (
-        await connection.execute(
-            statements.INTENT_WITH_LATEST, {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
-        )
-    ).one_or_none()
+    parameters = {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
+    row = (await connection.execute(statements.INTENT_WITH_LATEST, parameters)).one_or_none()
     if row is None:
         return None
-    count = len(statements.INTENT_COLUMNS)
-    intent = dict(zip(statements.INTENT_COLUMNS, row[:count], strict=True))
-    attempt = dict(zip(statements.ATTEMPT_COLUMNS, row[count:], strict=True))
-    latest = None if attempt["attempt_id"] is None else msgspec.convert(attempt, AttemptRow)
-    return msgspec.convert(intent, IntentRow), latest
+    intent, latest = row
+    return _INTENT.decode(intent), None if latest is None else _ATTEMPT.decode(latest)
 
 
 async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:
@@ -268,74 +301,82 @@ async def refunds_by_id(connection: AsyncConnection, book_id: int, refund_ids: I
     return await rows_of(connection, statements.REFUNDS_BY_ID, RefundRow, _of_book(book_id, refund_ids))
 
 
-async def subjects_of(
-    connection: AsyncConnection, book_id: int, references: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], Subject]:
-    """What the (provider, reference) pairs stand for in this book; those of other books are unknown here."""
-    wanted = sorted(set(references))
-    parameters = _of_book(book_id, (reference for _, reference in wanted))
-    found = (await connection.execute(statements.REFERENCES, parameters)).mappings()
-    by_reference = {
-        (row["provider"], row["reference"]): Subject(
-            intent_id=row["intent_id"], attempt_id=row["attempt_id"], refund_id=row["refund_id"]
-        )
-        for row in found
-    }
-    return {pair: by_reference[pair] for pair in wanted if pair in by_reference}
-
-
-async def register_references(
-    connection: AsyncConnection, book_id: int, references: Sequence[tuple[str, str, Subject]]
-) -> None:
-    """Note by which (provider, reference) an attempt or refund may be spoken of. A known reference stays as it is."""
-    if references:
-        await connection.execute(
-            statements.ADD_REFERENCE,
-            [
-                {"provider": provider, "reference": reference, "book_id": book_id, **msgspec.structs.asdict(subject)}
-                for provider, reference, subject in sorted(references, key=lambda row: row[:2])
-            ],
-        )
-
-
 async def add_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Insert rows."""
-    if rows:
-        await connection.execute(statements.insert_into(table), [values_of(row) for row in rows])
+    await RowWrites().insert(table, rows).send(connection)
 
 
 async def replace_rows(connection: AsyncConnection, table: Table, rows: Sequence[msgspec.Struct]) -> None:
     """Write rows whose intent the caller has locked; all but the columns of the schedule, which belong to leases."""
-    if not rows:
-        return
-    parameters = [{f"{statements.NEW}{name}": value for name, value in values_of(row).items()} for row in rows]
-    await connection.execute(statements.replace_in(table), parameters)
+    await RowWrites().replace(table, rows).send(connection)
 
 
 async def add_moves(connection: AsyncConnection, book_id: int, moves: Sequence[Move], moved_at: datetime) -> None:
-    """Write the moves; each is joined to the table of legal moves, so an illegal one would be missing.
+    """Write the moves, see `RowWrites.move`."""
+    await RowWrites().move(book_id, moves, moved_at).send(connection)
 
-    Raises:
-        AssertionError: a move is not legal. Our bug; nothing may be committed.
-    """
-    if not moves:
-        return
-    result = await connection.execute(
-        statements.INSERT_MOVES,
-        {
-            "book_id": book_id,
-            "moved_at": moved_at,
-            "subject_ids": [move.subject_id for move in moves],
-            "versions": [move.version for move in moves],
-            "objects": [move.object for move in moves],
-            "from_statuses": [move.from_status for move in moves],
-            "to_statuses": [move.to_status for move in moves],
-            "actors": [move.actor for move in moves],
-            "reasons": [move.reason for move in moves],
-            "fact_ids": [move.fact_id for move in moves],
-        },
-    )
-    assert result.rowcount == len(moves), f"an illegal move among {moves}"
+
+class RowWrites(Writes):
+    """What a transaction of this room writes, as one statement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._moves: Sequence[Move] = ()
+
+    def replace(
+        self,
+        table: Table,
+        rows: Sequence[msgspec.Struct],
+        *,
+        answered: Iterable[str] = (),
+        ended: Iterable[str] = (),
+    ) -> Self:
+        """Rows whose intent the caller has locked.
+
+        The columns of the schedule belong to leases and stay, but for what is known now.
+
+        Args:
+            table: with these rows' columns.
+            rows: as they are to be, each once.
+            answered: ids of those of them whose lease is over; ended: of those that need no further question.
+        """
+        over, ended = set(answered), set(ended)
+        if not over | ended:
+            return self.update(table, rows, untouched=SCHEDULE_COLUMNS)
+        return self.update(table, rows, untouched=["asks"], cleared={"leased_until": over | ended, "due_at": ended})
+
+    def refer(self, references: Iterable[tuple[int, str, str, Subject]]) -> Self:
+        """What a provider calls an attempt or refund: (book, provider, reference, what it stands for).
+
+        A reference that is known stays as it is.
+        """
+        rows = [
+            {"provider": provider, "reference": reference, "book_id": book_id, **msgspec.structs.asdict(subject)}
+            for book_id, provider, reference, subject in sorted(references, key=lambda row: row[1:3])
+        ]
+        return self.insert(provider_references, rows, known_ones_stay=True)
+
+    def move(self, book_id: int, moves: Sequence[Move], moved_at: datetime) -> Self:
+        """Changes of status; each is joined to the table of legal moves, so an illegal one would be missing."""
+        if moves:
+            self._moves = moves
+            written = {"moves_of_book": book_id, "moved_at": moved_at, "moves": msgspec.json.encode(moves).decode()}
+            self.also("moved", statements.INSERT_MOVES, written, _Moved)
+        return self
+
+    async def send(self, connection: AsyncConnection) -> dict[str, list[Any]]:
+        """Write everything, see `Writes.send`.
+
+        Raises:
+            AssertionError: a move is not legal. Our bug; nothing may be committed.
+        """
+        returned = await super().send(connection)
+        assert len(returned.get("moved", ())) == len(self._moves), f"an illegal move among {self._moves}"
+        return returned
+
+
+class _Moved(msgspec.Struct):
+    version: int
 
 
 async def rows_of(
@@ -350,17 +391,11 @@ async def rows_of(
     return [msgspec.convert({name: row[name] for name in names}, kind) for row in result.mappings()]
 
 
-def values_of(row: msgspec.Struct) -> dict[str, Any]:
-    """Column values of a row: enums as text, sets sorted, nested Structs as JSON objects."""
-    values = msgspec.structs.asdict(row)
-    for name, value in values.items():
-        if isinstance(value, frozenset):
-            values[name] = sorted(value)
-        elif isinstance(value, msgspec.Struct):
-            values[name] = msgspec.to_builtins(value)
-    return values
-
-
 def _of_book(book_id: int, values: Iterable[str]) -> dict[str, Any]:
     """Parameters of statements that look for `wanted`."""
     return {"of_book": book_id, "wanted": sorted(set(values))}
+
+
+_INTENT: Final = msgspec.json.Decoder(IntentRow)
+_ATTEMPT: Final = msgspec.json.Decoder(AttemptRow)
+_SPOKEN: Final = msgspec.json.Decoder(list[Spoken])

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.payments.deciding import event_of, refund_amounts
-from gateway.payments.records import IntentRow, Move, RefundRow, add_moves, attempts_by_id, replace_rows
+from gateway.payments.records import IntentRow, Move, RefundRow, RowWrites, attempts_by_id
 from gateway.payments.states import RefundStatus
 from gateway.payments.tables import intents, refunds
 from gateway.payments.views import encoded, intent_view, refund_view
@@ -30,7 +30,8 @@ async def change_refund(
 ) -> tuple[RefundRow, list[NewEvent]]:
     """Move a refund; returns it and the events that the caller is to record.
 
-    A refund that fails keeps the outcome that it had, so that it can be told how far it got.
+    A refund that fails keeps the outcome that it had, so that it can be told how far it got. Of the provider nothing is
+    asked any more unless it is about to be told.
     """
     after = msgspec.structs.replace(
         before,
@@ -39,7 +40,6 @@ async def change_refund(
         version=before.version + 1,
         failure_code=failure_code,
     )
-    await replace_rows(connection, refunds, [after])
     move = Move(
         subject_id=after.refund_id,
         object="refund",
@@ -49,7 +49,8 @@ async def change_refund(
         actor=actor,
         reason=reason,
     )
-    await add_moves(connection, after.book_id, [move], now)
+    writes = RowWrites().move(after.book_id, [move], now)
+    writes.replace(refunds, [after], ended=[] if to is RefundStatus.SUBMITTED else [after.refund_id])
     done_before, open_before = refund_amounts(before)
     done_after, open_after = refund_amounts(after)
     if (done_before, open_before) != (done_after, open_after):
@@ -59,7 +60,8 @@ async def change_refund(
             refund_pending_minor=intent.refund_pending_minor + open_after - open_before,
             version=intent.version + 1,
         )
-        await replace_rows(connection, intents, [intent])
+        writes.replace(intents, [intent])
+    await writes.send(connection)
     events = [event_of(intent, kind, encoded(refund_view(after)), now) for kind in _events(before, after)]
     if done_after > done_before:
         [latest] = await attempts_by_id(connection, intent.book_id, [intent.latest_attempt_id or ""])

@@ -32,18 +32,18 @@ from gateway.payments.listing import Page, read_page
 from gateway.payments.records import (
     IntentRow,
     RefundRow,
+    RowWrites,
     Subject,
     add_rows,
     lock_intents,
     refunds_by_id,
-    register_references,
     rows_of,
 )
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.refund_reserves import post_reserve
 from gateway.payments.requests import CreateRefund, check_metadata, provider_key_of
 from gateway.payments.routing import capabilities_of, check_refund
-from gateway.payments.schedule import Schedule, finish
+from gateway.payments.schedule import Schedule
 from gateway.payments.states import IntentStatus, RefundStatus
 from gateway.payments.tables import intents, refund_claims, refunds
 from gateway.payments.views import Refund, refund_view
@@ -195,11 +195,11 @@ class Refunds:
             intent = found[0]
             captures = await captures_of(connection, intent)
             refund = self._new_row(principal, request, refund_id, intent, captures)
-            await add_rows(connection, refunds, [refund])
-            if refund.claim_id is not None:
-                return refund
-            subject = Subject(intent_id=intent.intent_id, refund_id=refund_id)
-            await register_references(connection, principal.book_id, [(refund.provider, refund.provider_key, subject)])
+            writes = RowWrites().insert(refunds, [refund])
+            if refund.claim_id is None:
+                subject = Subject(intent_id=intent.intent_id, refund_id=refund_id)
+                writes.refer([(refund.book_id, refund.provider, refund.provider_key, subject)])
+            await writes.send(connection)
         return refund
 
     def _new_row(
@@ -307,8 +307,6 @@ class Refunds:
             await self._record_events(connection, events)
             if status is RefundStatus.REQUIRES_ACTION:
                 await add_rows(connection, refund_claims, [claim_of_refund(self._vault, moved, now)])
-            if status in {RefundStatus.FAILED, RefundStatus.REQUIRES_ACTION}:
-                await finish(connection, refunds, refund.book_id, [], [refund.refund_id])
         return moved
 
     async def _leased(self, refund: RefundRow) -> bool:

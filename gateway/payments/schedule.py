@@ -5,10 +5,9 @@ These columns change without the intent's lock: losing such a change costs one q
 """
 
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Final
 
-from sqlalchemy import ARRAY, Table, Text, Update, any_, bindparam, case, cast, text, update
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
@@ -84,24 +83,6 @@ class Schedule:
     def lease_end(self) -> datetime:
         """Until when somebody who starts now is given."""
         return real_now() + self._lease
-
-
-@cache
-def _finish_in(table: Table) -> Update:
-    key = table.c.attempt_id if table is attempts else table.c.refund_id
-    is_done, has_ended = (key == any_(cast(bindparam(name), ARRAY(Text))) for name in ("all_done", "ended"))
-    return (
-        update(table)
-        .where(table.c.book_id == bindparam("of_book"), is_done)
-        .values(leased_until=None, due_at=case((has_ended, None), else_=table.c.due_at))
-    )
-
-
-async def finish(connection: AsyncConnection, table: Table, book_id: int, done: list[str], ended: list[str]) -> None:
-    """Give back the leases of `done`; those in `ended` need no further question."""
-    if done or ended:
-        parameters = {"of_book": book_id, "all_done": sorted({*done, *ended}), "ended": sorted(ended)}
-        await connection.execute(_finish_in(table), parameters)
 
 
 async def hasten(connection: AsyncConnection, attempt: AttemptRow, due_at: datetime) -> None:

@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Row, Text, any_, bindparam, cast, insert, select
+from sqlalchemy import ARRAY, Row, Text, any_, bindparam, cast, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.ids import uuid7, uuid_to_text
+from gateway.foundation.reads import Query, Reads
+from gateway.foundation.writes import Writes
 from gateway.webhooks.tables import events, webhook_deliveries, webhook_endpoints
 
 API_VERSION: Final = "2026-11-01"
@@ -53,14 +55,41 @@ class _Subject(msgspec.Struct):
     id: str
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an account wants to be told, and of what."""
+
+    endpoint_id: str
+    account_id: str
+    event_types: list[str]
+
+
+_HEARING: Final = select(
+    webhook_endpoints.c.endpoint_id, webhook_endpoints.c.account_id, webhook_endpoints.c.event_types
+).where(
+    webhook_endpoints.c.book_id == bindparam("book_id"),
+    webhook_endpoints.c.account_id == any_(cast(bindparam("account_ids"), ARRAY(Text))),
+    webhook_endpoints.c.status == "enabled",
+)
+HEARING: Final = Query(_HEARING, Endpoint)
+"""The enabled endpoints of some accounts of a book, to be read before their events are added."""
+_ENDPOINTS: Final = Reads(endpoints=HEARING)
+
+
 async def record(connection: AsyncConnection, new_events: Sequence[NewEvent]) -> None:
     """Write the events, and a delivery for each enabled endpoint of their account that wants them.
 
     In the caller's transaction, before it posts. Takes no locks: an endpoint that is switched on or off at the same
     moment gets the event or does not.
     """
-    if not new_events:
-        return
+    for book_id in sorted({event.book_id for event in new_events}):
+        its = [event for event in new_events if event.book_id == book_id]
+        accounts = sorted({event.account_id for event in its})
+        [endpoints] = await _ENDPOINTS.ask(connection, {"book_id": book_id, "account_ids": accounts})
+        await add(Writes(), its, endpoints).send(connection)
+
+
+def add(writes: Writes, new_events: Sequence[NewEvent], endpoints: Sequence[Endpoint]) -> Writes:
+    """Let events of a book be written, and a delivery for each of these endpoints of their account that wants them."""
     rows = [
         {
             "book_id": event.book_id,
@@ -74,10 +103,7 @@ async def record(connection: AsyncConnection, new_events: Sequence[NewEvent]) ->
         }
         for event_id, event in zip(_ids("evt", [event.livemode for event in new_events]), new_events, strict=True)
     ]
-    await connection.execute(_ADD_EVENT, rows)
-    deliveries = await _deliveries(connection, rows)
-    if deliveries:
-        await connection.execute(_ADD_DELIVERY, deliveries)
+    return writes.insert(events, rows).insert(webhook_deliveries, _deliveries(rows, endpoints))
 
 
 def payload(event_id: str, event: NewEvent) -> bytes:
@@ -134,31 +160,15 @@ async def page(
     return shown, len(found) > limit
 
 
-_ADD_EVENT: Final = insert(events)
-_ADD_DELIVERY: Final = insert(webhook_deliveries)
-_ENABLED: Final = select(
-    webhook_endpoints.c.endpoint_id, webhook_endpoints.c.account_id, webhook_endpoints.c.event_types
-).where(
-    webhook_endpoints.c.book_id == bindparam("book_id"),
-    webhook_endpoints.c.account_id == any_(cast(bindparam("account_ids"), ARRAY(Text))),
-    webhook_endpoints.c.status == "enabled",
-)
-
-
-async def _deliveries(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _deliveries(rows: Sequence[dict[str, Any]], endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
     now = real_now()
-    found: list[tuple[str, dict[str, Any]]] = []
-    for book_id in {row["book_id"] for row in rows}:
-        accounts = {row["account_id"] for row in rows if row["book_id"] == book_id}
-        parameters = {"book_id": book_id, "account_ids": sorted(accounts)}
-        endpoints = (await connection.execute(_ENABLED, parameters)).all()
-        found += [
-            (endpoint_id, row)
-            for row in rows
-            for endpoint_id, account_id, event_types in endpoints
-            if row["book_id"] == book_id and row["account_id"] == account_id and wants(event_types, row["type"])
-        ]
-    ids = _ids("whd", [row["livemode"] for _, row in found])
+    wanted = [
+        (endpoint.endpoint_id, row)
+        for row in rows
+        for endpoint in endpoints
+        if row["account_id"] == endpoint.account_id and wants(endpoint.event_types, row["type"])
+    ]
+    ids = _ids("whd", [row["livemode"] for _, row in wanted])
     return [
         {
             "book_id": row["book_id"],
@@ -170,7 +180,7 @@ async def _deliveries(connection: AsyncConnection, rows: Sequence[dict[str, Any]
             "attempts_since_asked": 0,
             "next_attempt_at": now,
         }
-        for delivery_id, (endpoint_id, row) in zip(ids, found, strict=True)
+        for delivery_id, (endpoint_id, row) in zip(ids, wanted, strict=True)
     ]
 
 

@@ -6,15 +6,13 @@ import sys
 import msgspec
 
 from gateway.foundation.database import Database
-from gateway.merchants.clocks import clock_of
 from gateway.payments.facts import FactApplier
 from gateway.providers.base import Fact
-from gateway.webhooks import events
 
 
 async def main(dsn: str, book_id: int) -> None:
     database = await Database.open(dsn, pool_size=4)
-    applier = FactApplier(database, record_events=events.record, clock_of=clock_of)
+    applier = FactApplier(database)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     facts = msgspec.json.decode(sys.stdin.readline(), type=list[Fact])

@@ -10,7 +10,6 @@ from gateway.foundation.database import Database, driver
 from gateway.foundation.encryption import Vault
 from gateway.merchants.accounts import create_account
 from gateway.merchants.clocks import advance, clock_of
-from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal
 from gateway.payments.accepting import Accepting
 from gateway.payments.admission import Admission
@@ -62,9 +61,7 @@ class House:
         self.schedule = Schedule(first_delay_seconds=10, lease_seconds=lease_seconds)
         self.applier = self.new_applier()
         self.admission = Admission(VAULT, record_events=events.record)
-        self.attempts = Attempts(
-            database, self.applier, self.calls, self.schedule, plan_of=plan_for, admission=self.admission
-        )
+        self.attempts = Attempts(database, self.applier, self.calls, self.schedule, admission=self.admission)
         self.captures = Captures(database, self.applier, self.calls, self.schedule)
         self.intents = Intents(
             database, self.applier, self.calls, self.attempts, self.captures, record_events=events.record
@@ -109,7 +106,7 @@ class House:
         )
 
     def new_applier(self):
-        return FactApplier(self.database, record_events=events.record, clock_of=clock_of)
+        return FactApplier(self.database)
 
     async def _account_of(self, book_id, provider):
         return ProviderAccount(

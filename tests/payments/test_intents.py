@@ -41,7 +41,7 @@ async def test_qr_payment_shows_its_code_and_moves_no_money(house, merchant):
 async def test_qr_payment_succeeds_when_the_payer_pays(house, merchant):
     intent = await house.intents.create(merchant, QR_ASKED)
     applied = await house.pay(merchant, intent, house.scb)
-    assert (applied.new_facts, applied.intent_id) == (1, intent.id)
+    assert (applied.new_facts, applied.intent.intent_id) == (1, intent.id)
     paid = await house.intents.get(merchant, intent.id)
     assert (paid.status, paid.qualifiers) == (IntentStatus.SUCCEEDED, [])
     assert (paid.amount_received, paid.amount_captured, paid.amount_held) == (1_000_00, 1_000_00, 0)

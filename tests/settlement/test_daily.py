@@ -65,15 +65,12 @@ async def providers(shop):
 
 @pytest.fixture
 def daily(shop, providers):
-    async def told(*_: object) -> None:
-        raise AssertionError("no fact is found here")
-
     return Daily(
         database=shop.database,
         ledger=shop.ledger,
         vault=shop.vault,
         providers=providers,
-        applier=FactApplier(shop.database, record_events=told, clock_of=told),
+        applier=FactApplier(shop.database),
         settlement=shop.run,
         confirmations=shop.confirmations,
     )

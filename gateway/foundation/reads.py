@@ -1,0 +1,40 @@
+"""Several reads as one statement: what it costs to send a statement is paid once, and all see the same moment."""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from sqlalchemy import Select, Text, TextualSelect, cast, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class Query(NamedTuple):
+    """A SELECT with the names of its columns, and what one of its rows becomes.
+
+    Attributes:
+        rows: `select(…)` or `text(…).columns(…)`; parameters of the same name in several queries are one value.
+        kind: a Struct whose fields are among these columns.
+    """
+
+    rows: Select[Any] | TextualSelect
+    kind: type[msgspec.Struct]
+
+
+class Reads:
+    """Queries of one or more rooms that are always asked together. Rows come as JSON and are decoded by their type.
+
+    Bytes do not travel that way: a column of them is read by a statement of its own.
+    """
+
+    def __init__(self, **queries: Query) -> None:
+        self._decoders: Final = [msgspec.json.Decoder(list[query.kind]) for query in queries.values()]  # type: ignore[name-defined]
+        columns = []
+        for name, query in queries.items():
+            found = query.rows.subquery(name)
+            columns.append(select(cast(func.json_agg(found.table_valued()), Text)).scalar_subquery().label(name))
+        self._statement = select(*columns)
+
+    async def ask(self, connection: AsyncConnection, parameters: Mapping[str, Any]) -> list[list[Any]]:
+        """What each query finds, in the order in which they were named."""
+        row = (await connection.execute(self._statement, parameters)).one()
+        return [[] if text is None else decoder.decode(text) for text, decoder in zip(row, self._decoders, strict=True)]
