@@ -17,7 +17,6 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     TextualSelect,
-    any_,
     bindparam,
     case,
     cast,
@@ -27,8 +26,10 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, insert
+from sqlalchemy.dialects.postgresql import JSON, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.reads import any_of
 
 Row = msgspec.Struct | Mapping[str, Any]
 
@@ -146,7 +147,7 @@ def _written(part: _Insert | _Update) -> Any:
     new = _new_rows(part, (*keys, *part.columns))
     values: dict[str, Any] = {name: new.c[name] for name in part.columns}
     for name in part.cleared:
-        is_cleared = table.c[keys[-1]] == any_(cast(bindparam(_ids_name(table, name)), ARRAY(Text)))
+        is_cleared = table.c[keys[-1]] == any_of(_ids_name(table, name))
         values[name] = case((is_cleared, None), else_=table.c[name])
     return update(table).where(*(table.c[name] == new.c[name] for name in keys)).values(values)
 

@@ -59,7 +59,7 @@ IN_FORCE: Final = Query(
         SELECT DISTINCT ON (method) method, rate_ppm, fixed_minor, settlement_days, dispute_fee_minor,
                late_grace_seconds, version
         FROM gateway.fee_plans
-        WHERE account_id = :account_id AND method = ANY(CAST(:methods AS text[]))
+        WHERE account_id = :account_id AND method = ANY(CAST((SELECT CAST(:methods AS text[])) AS text[]))
         ORDER BY method, version DESC
     """).columns(*(fee_plans.c[name] for name in FeePlan.__struct_fields__)),
     FeePlan,

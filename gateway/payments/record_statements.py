@@ -5,8 +5,9 @@ Those that look for `wanted` take one array, so that the statement is the same f
 
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, Integer, Select, Table, Text, any_, bindparam, cast, column, select, text
+from sqlalchemy import Integer, Select, Table, bindparam, column, select, text
 
+from gateway.foundation.reads import any_of
 from gateway.payments.tables import attempts, facts, refunds
 
 SCHEDULE_COLUMNS: Final = ("asks", "due_at", "leased_until")
@@ -25,20 +26,20 @@ INSERT_MOVES: Final = text("""
 
 
 def _select_from(table: Table, name: str) -> Select[Any]:
-    wanted = any_(cast(bindparam("wanted"), ARRAY(Text)))
-    return select(table).where(table.c.book_id == bindparam("of_book"), table.c[name] == wanted)
+    return select(table).where(table.c.book_id == bindparam("of_book"), table.c[name] == any_of("wanted"))
 
 
 LOCK_INTENTS: Final = text("""
     WITH spoken AS MATERIALIZED (
         SELECT provider, reference, intent_id, attempt_id, refund_id
         FROM gateway.provider_references
-        WHERE book_id = :of_book AND reference = ANY(CAST(:spoken_references AS text[])))
+        WHERE book_id = :of_book AND reference = ANY(CAST((SELECT CAST(:spoken_references AS text[])) AS text[])))
     SELECT CAST(to_json(intent) AS text) AS intent,
            (SELECT CAST(json_agg(spoken) AS text) FROM spoken WHERE spoken.intent_id = intent.intent_id) AS spoken
     FROM gateway.payment_intents AS intent
     WHERE intent.book_id = :of_book
-      AND intent.intent_id = ANY(CAST(:wanted AS text[]) || ARRAY(SELECT spoken.intent_id FROM spoken))
+      AND intent.intent_id
+        = ANY(CAST((SELECT CAST(:wanted AS text[])) AS text[]) || ARRAY(SELECT spoken.intent_id FROM spoken))
     ORDER BY intent.intent_id
     FOR UPDATE OF intent
 """)

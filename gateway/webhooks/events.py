@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, Row, Text, any_, bindparam, cast, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.ids import uuid7, uuid_to_text
-from gateway.foundation.reads import Query, Reads
+from gateway.foundation.reads import Query, Reads, any_of
 from gateway.foundation.writes import Writes
 from gateway.webhooks.tables import events, webhook_deliveries, webhook_endpoints
 
@@ -67,7 +67,7 @@ _HEARING: Final = select(
     webhook_endpoints.c.endpoint_id, webhook_endpoints.c.account_id, webhook_endpoints.c.event_types
 ).where(
     webhook_endpoints.c.book_id == bindparam("book_id"),
-    webhook_endpoints.c.account_id == any_(cast(bindparam("account_ids"), ARRAY(Text))),
+    webhook_endpoints.c.account_id == any_of("account_ids"),
     webhook_endpoints.c.status == "enabled",
 )
 HEARING: Final = Query(_HEARING, Endpoint)
