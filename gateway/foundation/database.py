@@ -7,7 +7,7 @@ and are opened and committed by the use case, before any reply is built.
 
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final, Self
@@ -15,14 +15,19 @@ from typing import Any, Final, Self
 import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gateway.foundation.statements import Statement
 from ledger.posting import keeps_nothing
 
 POOL_SIZE: Final = 10
 CONNECT_TIMEOUT_SECONDS: Final = 10
+WAIT_SECONDS_MAX: Final = 30
+"""For a connection to become free."""
+STATEMENTS_MAX: Final = 300
+"""That a session keeps prepared; there are fewer."""
 IDLE_SECONDS_MAX: Final = 5
 """A connection that was idle longer is asked whether it is alive before it is lent."""
 _RETURNED_AT: Final = "returned_at"
@@ -68,6 +73,10 @@ class Database:
             timeout=CONNECT_TIMEOUT_SECONDS,
             server_settings=SESSION_SETTINGS,
             reset=keeps_nothing,
+            # A statement stays prepared, however long it is.
+            statement_cache_size=STATEMENTS_MAX,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=0,
         )
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -100,6 +109,19 @@ class Database:
             assert connection.sync_connection is not None
             connection.sync_connection.info[_HAS_SENT] = False
             yield connection
+
+    async def ask(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[asyncpg.Record]:
+        """Send one statement by itself: when this returns it has committed, and has done nothing where it raises.
+
+        Raises:
+            DBAPIError: of SQLAlchemy, as from a connection of its own. OSError: there was no connection.
+        """
+        try:
+            async with self.ledger_pool.acquire(timeout=WAIT_SECONDS_MAX) as connection:
+                rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *statement.arguments(parameters))
+                return rows
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise _as_of_sqlalchemy(statement.sql, error) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -173,6 +195,30 @@ def _check_when_lent(engine: AsyncEngine) -> None:
 
     event.listen(engine.sync_engine, "checkin", note_return)
     event.listen(engine.sync_engine, "checkout", check)
+
+
+Source = Database | AsyncConnection
+"""Where a statement may be sent: by itself, or in a transaction."""
+
+
+async def send(source: Source, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
+    """Send a statement by itself or in a transaction; returns its rows, if it returns any.
+
+    Raises:
+        DBAPIError: see `Database.ask`.
+    """
+    if isinstance(source, Database):
+        return await source.ask(statement, parameters)
+    result = await source.execute(statement.text, statement.named(parameters))
+    return result.all() if result.returns_rows else ()
+
+
+def _as_of_sqlalchemy(sql: str, error: Exception) -> DBAPIError:
+    """The error as SQLAlchemy would raise it, so that callers need to know one kind."""
+    state = getattr(error, "sqlstate", None) or ""
+    kind = IntegrityError if state.startswith("23") else DBAPIError
+    is_gone = isinstance(error, asyncpg.InterfaceError | asyncpg.PostgresConnectionError)
+    return kind(sql, None, error, hide_parameters=True, connection_invalidated=is_gone)
 
 
 def is_passing(error: DBAPIError) -> bool:

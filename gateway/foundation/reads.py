@@ -5,7 +5,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import ARRAY, Select, Text, TextualSelect, any_, bindparam, cast, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.foundation.database import Source, send
+from gateway.foundation.statements import Statement
 
 
 def any_of(name: str, kind: Any = Text) -> Any:
@@ -42,9 +44,9 @@ class Reads:
         for name, query in queries.items():
             found = query.rows.subquery(name)
             columns.append(select(cast(func.json_agg(found.table_valued()), Text)).scalar_subquery().label(name))
-        self._statement = select(*columns)
+        self._statement = Statement(select(*columns))
 
-    async def ask(self, connection: AsyncConnection, parameters: Mapping[str, Any]) -> list[list[Any]]:
+    async def ask(self, source: Source, parameters: Mapping[str, Any]) -> list[list[Any]]:
         """What each query finds, in the order in which they were named."""
-        row = (await connection.execute(self._statement, parameters)).one()
+        [row] = await send(source, self._statement, parameters)
         return [[] if text is None else decoder.decode(text) for text, decoder in zip(row, self._decoders, strict=True)]

@@ -22,14 +22,15 @@ from sqlalchemy import (
     cast,
     column,
     func,
-    literal,
+    literal_column,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSON, insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.database import Source, send
 from gateway.foundation.reads import any_of
+from gateway.foundation.statements import Statement
 
 Row = msgspec.Struct | Mapping[str, Any]
 
@@ -103,14 +104,15 @@ class Writes:
         self._decoders[name] = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
         return self
 
-    async def send(self, connection: AsyncConnection) -> dict[str, list[Any]]:
+    async def send(self, source: Source) -> dict[str, list[Any]]:
         """Write everything; returns what the statements that were added by `also` return, by name."""
         if not self._parts:
             return {}
-        result = await connection.execute(_statement(tuple(self._parts)), self._parameters)
+        rows = await send(source, _statement(tuple(self._parts)), self._parameters)
         if not self._decoders:
             return {}
-        returned = zip(self._decoders.items(), result.one(), strict=True)
+        [row] = rows
+        returned = zip(self._decoders.items(), row, strict=True)
         return {name: [] if text is None else decoder.decode(text) for (name, decoder), text in returned}
 
     def _add(self, part: _Insert | _Update, rows: Sequence[Row]) -> None:
@@ -121,16 +123,16 @@ class Writes:
 
 
 @cache
-def _statement(parts: tuple[_Part, ...]) -> Any:
+def _statement(parts: tuple[_Part, ...]) -> Statement:
     """The statement of these parts; a single one without an answer stands for itself."""
     if len(parts) == 1 and not isinstance(parts[0], _Also):
-        return _written(parts[0])
+        return Statement(_written(parts[0]))
     ctes = [
         part.statement.cte(part.name) if isinstance(part, _Also) else _written(part).cte(f"written_{number}")
         for number, part in enumerate(parts)
     ]
     returned = [_as_json(cte) for part, cte in zip(parts, ctes, strict=True) if isinstance(part, _Also)]
-    return select(*(returned or [literal(1)])).add_cte(*ctes)
+    return Statement(select(*(returned or [literal_column("1")])).add_cte(*ctes))
 
 
 def _as_json(cte: CTE) -> Any:

@@ -337,8 +337,7 @@ class Intents:
                     await _set_wish(connection, intent, None)
 
     async def _find(self, principal: MerchantPrincipal, intent_id: str) -> tuple[IntentRow, AttemptRow | None] | None:
-        async with self._database.read() as connection:
-            return await intent_with_latest(connection, principal.book_id, principal.account_id, intent_id)
+        return await intent_with_latest(self._database, principal.book_id, principal.account_id, intent_id)
 
 
 async def _latest_attempts(connection: AsyncConnection, rows: Sequence[IntentRow]) -> dict[str, AttemptRow]:

@@ -71,8 +71,7 @@ class Openings:
         async def flush(openings: Sequence[Opening]) -> list[Begun]:
             methods = sorted({opening.how.payment_method.value for opening in openings})
             asked = {"book_id": book_id, "account_id": account_id, "account_ids": [account_id], "methods": methods}
-            async with self._database.read() as connection:
-                plans, limits_in_force, endpoints = await _TERMS.ask(connection, asked)
+            plans, limits_in_force, endpoints = await _TERMS.ask(self._database, asked)
             by_method = {plan.method: plan for plan in plans}
             begun = [
                 self._attempts.begun(opening, by_method.get(opening.how.payment_method), now=opening.intent.created_at)
@@ -85,8 +84,11 @@ class Openings:
             limits.add_uses(writes, book_id, counted)
             add_attempts(writes, begun).insert(intents, [one.intent for one in begun])
             events.add(writes, [_created(one) for one in begun], endpoints)
+            if not checks:
+                await writes.send(self._database)
+                return begun
             # What must be compared after it was counted may have to be taken back.
-            async with self._database.transaction() if checks else self._database.statement() as connection:
+            async with self._database.transaction() as connection:
                 limits.check_periods(checks, limits.used_after(await writes.send(connection)))
             return begun
 

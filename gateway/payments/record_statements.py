@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Integer, Select, Table, bindparam, column, select, text
 
 from gateway.foundation.reads import any_of
+from gateway.foundation.statements import Statement
 from gateway.payments.tables import attempts, facts, refunds
 
 SCHEDULE_COLUMNS: Final = ("asks", "due_at", "leased_until")
@@ -29,7 +30,8 @@ def _select_from(table: Table, name: str) -> Select[Any]:
     return select(table).where(table.c.book_id == bindparam("of_book"), table.c[name] == any_of("wanted"))
 
 
-LOCK_INTENTS: Final = text("""
+LOCK_INTENTS: Final = Statement(
+    text("""
     WITH spoken AS MATERIALIZED (
         SELECT provider, reference, intent_id, attempt_id, refund_id
         FROM gateway.provider_references
@@ -43,15 +45,18 @@ LOCK_INTENTS: Final = text("""
     ORDER BY intent.intent_id
     FOR UPDATE OF intent
 """)
+)
 """Intents by their ids, and those that provider references stand for, each with what is known of these references."""
 ATTEMPTS_OF: Final = _select_from(attempts, "intent_id").order_by(attempts.c.created_at, attempts.c.attempt_id)
 ATTEMPTS_BY_ID: Final = _select_from(attempts, "attempt_id")
 FACTS_OF: Final = _select_from(facts, "intent_id")
 REFUNDS_BY_ID: Final = _select_from(refunds, "refund_id")
-INTENT_WITH_LATEST: Final = text("""
+INTENT_WITH_LATEST: Final = Statement(
+    text("""
     SELECT CAST(to_json(intent) AS text) AS intent, CAST(to_json(attempt) AS text) AS latest
     FROM gateway.payment_intents AS intent
     LEFT JOIN gateway.payment_attempts AS attempt
       ON attempt.book_id = intent.book_id AND attempt.attempt_id = intent.latest_attempt_id
     WHERE intent.book_id = :book_id AND intent.account_id = :account_id AND intent.intent_id = :intent_id
 """)
+)

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Select, Table, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.database import Source, send
 from gateway.foundation.writes import Writes
 from gateway.payments import record_statements as statements
 from gateway.payments.record_statements import SCHEDULE_COLUMNS
@@ -254,7 +255,7 @@ async def lock_spoken_of(
     """
     wanted = set(references)
     parameters = _of_book(book_id, intent_ids) | {"spoken_references": sorted({reference for _, reference in wanted})}
-    found = (await connection.execute(statements.LOCK_INTENTS, parameters)).all()
+    found = await send(connection, statements.LOCK_INTENTS, parameters)
     rows = [_INTENT.decode(intent) for intent, _ in found]
     spoken = [each for _, text in found if text is not None for each in _SPOKEN.decode(text)]
     known = {
@@ -267,17 +268,17 @@ async def lock_spoken_of(
 
 
 async def intent_with_latest(
-    connection: AsyncConnection, book_id: int, account_id: str, intent_id: str
+    source: Source, book_id: int, account_id: str, intent_id: str
 ) -> tuple[IntentRow, AttemptRow | None] | None:
     """The account's intent and its latest attempt, as they were at one moment; None where it has no such intent.
 
     One statement: a change between two would pair an intent with an attempt that it never had that way.
     """
     parameters = {"book_id": book_id, "account_id": account_id, "intent_id": intent_id}
-    row = (await connection.execute(statements.INTENT_WITH_LATEST, parameters)).one_or_none()
-    if row is None:
+    rows = await send(source, statements.INTENT_WITH_LATEST, parameters)
+    if not rows:
         return None
-    intent, latest = row
+    [(intent, latest)] = rows
     return _INTENT.decode(intent), None if latest is None else _ATTEMPT.decode(latest)
 
 
@@ -364,13 +365,13 @@ class RowWrites(Writes):
             self.also("moved", statements.INSERT_MOVES, written, _Moved)
         return self
 
-    async def send(self, connection: AsyncConnection) -> dict[str, list[Any]]:
+    async def send(self, source: Source) -> dict[str, list[Any]]:
         """Write everything, see `Writes.send`.
 
         Raises:
             AssertionError: a move is not legal. Our bug; nothing may be committed.
         """
-        returned = await super().send(connection)
+        returned = await super().send(source)
         assert len(returned.get("moved", ())) == len(self._moves), f"an illegal move among {self._moves}"
         return returned
 

@@ -122,72 +122,80 @@ async def opened(database: ClonedDatabase):
     await opened.close()
 
 
+@pytest.fixture(params=["by itself", "in a transaction"])
+def write(opened, request):
+    """Sends writes, in both ways in which statements are sent."""
+
+    async def sent(writes: Writes) -> dict[str, list]:
+        if request.param == "by itself":
+            return await writes.send(opened)
+        async with opened.transaction() as connection:
+            return await writes.send(connection)
+
+    return sent
+
+
 async def everything(opened: Database) -> list[list[msgspec.Struct]]:
-    async with opened.read() as connection:
-        return await BOTH.ask(connection, {})
+    return await BOTH.ask(opened, {})
 
 
-async def write(opened: Database, writes: Writes) -> dict[str, list]:
-    async with opened.statement() as connection:
-        return await writes.send(connection)
-
-
-async def test_what_is_written_is_what_is_read(opened):
-    await write(opened, Writes().insert(SHELVES, [Shelf("top", 1)]).insert(BOXES, [EMPTY, FULL]))
+async def test_what_is_written_is_what_is_read(opened, write):
+    await write(Writes().insert(SHELVES, [Shelf("top", 1)]).insert(BOXES, [EMPTY, FULL]))
     assert await everything(opened) == [[FULL, EMPTY], [Shelf("top", 1)]]
 
 
-async def test_all_parts_are_one_statement_and_a_reference_may_point_to_another_part(opened):
+async def test_all_parts_are_one_statement_and_a_reference_may_point_to_another_part(opened, write):
     statements = []
     event.listen(opened.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    await write(opened, Writes().insert(BOXES, [FULL]).insert(SHELVES, [Shelf("top", 1)]))
+    async with opened.transaction() as connection:
+        await Writes().insert(BOXES, [FULL]).insert(SHELVES, [Shelf("top", 1)]).send(connection)
     assert len(statements) == 1
 
 
-async def test_nothing_is_written_where_one_part_cannot_be(opened):
+async def test_nothing_is_written_where_one_part_cannot_be(opened, write):
     with pytest.raises(IntegrityError):
-        await write(opened, Writes().insert(SHELVES, [Shelf("low", 1)]).insert(BOXES, [FULL]))
+        await write(Writes().insert(SHELVES, [Shelf("low", 1)]).insert(BOXES, [FULL]))
     assert await everything(opened) == [[], []]
 
 
-async def test_a_known_key_is_an_error_unless_known_ones_stay(opened):
-    await write(opened, Writes().insert(BOXES, [EMPTY]))
+async def test_a_known_key_is_an_error_unless_known_ones_stay(opened, write):
+    await write(Writes().insert(BOXES, [EMPTY]))
     other = msgspec.structs.replace(EMPTY, colour=Colour.BLUE)
     with pytest.raises(IntegrityError):
-        await write(opened, Writes().insert(BOXES, [other]))
+        await write(Writes().insert(BOXES, [other]))
     new = Box(box_id="b3")
-    await write(opened, Writes().insert(BOXES, [other, new], known_ones_stay=True))
+    await write(Writes().insert(BOXES, [other, new], known_ones_stay=True))
     assert (await everything(opened))[0] == [EMPTY, new]
 
 
-async def test_an_update_finds_rows_by_their_key_and_leaves_what_is_untouched(opened):
+async def test_an_update_finds_rows_by_their_key_and_leaves_what_is_untouched(opened, write):
     leased = msgspec.structs.replace(EMPTY, leased_until=LEASE)
     elsewhere = msgspec.structs.replace(leased, book_id=8)
-    await write(opened, Writes().insert(BOXES, [leased, elsewhere]))
+    await write(Writes().insert(BOXES, [leased, elsewhere]))
     changed = msgspec.structs.replace(EMPTY, colour=Colour.BLUE, packed_on=date(2026, 1, 1))
-    await write(opened, Writes().update(BOXES, [changed], untouched=["leased_until"]))
+    await write(Writes().update(BOXES, [changed], untouched=["leased_until"]))
     assert (await everything(opened))[0] == [msgspec.structs.replace(changed, leased_until=LEASE), elsewhere]
 
 
-async def test_a_column_is_cleared_in_the_rows_named_and_kept_in_the_others(opened):
+async def test_a_column_is_cleared_in_the_rows_named_and_kept_in_the_others(opened, write):
     first, second = (Box(box_id=name, leased_until=LEASE) for name in ("b1", "b2"))
-    await write(opened, Writes().insert(BOXES, [first, second]))
+    await write(Writes().insert(BOXES, [first, second]))
     stale = [msgspec.structs.replace(row, leased_until=datetime(2020, 1, 1, tzinfo=UTC)) for row in (first, second)]
-    await write(opened, Writes().update(BOXES, stale, cleared={"leased_until": ["b2"]}))
+    await write(Writes().update(BOXES, stale, cleared={"leased_until": ["b2"]}))
     assert (await everything(opened))[0] == [first, msgspec.structs.replace(second, leased_until=None)]
 
 
-async def test_bytes_are_written_as_they_are_and_none_is_null(opened):
+async def test_bytes_are_written_as_they_are_and_none_is_null(opened, write):
     rows = [SealedBox(box_id="b1", seal=bytes(range(256))), SealedBox(box_id="b2", seal=None)]
-    await write(opened, Writes().insert(BOXES, rows))
+    await write(Writes().insert(BOXES, rows))
     async with opened.read() as connection:
         found = (await connection.execute(select(BOXES.c.seal).order_by(BOXES.c.box_id))).scalars().all()
     assert found == [bytes(range(256)), None]
 
 
-async def test_a_column_that_the_rows_do_not_know_has_its_default_and_keeps_it(opened):
-    await write(opened, Writes().insert(BOXES, [EMPTY]))
-    await write(opened, Writes().update(BOXES, [msgspec.structs.replace(EMPTY, is_open=True)]))
+async def test_a_column_that_the_rows_do_not_know_has_its_default_and_keeps_it(opened, write):
+    await write(Writes().insert(BOXES, [EMPTY]))
+    await write(Writes().update(BOXES, [msgspec.structs.replace(EMPTY, is_open=True)]))
     async with opened.read() as connection:
         assert (await connection.execute(text("SELECT is_open, added_later FROM public.boxes"))).one() == (
             True,
@@ -195,21 +203,18 @@ async def test_a_column_that_the_rows_do_not_know_has_its_default_and_keeps_it(o
         )
 
 
-async def test_what_a_statement_returns_comes_back_under_its_name(opened):
+async def test_what_a_statement_returns_comes_back_under_its_name(opened, write):
     raised = text("UPDATE public.shelves SET rank = rank + :more RETURNING shelf_id, rank").columns(*SHELVES.c)
-    await write(opened, Writes().insert(SHELVES, [Shelf("top", 1), Shelf("low", 2)]))
-    returned = await write(opened, Writes().insert(BOXES, [EMPTY]).also("raised", raised, {"more": 10}, Shelf))
+    await write(Writes().insert(SHELVES, [Shelf("top", 1), Shelf("low", 2)]))
+    returned = await write(Writes().insert(BOXES, [EMPTY]).also("raised", raised, {"more": 10}, Shelf))
     assert sorted(returned["raised"], key=lambda shelf: shelf.rank) == [Shelf("top", 11), Shelf("low", 12)]
     missed = text("UPDATE public.shelves SET rank = 0 WHERE shelf_id = :none RETURNING shelf_id, rank")
-    nothing = await write(opened, Writes().also("missed", missed.columns(*SHELVES.c), {"none": "x"}, Shelf))
+    nothing = await write(Writes().also("missed", missed.columns(*SHELVES.c), {"none": "x"}, Shelf))
     assert nothing == {"missed": []}
 
 
-async def test_nothing_gathered_is_nothing_sent(opened):
-    statements = []
-    event.listen(opened.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    assert await write(opened, Writes().insert(BOXES, []).update(BOXES, [])) == {}
-    assert statements == []
+async def test_nothing_gathered_is_nothing_sent():
+    assert await Writes().insert(BOXES, []).update(BOXES, []).send(None) == {}
 
 
 async def test_rows_of_a_table_are_added_once(opened):
@@ -224,13 +229,13 @@ async def test_a_reader_cannot_write_by_a_part_of_a_statement(opened):
     assert await everything(opened) == [[], []]
 
 
-async def test_queries_that_find_nothing_are_empty_and_share_their_parameters(opened):
-    await write(opened, Writes().insert(SHELVES, [Shelf("top", 1), Shelf("low", 2)]).insert(BOXES, [FULL, EMPTY]))
+async def test_queries_that_find_nothing_are_empty_and_share_their_parameters(opened, write):
+    await write(Writes().insert(SHELVES, [Shelf("top", 1), Shelf("low", 2)]).insert(BOXES, [FULL, EMPTY]))
     on_shelf = Query(
         text("SELECT shelf_id, rank FROM public.shelves WHERE shelf_id = :shelf").columns(*SHELVES.c), Shelf
     )
     in_shelf = Query(text("SELECT * FROM public.boxes WHERE shelf_id = :shelf").columns(*BOXES.c), Box)
     reads = Reads(shelves=on_shelf, boxes=in_shelf)
+    assert await reads.ask(opened, {"shelf": "low"}) == [[Shelf("low", 2)], []]
     async with opened.read() as connection:
-        assert await reads.ask(connection, {"shelf": "low"}) == [[Shelf("low", 2)], []]
         assert await reads.ask(connection, {"shelf": "top"}) == [[Shelf("top", 1)], [FULL]]
