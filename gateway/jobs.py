@@ -64,7 +64,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
 
 
-def due_on(today: date, *, since: date, after: date | None, calendar: BusinessCalendar) -> list[tuple[date, Step]]:
+def due_on(
+    today: date, *, since: date, after: date | None, settled: date | None = None, calendar: BusinessCalendar
+) -> list[tuple[date, Step]]:
     """Which jobs a book must have by its business date `today`, oldest first.
 
     A day is closed once it is over. Settlement runs on business days, the first one after `since`.
@@ -72,13 +74,16 @@ def due_on(today: date, *, since: date, after: date | None, calendar: BusinessCa
     Args:
         today: the book's business date.
         since: the book's first business date.
-        after: the last date that was enqueued for closing, if any; older ones are there already.
+        after, settled: the last dates that were enqueued for closing and for settlement, if any; older ones are there
+            already.
         calendar: on which days banks settle.
     """
     first = since if after is None else after + timedelta(days=1)
     days = [first + timedelta(days=n) for n in range(min((today - first).days + 1, CATCH_UP_DAYS_MAX))]
     closings = [(day, Step.CLOSE_DAY) for day in days if day < today]
-    settlements = [(day, Step.SETTLE) for day in days if day > since and calendar.is_business_day(day)]
+    settlements = [
+        (day, Step.SETTLE) for day in days if day > max(since, settled or since) and calendar.is_business_day(day)
+    ]
     return sorted(closings + settlements)
 
 

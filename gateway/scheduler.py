@@ -4,10 +4,11 @@ Every process may run one; `enqueue` makes a second tick harmless. Business date
 clock, so a test book whose clock was moved gets the days that it skipped.
 """
 
-from datetime import timedelta
-from typing import Final
+from datetime import date, timedelta
+from typing import Any, Final
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from sqlalchemy import Row
 from sqlalchemy import text as sql
 
 from gateway import jobs
@@ -16,12 +17,13 @@ from gateway.foundation.database import Database
 from ledger.business_days import thai_banks
 
 _BOOKS: Final = sql("""
-    SELECT book.book_id, coalesce(clock.offset_seconds, 0) AS offset_seconds, book.created_at, latest.closed
+    SELECT book.book_id, coalesce(clock.offset_seconds, 0) AS offset_seconds, book.created_at,
+      (SELECT max(period) FROM gateway.jobs AS job
+       WHERE job.book_id = book.book_id AND job.step = :close_day) AS closed,
+      (SELECT max(period) FROM gateway.jobs AS job
+       WHERE job.book_id = book.book_id AND job.step = :settle) AS settled
     FROM ledger.books AS book
     LEFT JOIN gateway.book_clocks AS clock USING (book_id)
-    LEFT JOIN LATERAL (
-        SELECT max(period) AS closed FROM gateway.jobs AS job
-        WHERE job.book_id = book.book_id AND job.step = :close_day) AS latest ON true
 """)
 
 
@@ -45,12 +47,23 @@ class Scheduler:
         self._ticker.shutdown(wait=False)
 
     async def tick(self) -> int:
-        """Enqueue what became due; returns how many jobs are new."""
-        now, calendar, added = real_now(), thai_banks(), 0
+        """Enqueue what became due; returns how many jobs are new. Where nothing did, one question is all it costs."""
+        steps = {"close_day": int(jobs.Step.CLOSE_DAY), "settle": int(jobs.Step.SETTLE)}
+        async with self._database.read() as connection:
+            books = (await connection.execute(_BOOKS, steps)).all()
+        listed = [(book.book_id, due) for book in books if (due := _due(book))]
+        if not listed:
+            return 0
+        now = real_now()
         async with self._database.transaction() as connection:
-            for book in (await connection.execute(_BOOKS, {"close_day": int(jobs.Step.CLOSE_DAY)})).all():
-                today = BookClock(timedelta(seconds=book.offset_seconds)).today()
-                since = business_date_of(book.created_at)
-                due = jobs.due_on(today, since=since, after=book.closed, calendar=calendar)
-                added += await jobs.enqueue(connection, book.book_id, due, at=now)
-        return added
+            return sum([await jobs.enqueue(connection, book_id, due, at=now) for book_id, due in listed])
+
+
+def _due(book: Row[Any]) -> list[tuple[date, jobs.Step]]:
+    return jobs.due_on(
+        BookClock(timedelta(seconds=book.offset_seconds)).today(),
+        since=business_date_of(book.created_at),
+        after=book.closed,
+        settled=book.settled,
+        calendar=thai_banks(),
+    )

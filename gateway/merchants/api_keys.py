@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import ARRAY, LargeBinary, RowMapping, any_, bindparam, insert, select, update
+from sqlalchemy import ARRAY, LargeBinary, RowMapping, any_, bindparam, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
@@ -196,7 +196,8 @@ async def authenticate(connection: AsyncConnection, vault: Vault, presented: str
     May write `last_used_at`, so `connection` must be able to.
     """
     principals, used = await look_up(connection, vault, [presented])
-    await note_use(connection, used)
+    if used:
+        await note_use(connection, used)
     return principals[0]
 
 
@@ -252,17 +253,21 @@ def _is_use_to_be_noted(row: RowMapping) -> bool:
     return row["last_used_at"] is None or real_now() - row["last_used_at"] > _LAST_USED_GRAIN
 
 
+# Whoever else notes it at this moment notes the same: nobody waits for the row.
+_NOTE_USE: Final = text("""
+    WITH merchants AS (
+        UPDATE gateway.api_keys SET last_used_at = :now
+        WHERE key_id IN (
+            SELECT key_id FROM gateway.api_keys WHERE key_id = ANY(CAST(:key_ids AS text[])) FOR UPDATE SKIP LOCKED))
+    UPDATE gateway.operator_keys SET last_used_at = :now
+    WHERE key_id IN (
+        SELECT key_id FROM gateway.operator_keys WHERE key_id = ANY(CAST(:key_ids AS text[])) FOR UPDATE SKIP LOCKED)
+""")
+
+
 async def note_use(connection: AsyncConnection, key_ids: Sequence[str]) -> None:
-    """Note that these keys were used just now."""
-    for table, ids in (
-        (operator_keys, [key_id for key_id in key_ids if key_id.startswith("okey_")]),
-        (api_keys, [key_id for key_id in key_ids if not key_id.startswith("okey_")]),
-    ):
-        if not ids:
-            continue
-        # Whoever else notes it at this moment notes the same: nobody waits for the row.
-        free = select(table.c.key_id).where(table.c.key_id.in_(ids)).with_for_update(skip_locked=True)
-        await connection.execute(update(table).where(table.c.key_id.in_(free)).values(last_used_at=real_now()))
+    """Note that these keys, of merchants and of operators, were used just now; by one statement."""
+    await connection.execute(_NOTE_USE, {"key_ids": list(key_ids), "now": real_now()})
 
 
 def _is_past(moment: datetime | None, now: datetime) -> bool:

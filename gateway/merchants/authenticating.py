@@ -40,6 +40,6 @@ class Authenticator:
         async with self._database.read() as connection:
             principals, used = await look_up(connection, self._vault, presented)
         if used:
-            async with self._database.transaction() as connection:
+            async with self._database.statement() as connection:
                 await note_use(connection, used)
         return principals

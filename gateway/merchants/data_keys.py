@@ -40,11 +40,17 @@ async def wrapped_key(connection: AsyncConnection, account_id: str) -> bytes:
     Raises:
         DataKeyDestroyed: there is none any more.
     """
-    statement = select(data_keys.c.wrapped_key).where(data_keys.c.account_id == account_id)
-    row = (await connection.execute(statement)).scalar_one_or_none()
-    if row is None:
+    found = await find_wrapped_key(connection, account_id)
+    if found is None:
         raise DataKeyDestroyed(account_id)
-    return bytes(row)
+    return found
+
+
+async def find_wrapped_key(connection: AsyncConnection, account_id: str) -> bytes | None:
+    """The same; None where there is none any more."""
+    statement = select(data_keys.c.wrapped_key).where(data_keys.c.account_id == account_id)
+    row: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
+    return row
 
 
 async def wrapped_keys(connection: AsyncConnection, account_ids: Collection[str]) -> dict[str, bytes]:

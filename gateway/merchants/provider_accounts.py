@@ -9,7 +9,7 @@ import secrets
 from typing import Final, Protocol
 
 import msgspec
-from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy import Row, Select, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
@@ -167,6 +167,15 @@ async def by_callback_token(connection: AsyncConnection, vault: Vault, token: st
     return None if row is None else _opened(vault, row)
 
 
+# Where the sandbox or our API has moved, test accounts move along and must be registered again.
+_FOLLOW_ADDRESSES: Final = text("""
+    UPDATE gateway.provider_accounts
+    SET base_url = CAST(:sandbox_url AS text) || '/' || provider, public_url = :public_url, registered_at = NULL
+    WHERE provider = ANY(CAST(:providers AS text[])) AND NOT livemode
+      AND (base_url <> CAST(:sandbox_url AS text) || '/' || provider OR public_url <> :public_url)
+""")
+
+
 async def register_pending(
     database: Database, vault: Vault, sandbox: SandboxRegistry, *, sandbox_url: str, public_url: str
 ) -> int:
@@ -178,10 +187,12 @@ async def register_pending(
         how many were registered. It ends when the sandbox does not answer; an account that the sandbox refuses is
         logged and left for the next time.
     """
-    async with database.transaction() as connection:
-        await _follow_addresses(connection, sandbox_url=sandbox_url, public_url=public_url)
-        c = provider_accounts.c
-        statement = _select().where(c.registered_at.is_(None), c.livemode.is_(False)).order_by(c.created_at)
+    async with database.statement() as connection:
+        addresses = {"sandbox_url": sandbox_url, "public_url": public_url, "providers": list(TEST_PROVIDERS)}
+        await connection.execute(_FOLLOW_ADDRESSES, addresses)
+    c = provider_accounts.c
+    statement = _select().where(c.registered_at.is_(None), c.livemode.is_(False)).order_by(c.created_at)
+    async with database.read() as connection:
         pending = [_opened(vault, row) for row in await connection.execute(statement)]
     registered = 0
     for account in pending:
@@ -197,7 +208,7 @@ async def register_pending(
         except SandboxRefused as refusal:
             get_logger(__name__).error("the sandbox refuses %s: %s", account, refusal)
             continue
-        async with database.transaction() as connection:
+        async with database.statement() as connection:
             await connection.execute(
                 update(provider_accounts)
                 .where(provider_accounts.c.provider_account_id == account.account_id)
@@ -205,19 +216,6 @@ async def register_pending(
             )
         registered += 1
     return registered
-
-
-async def _follow_addresses(connection: AsyncConnection, *, sandbox_url: str, public_url: str) -> None:
-    """Where the sandbox or our API has moved, test accounts move along and must be registered again."""
-    c = provider_accounts.c
-    for provider in TEST_PROVIDERS:
-        base_url = f"{sandbox_url}/{provider}"
-        await connection.execute(
-            update(provider_accounts)
-            .where(c.provider == provider, c.livemode.is_(False))
-            .where(or_(c.base_url != base_url, c.public_url != public_url))
-            .values(base_url=base_url, public_url=public_url, registered_at=None)
-        )
 
 
 def _select() -> Select[str, int, str, bool, str, str, bytes, bytes]:

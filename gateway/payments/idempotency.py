@@ -21,7 +21,7 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -35,7 +35,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import uuid7, uuid_to_text
 from gateway.foundation.metrics import IDEMPOTENCY
-from gateway.merchants.data_keys import wrapped_key
+from gateway.merchants.data_keys import find_wrapped_key, wrapped_key
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.errors import (
     IdempotencyInProgress,
@@ -82,6 +82,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         # The low bits of a UUIDv7 are random: counting on them keeps ids in order, and runs into nobody else's.
         identifier = UUID(int=self.operation_id.int ^ number)
         return f"{prefix}_{'' if self.livemode else 'test_'}{uuid_to_text(identifier)}"
+
+
+class _Begun(NamedTuple):
+    """A claim, and the key to seal the answer with; None where the account's was destroyed."""
+
+    claim: Claim
+    wrapped_key: bytes | None
 
 
 Operation = Callable[[Claim], Awaitable[Reply]]
@@ -148,7 +155,7 @@ class IdempotencyStore:
         if isinstance(claimed, Reply):
             IDEMPOTENCY.labels("replay").inc()
             return claimed
-        IDEMPOTENCY.labels("resumed" if claimed.resumed else "new").inc()
+        IDEMPOTENCY.labels("resumed" if claimed.claim.resumed else "new").inc()
         task = asyncio.create_task(self._run(principal, key, claimed, operation))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -175,7 +182,8 @@ class IdempotencyStore:
         """Wait for what is still running, so that a stopping process leaves no operation half done."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(self, principal: MerchantPrincipal, key: str, claim: Claim, operation: Operation) -> Reply:
+    async def _run(self, principal: MerchantPrincipal, key: str, begun: _Begun, operation: Operation) -> Reply:
+        claim = begun.claim
         try:
             reply = await operation(claim)
         except (InvalidRequest, NotFound):
@@ -188,12 +196,12 @@ class IdempotencyStore:
         if reply.status == _STILL_OPEN or reply.status >= _SERVER_ERROR:
             await self._release(principal, key, claim)
         else:
-            await self._complete(principal, key, claim, reply)
+            await self._complete(principal, key, begun, reply)
         return reply
 
     async def _claim(
         self, principal: MerchantPrincipal, key: str, fingerprint: bytes, request_id: str
-    ) -> Claim | Reply:
+    ) -> _Begun | Reply:
         now = real_now()
         new = NewKey(
             book_id=principal.book_id,
@@ -206,11 +214,17 @@ class IdempotencyStore:
             lease_id=uuid7(),
             created_at=now,
         )
-        if await self._keys.claim(new):
-            return _claim_of(principal, msgspec.structs.asdict(new), resumed=False)
-        return await self._claim_known(principal, new)
+        if (ours := await self._keys.claim(new)) is not None:
+            return _Begun(_claim_of(principal, msgspec.structs.asdict(new), resumed=False), ours.wrapped_key)
+        async with self._database.transaction() as connection:
+            claimed = await self._claim_known(connection, principal, new)
+            if isinstance(claimed, Reply):
+                return claimed
+            return _Begun(claimed, await find_wrapped_key(connection, principal.account_id))
 
-    async def _claim_known(self, principal: MerchantPrincipal, new: NewKey) -> Claim | Reply:
+    async def _claim_known(
+        self, connection: AsyncConnection, principal: MerchantPrincipal, new: NewKey
+    ) -> Claim | Reply:
         """What a key that was there before means; where it is gone meanwhile it is claimed as new."""
         now, key = new.created_at, new.key
         row_key = {"book_id": new.book_id, "account_id": new.account_id, "key": key}
@@ -218,42 +232,42 @@ class IdempotencyStore:
         fresh |= {"response_status": None, "sealed_response": None}
         c = idempotency_requests.c
         where = _is_row(principal, key)
-        async with self._database.transaction() as connection:
-            # By the unique key, never read-then-insert: of two racing first requests one inserts, one waits for it.
-            added = insert(idempotency_requests).values(**row_key, **fresh).on_conflict_do_nothing().returning(c.key)
-            if (await connection.execute(added)).first() is not None:
-                return _claim_of(principal, fresh, resumed=False)
-            row = (
-                (await connection.execute(select(idempotency_requests).where(where).with_for_update()))
-                .mappings()
-                .one_or_none()
-            )
-            if row is None:
-                raise IdempotencyInProgress
-            is_leased = row["leased_until"] is not None and row["leased_until"] > now
-            if row["created_at"] < now - RETENTION and not is_leased:
-                await connection.execute(update(idempotency_requests).where(where).values(**fresh))
-                return _claim_of(principal, fresh, resumed=False)
-            if row["fingerprint"] != new.fingerprint:
-                raise IdempotencyKeyReused(row["request_id"])
-            if row["response_status"] is not None:
-                body = await self._opened(connection, principal, key, row["sealed_response"])
-                return Reply(status=row["response_status"], body=body, replayed=True)
-            if is_leased:
-                raise IdempotencyInProgress
-            lease = {"lease_id": fresh["lease_id"], "leased_until": fresh["leased_until"]}
-            await connection.execute(update(idempotency_requests).where(where).values(**lease))
-            return _claim_of(principal, {**row, **lease}, resumed=True)
+        # By the unique key, never read-then-insert: of two racing first requests one inserts, one waits for it.
+        added = insert(idempotency_requests).values(**row_key, **fresh).on_conflict_do_nothing().returning(c.key)
+        if (await connection.execute(added)).first() is not None:
+            return _claim_of(principal, fresh, resumed=False)
+        row = (
+            (await connection.execute(select(idempotency_requests).where(where).with_for_update()))
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            raise IdempotencyInProgress
+        is_leased = row["leased_until"] is not None and row["leased_until"] > now
+        if row["created_at"] < now - RETENTION and not is_leased:
+            await connection.execute(update(idempotency_requests).where(where).values(**fresh))
+            return _claim_of(principal, fresh, resumed=False)
+        if row["fingerprint"] != new.fingerprint:
+            raise IdempotencyKeyReused(row["request_id"])
+        if row["response_status"] is not None:
+            body = await self._opened(connection, principal, key, row["sealed_response"])
+            return Reply(status=row["response_status"], body=body, replayed=True)
+        if is_leased:
+            raise IdempotencyInProgress
+        lease = {"lease_id": fresh["lease_id"], "leased_until": fresh["leased_until"]}
+        await connection.execute(update(idempotency_requests).where(where).values(**lease))
+        return _claim_of(principal, {**row, **lease}, resumed=True)
 
-    async def _complete(self, principal: MerchantPrincipal, key: str, claim: Claim, reply: Reply) -> None:
+    async def _complete(self, principal: MerchantPrincipal, key: str, begun: _Begun, reply: Reply) -> None:
         await self._keys.finish(
             FinishedKey(
                 book_id=principal.book_id,
                 account_id=principal.account_id,
                 key=key,
-                lease_id=claim.lease_id,
+                lease_id=begun.claim.lease_id,
                 status=reply.status,
                 body=reply.body,
+                wrapped_key=begun.wrapped_key,
                 context=reply_context(principal, key),
             )
         )

@@ -6,7 +6,7 @@ a time, by `IdempotencyStore`.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.foundation.database import Database, is_passing
 from gateway.foundation.encryption import Vault
-from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_keys
+from gateway.merchants.data_keys import DataKeyDestroyed
 from ledger.coalescing import Coalescer
 
 MAX_BATCH: Final = 200
@@ -33,7 +33,8 @@ _CLAIM: Final = text("""
          AS new (book_id, account_id, key, fingerprint, operation_id, request_id, leased_until, lease_id, created_at)
     ORDER BY new.book_id, new.account_id, new.key
     ON CONFLICT DO NOTHING
-    RETURNING operation_id
+    RETURNING operation_id, (SELECT wrapped_key FROM gateway.data_keys AS theirs
+                             WHERE theirs.account_id = idempotency_requests.account_id) AS wrapped_key
 """)
 _FINISH: Final = text("""
     UPDATE gateway.idempotency_requests AS known
@@ -60,8 +61,19 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
 
 
+class Claimed(NamedTuple):
+    """A key that is ours.
+
+    Attributes:
+        wrapped_key: the account's data key, to seal the answer with; None where it was destroyed. Where it is destroyed
+            before there is an answer, that is sealed with it all the same, and nobody can open it, like all before it.
+    """
+
+    wrapped_key: bytes | None
+
+
 class FinishedKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key with its answer; `context`: what the answer is sealed for."""
+    """A key with its answer; `wrapped_key`, `context`: with what and for what the answer is sealed."""
 
     book_id: int
     account_id: str
@@ -69,7 +81,13 @@ class FinishedKey(msgspec.Struct, frozen=True, kw_only=True):
     lease_id: UUID
     status: int
     body: bytes
+    wrapped_key: bytes | None
     context: str
+
+
+class _Sealed(NamedTuple):
+    key: FinishedKey
+    answer: bytes
 
 
 class IdempotencyKeys:
@@ -78,15 +96,15 @@ class IdempotencyKeys:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
-        self._claims: Coalescer[NewKey, bool] = Coalescer(
+        self._claims: Coalescer[NewKey, Claimed | None] = Coalescer(
             self._claim_all, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_key
         )
-        self._answers: Coalescer[FinishedKey, None] = Coalescer(
+        self._answers: Coalescer[_Sealed, None] = Coalescer(
             self._finish_all, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_key
         )
 
-    async def claim(self, new: NewKey) -> bool:
-        """Write a key, committed; false where it is known already.
+    async def claim(self, new: NewKey) -> Claimed | None:
+        """Write a key, committed; None where it is known already.
 
         Raises:
             LedgerBusy: too many are waiting; nothing was written.
@@ -100,9 +118,12 @@ class IdempotencyKeys:
             DataKeyDestroyed: nothing can be sealed for the account any more.
             LedgerBusy: too many are waiting; nothing was kept.
         """
-        await self._answers.submit(finished)
+        if finished.wrapped_key is None:
+            raise DataKeyDestroyed(finished.account_id)
+        sealed = self._vault.seal(finished.wrapped_key, finished.body, context=finished.context)
+        await self._answers.submit(_Sealed(finished, sealed))
 
-    async def _claim_all(self, keys: Sequence[NewKey]) -> list[bool]:
+    async def _claim_all(self, keys: Sequence[NewKey]) -> list[Claimed | None]:
         columns = {
             "book_ids": [key.book_id for key in keys],
             "account_ids": [key.account_id for key in keys],
@@ -115,27 +136,24 @@ class IdempotencyKeys:
             "created": [key.created_at for key in keys],
         }
         async with self._database.statement() as connection:
-            ours = set((await connection.execute(_CLAIM, columns)).scalars())
-        return [key.operation_id in ours for key in keys]
+            rows = (await connection.execute(_CLAIM, columns)).all()
+        ours = {operation_id: Claimed(wrapped_key) for operation_id, wrapped_key in rows}
+        return [ours.get(key.operation_id) for key in keys]
 
-    async def _finish_all(self, keys: Sequence[FinishedKey]) -> list[None]:
-        async with self._database.read() as connection:
-            wrapped = await wrapped_keys(connection, {key.account_id for key in keys})
+    async def _finish_all(self, answers: Sequence[_Sealed]) -> list[None]:
         columns = {
-            "book_ids": [key.book_id for key in keys],
-            "account_ids": [key.account_id for key in keys],
-            "keys": [key.key for key in keys],
-            "lease_ids": [key.lease_id for key in keys],
-            "statuses": [key.status for key in keys],
-            "sealed": [self._vault.seal(wrapped[key.account_id], key.body, context=key.context) for key in keys],
+            "book_ids": [key.book_id for key, _ in answers],
+            "account_ids": [key.account_id for key, _ in answers],
+            "keys": [key.key for key, _ in answers],
+            "lease_ids": [key.lease_id for key, _ in answers],
+            "statuses": [key.status for key, _ in answers],
+            "sealed": [sealed for _, sealed in answers],
         }
         async with self._database.statement() as connection:
             await connection.execute(_FINISH, columns)
-        return [None] * len(keys)
+        return [None] * len(answers)
 
 
 def _may_be_one_key(error: Exception) -> bool:
-    """Whether the batch deserves another try in halves: an account without its data key."""
-    if isinstance(error, DBAPIError):
-        return not is_passing(error)
-    return isinstance(error, DataKeyDestroyed)
+    """Whether the batch deserves another try in halves."""
+    return isinstance(error, DBAPIError) and not is_passing(error)

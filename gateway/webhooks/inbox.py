@@ -3,24 +3,27 @@
 Storing is one insert. A callback is told from a repeated one by a hash of its body and of the headers that sign it:
 not by the event id in it, because a forger could then take a true event's place before it comes.
 
-The processor claims callbacks with a lease. An adapter parses each; what it does not vouch for is asked of the
-provider; facts go to the applier, which is the only one that moves anything. Each ends as `applied`, `ignored` or
-`quarantined`, with a reason; what may still turn out (no answer yet, nothing known of it yet) is tried again.
+The processor claims callbacks with a lease, under load those of a tenth of a second together (`Pace`), so that they
+share the transaction of their facts and the statement that ends them. An adapter parses each; what it does not vouch
+for is asked of the provider; facts go to the applier, which is the only one that moves anything. Each ends as
+`applied`, `ignored` or `quarantined`, with a reason; what may still turn out (no answer yet, nothing known of it yet)
+is tried again.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy import text as sql
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
-from gateway.foundation.database import Database
+from gateway.foundation.database import Database, is_passing
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
@@ -36,8 +39,9 @@ from gateway.providers.base import (
     Unknown,
 )
 from gateway.providers.registry import CALLBACK_HEADERS
-from gateway.webhooks.slots import Slots
+from gateway.webhooks.slots import Pace, Slots
 from gateway.webhooks.tables import webhook_inbox
+from ledger.coalescing import Coalescer
 
 SLOTS: Final = 20
 LEASE: Final = timedelta(minutes=2)
@@ -95,6 +99,13 @@ class _Verdict(msgspec.Struct, frozen=True, kw_only=True):
     state: _State
     reason: str | None = None
     event_id: str | None = None
+
+
+class _Ended(NamedTuple):
+    """A callback and what became of it."""
+
+    item: _Item
+    verdict: _Verdict
 
 
 async def store(connection: AsyncConnection, vault: Vault, account: ProviderAccount, callback: Callback) -> Stored:
@@ -184,16 +195,22 @@ class InboxProcessor:
         self._applier = applier
         self._account_of = account_of
         self._slots = Slots(slots)
+        self._pace = Pace()
         self._lease = lease
+        self._verdicts: Coalescer[_Ended, None] = Coalescer(
+            self._finish, max_batch=slots, queue_limit=slots, poison=_may_be_one_callback
+        )
 
     async def run_once(self) -> int:
         """Claim what is due and work on it in the background; returns how many callbacks were dealt with.
 
         A provider that does not answer holds up its own callbacks only: they go on while this returns.
         """
-        if self._slots.free:
+        await self._pace.next_claim()
+        if limit := self._slots.free:
             async with self._database.statement() as connection:
-                items = await _claim(connection, limit=self._slots.free, lease=self._lease)
+                items = await _claim(connection, limit=limit, lease=self._lease)
+            self._pace.found(len(items), limit=limit)
             for item in items:
                 self._slots.start(self._process(item))
         return await self._slots.gather(seconds=WAIT_SECONDS)
@@ -208,8 +225,7 @@ class InboxProcessor:
         except Exception as error:  # noqa: BLE001 - whatever this one does to us, the others go on
             _log.exception("callback failed", extra={"inbox_id": item.inbox_id})
             verdict = _after(item, error)
-        async with self._database.statement() as connection:
-            await _finish(connection, item, verdict)
+        await self._verdicts.submit(_Ended(item, verdict))
         if verdict.state is _State.QUARANTINED:
             INBOX_REJECTED.labels(provider=item.provider).inc()
             _log.warning("callback quarantined", extra={"inbox_id": item.inbox_id, "reason": verdict.reason})
@@ -235,6 +251,11 @@ class InboxProcessor:
         for fact in facts:
             await self._applier.apply(fact, book_id=item.book_id)
         return _Verdict(state=_State.APPLIED, event_id=parsed.event_id)
+
+    async def _finish(self, ended: Sequence[_Ended]) -> list[None]:
+        async with self._database.statement() as connection:
+            await _finish(connection, ended)
+        return [None] * len(ended)
 
     def _opened(self, item: _Item) -> Callback:
         opened = self._vault.open_house(item.sealed_callback, context=_context(item.inbox_id))
@@ -309,26 +330,41 @@ async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -
     return [_Item(**row) for row in rows.mappings()]
 
 
-_FINISH: Final = update(webhook_inbox).where(
-    webhook_inbox.c.inbox_id == bindparam("of_id"), webhook_inbox.c.lease_until == bindparam("of_lease")
-)
+# Where the lease lapsed and somebody else has the callback now, nothing is written: their verdict will be the same.
+_FINISH: Final = sql("""
+    UPDATE gateway.webhook_inbox AS inbox
+    SET state = ended.state, reason = ended.reason, event_id = ended.event_id, attempts = ended.attempts,
+        next_attempt_at = coalesce(ended.next_attempt_at, inbox.next_attempt_at), processed_at = ended.processed_at,
+        lease_until = NULL
+    FROM unnest(CAST(:inbox_ids AS text[]), CAST(:leases AS timestamptz[]), CAST(:states AS text[]),
+                CAST(:reasons AS text[]), CAST(:event_ids AS text[]), CAST(:attempts AS integer[]),
+                CAST(:next_attempts AS timestamptz[]), CAST(:processed AS timestamptz[]))
+         AS ended (inbox_id, lease_until, state, reason, event_id, attempts, next_attempt_at, processed_at)
+    WHERE inbox.inbox_id = ended.inbox_id AND inbox.lease_until = ended.lease_until
+""")
 
 
-async def _finish(connection: AsyncConnection, item: _Item, verdict: _Verdict) -> None:
-    """Write the verdict, unless the lease lapsed and somebody else has the callback now: theirs will be the same."""
+async def _finish(connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
     now = real_now()
-    values: dict[str, Any] = {
-        "state": verdict.state.value,
-        "reason": verdict.reason,
-        "event_id": verdict.event_id,
-        "attempts": item.attempts + 1,
-        "lease_until": None,
+    columns = {
+        "inbox_ids": [item.inbox_id for item, _ in ended],
+        "leases": [item.lease_until for item, _ in ended],
+        "states": [verdict.state.value for _, verdict in ended],
+        "reasons": [verdict.reason for _, verdict in ended],
+        "event_ids": [verdict.event_id for _, verdict in ended],
+        "attempts": [item.attempts + 1 for item, _ in ended],
+        "next_attempts": [
+            now + timedelta(seconds=RETRY_SECONDS[item.attempts]) if verdict.state is _State.PENDING else None
+            for item, verdict in ended
+        ],
+        "processed": [None if verdict.state is _State.PENDING else now for _, verdict in ended],
     }
-    if verdict.state is _State.PENDING:
-        values["next_attempt_at"] = now + timedelta(seconds=RETRY_SECONDS[item.attempts])
-    else:
-        values["processed_at"] = now
-    await connection.execute(_FINISH, {**values, "of_id": item.inbox_id, "of_lease": item.lease_until})
+    await connection.execute(_FINISH, columns)
+
+
+def _may_be_one_callback(error: Exception) -> bool:
+    """Whether the others deserve another try without one of them: what a provider calls its event is text from afar."""
+    return isinstance(error, DBAPIError) and not is_passing(error)
 
 
 def _kept(account: ProviderAccount, callback: Callback) -> _Kept:

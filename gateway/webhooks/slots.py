@@ -1,7 +1,9 @@
-"""Background work with a limit, so that what is slow holds up nothing but itself."""
+"""Background work with a limit, so that what is slow holds up nothing but itself; and rounds that are worth it."""
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
@@ -10,7 +12,33 @@ from gateway.foundation.logs import get_logger
 TOGETHER_SECONDS: Final = 0.01
 """How long those that end together with the first are waited for: whoever asks for more work asks once for all."""
 
+APART_SECONDS: Final = 0.1
+"""How far a claim keeps from one that found something. What comes meanwhile shares the next one, and with it the
+transaction of its facts and the statement that ends it: at 30 callbacks a second a third of both, at 100 a sixth. Half
+of what the loops pause where nothing is found, so nobody waits longer under load than in quiet."""
+
 _log = get_logger("quickkub.webhooks")
+
+
+class Pace:
+    """Keeps claims apart, where they find less than there is room for.
+
+    The first after a quiet while waits for nothing, nor does one after a claim that may have left something behind.
+    """
+
+    def __init__(self) -> None:
+        self._began_at = self._not_before = -math.inf
+
+    async def next_claim(self) -> None:
+        """Wait until it is time for the next claim."""
+        if (wait_seconds := self._not_before - time.monotonic()) > 0:
+            await asyncio.sleep(wait_seconds)
+        self._began_at = time.monotonic()
+
+    def found(self, count: int, *, limit: int) -> None:
+        """What the claim found, and how much it might have."""
+        if 0 < count < limit:
+            self._not_before = self._began_at + APART_SECONDS
 
 
 class Slots:

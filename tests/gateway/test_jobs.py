@@ -3,12 +3,16 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy import event, text
 
 from gateway import jobs
 from gateway.foundation.database import Database
 from gateway.jobs import Step, due_on
+from gateway.scheduler import Scheduler
+from ledger.accounts import open_book
 from ledger.business_days import thai_banks
 
+DAY_SECONDS = 86_400
 CREATED = date(2026, 11, 27)  # a Friday
 NOW = datetime(2026, 11, 30, 3, tzinfo=UTC)
 
@@ -39,6 +43,14 @@ def test_only_what_is_missing_is_enqueued_after_the_last_closing() -> None:
     ]
 
 
+def test_what_is_settled_already_is_not_enqueued_again_while_its_day_lasts() -> None:
+    today = date(2026, 12, 1)
+    for settled, expected in ((None, [("2026-12-01", "settle")]), (date(2026, 11, 30), [("2026-12-01", "settle")])):
+        listed = due_on(today, since=CREATED, after=date(2026, 11, 30), settled=settled, calendar=thai_banks())
+        assert [(period.isoformat(), step.name.lower()) for period, step in listed] == expected
+    assert due_on(today, since=CREATED, after=date(2026, 11, 30), settled=today, calendar=thai_banks()) == []
+
+
 def test_a_long_absence_is_caught_up_in_portions() -> None:
     listed = due_on(date(2029, 1, 1), since=CREATED, after=None, calendar=thai_banks())
     assert listed[0][0] == CREATED
@@ -50,6 +62,28 @@ async def opened(database):
     db = await Database.open(database.app_dsn)
     yield db
     await db.close()
+
+
+async def test_a_tick_enqueues_what_is_due_and_costs_one_question_where_nothing_is(opened: Database) -> None:
+    async with opened.ledger_pool.acquire() as connection:
+        for book_id in (7, 8):
+            await open_book(connection, book_id, code=f"book-{book_id}", mode="test")
+    async with opened.transaction() as connection:
+        # Of two days three apart one at least is no weekend: there something is settled on the very day.
+        await connection.execute(
+            text("INSERT INTO gateway.book_clocks VALUES (7, :earlier, now()), (8, :later, now())"),
+            {"earlier": 10 * DAY_SECONDS, "later": 13 * DAY_SECONDS},
+        )
+    statements: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        statements.append(statement)
+
+    scheduler = Scheduler(opened, tick_seconds=60)
+    assert await scheduler.tick() > 0
+    event.listen(opened.engine.sync_engine, "before_cursor_execute", note)
+    assert await scheduler.tick() == 0
+    assert len(statements) == 1
 
 
 async def test_second_scheduler_adds_nothing(opened: Database) -> None:

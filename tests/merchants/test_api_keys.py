@@ -10,6 +10,7 @@ from gateway.merchants import api_keys, operators
 from gateway.merchants.accounts import LIVE_BOOK_ID
 from gateway.merchants.principals import MERCHANT_SCOPES, MerchantPrincipal, OperatorPrincipal, Scope
 from gateway.merchants.tables import api_keys as key_rows
+from gateway.merchants.tables import operator_keys as operator_key_rows
 from gateway.merchants.tables import operators as operator_rows
 
 
@@ -96,6 +97,20 @@ async def test_the_last_use_is_written_once_in_a_while(opened, vault, account):
         first = (await connection.execute(last_used)).scalar_one()
         await api_keys.authenticate(connection, vault, account.test_key.secret)
         assert (await connection.execute(last_used)).scalar_one() == first is not None
+
+
+async def test_uses_of_merchants_and_operators_are_noted_by_one_statement_that_waits_for_nobody(opened, vault, account):
+    async with opened.transaction() as connection:
+        operator_id = await operators.create_operator(connection, vault, name="Tester")
+        key = await operators.create_key(connection, vault, operator_id)
+    merchants, ours = select(key_rows.c.key_id, key_rows.c.last_used_at), select(operator_key_rows.c.last_used_at)
+    async with opened.transaction() as other:
+        await other.execute(select(key_rows).where(key_rows.c.key_id == account.live_key.key_id).with_for_update())
+        async with opened.statement() as connection:
+            await api_keys.note_use(connection, [account.test_key.key_id, account.live_key.key_id, key.key_id])
+    async with opened.read() as connection:
+        noted = {key_id for key_id, last_used_at in await connection.execute(merchants) if last_used_at is not None}
+        assert (noted, (await connection.execute(ours)).scalar_one() is None) == ({account.test_key.key_id}, False)
 
 
 async def test_an_operators_key_works_until_its_operator_is_disabled(opened, vault):

@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
+from gateway.merchants import data_keys
 from gateway.payments.errors import (
     IdempotencyInProgress,
     IdempotencyKeyInvalid,
@@ -234,3 +236,45 @@ async def test_requests_beyond_retention_are_deleted_in_batches_and_no_others(st
     rows = await house.rows("SELECT key FROM gateway.idempotency_requests ORDER BY key")
     assert [row["key"] for row in rows] == ["leased", "young"]
     assert (await run(store, merchant, answering(500), key="young")).replayed
+
+
+async def test_without_its_data_key_an_account_gets_no_answer_kept(store, house, merchant):
+    async with house.database.transaction() as connection:
+        await data_keys.destroy(connection, merchant.account_id)
+    for _ in range(2):
+        with pytest.raises(data_keys.DataKeyDestroyed):
+            await run(store, merchant, answering(201))
+        (row,) = await house.rows("SELECT response_status, sealed_response FROM gateway.idempotency_requests")
+        assert (row["response_status"], row["sealed_response"]) == (None, None)
+        await house.run("UPDATE gateway.idempotency_requests SET leased_until = NULL")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_an_answer_whose_data_key_is_destroyed_meanwhile_is_given_and_nobody_reads_it_again(
+    store, house, merchant, resumed
+):
+    if resumed:
+        await run(store, merchant, answering(503))
+
+    async def outlives_its_key(claim):
+        assert claim.resumed is resumed
+        async with house.database.transaction() as connection:
+            assert await data_keys.destroy(connection, merchant.account_id)
+        return Reply(status=201, body=b"done")
+
+    assert (await run(store, merchant, outlives_its_key)).body == b"done"
+    with pytest.raises(data_keys.DataKeyDestroyed):
+        await run(store, merchant, answering(201))
+
+
+async def test_a_new_key_costs_two_statements(store, house, merchant):
+    statements = []
+
+    def note(_, __, statement, *___):
+        statements.append(statement)
+
+    engine = house.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    await run(store, merchant, answering(201))
+    event.remove(engine, "before_cursor_execute", note)
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "UPDATE"]

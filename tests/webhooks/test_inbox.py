@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from gateway.merchants import provider_accounts
 from gateway.merchants.known_accounts import KnownAccounts
@@ -54,6 +55,8 @@ class FakeProvider:
                 raise CallbackRejected("signature_invalid", "forged")
             case "poison":
                 raise RuntimeError("the adapter has a bug")
+            case "named":
+                return ParsedCallback(event_id=callback.body.decode().partition(" ")[2], facts=(FACT,))
             case "ignored":
                 return ParsedCallback(event_id="e", ignored=True)
             case "signed":
@@ -339,3 +342,49 @@ async def test_callback_of_an_account_that_is_gone_is_put_aside(desk: Desk):
     await desk.settle()
     assert await desk.states() == [("quarantined", "provider_account_gone")]
     assert desk.applier.facts == []
+
+
+async def test_callbacks_that_end_together_are_written_together(desk: Desk):
+    statements: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if "UPDATE gateway.webhook_inbox" in statement and "SKIP LOCKED" not in statement:
+            statements.append(statement)
+
+    together = asyncio.Barrier(5)
+
+    async def found() -> Inquiry:
+        await together.wait()
+        return FOUND
+
+    for number in range(5):
+        desk.provider.answers[f"QK{number}"] = found
+        await desk.receive(f"QK{number}")
+    event.listen(desk.house.database.engine.sync_engine, "before_cursor_execute", note)
+    assert await desk.settle() == 5
+    assert len(statements) == 1
+    event.remove(desk.house.database.engine.sync_engine, "before_cursor_execute", note)
+    assert await desk.states() == [("applied", None)] * 5
+
+
+async def test_a_verdict_that_cannot_be_written_holds_back_no_other(desk: Desk):
+    for name in ("named one", "named t\x00wo", "named three"):
+        await desk.receive(name)
+    assert await desk.settle() == 2
+    assert sorted(state for state, _ in await desk.states()) == ["applied", "applied", "pending"]
+    assert len(desk.applier.facts) == 3
+
+
+async def test_a_verdict_on_a_callback_that_others_have_by_now_is_not_written(desk: Desk):
+    async def overtaken() -> Inquiry:
+        async with desk.house.database.transaction() as connection:
+            await connection.exec_driver_sql(
+                "UPDATE gateway.webhook_inbox SET lease_until = 'infinity' WHERE attempts = 0"
+            )
+        return FOUND
+
+    desk.provider.answers["QK1"] = overtaken
+    await desk.receive("QK1")
+    await desk.settle()
+    (row,) = await desk.house.rows("SELECT state, attempts, processed_at FROM gateway.webhook_inbox")
+    assert row == {"state": "pending", "attempts": 0, "processed_at": None}

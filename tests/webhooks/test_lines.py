@@ -22,7 +22,7 @@ async def test_crash_between_sending_and_marking_sends_again_under_the_same_id(
     class Killed(Exception):
         pass
 
-    async def killed(*_: object) -> None:
+    async def killed(*_: object, **__: object) -> None:
         raise Killed
 
     async with receiving() as shop:
