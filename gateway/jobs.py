@@ -17,6 +17,8 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.database import Source, send
+from gateway.foundation.statements import Statement
 from ledger.business_days import BusinessCalendar
 
 LEASE: Final = timedelta(minutes=5)
@@ -108,7 +110,8 @@ async def enqueue(connection: AsyncConnection, book_id: int, due: list[tuple[dat
     return len((await connection.execute(statement)).all())
 
 
-_CLAIM: Final = sql("""
+_CLAIM: Final = Statement(
+    sql("""
     WITH claimable AS (
         SELECT book_id, period, step FROM gateway.jobs AS job
         WHERE state <> 'done' AND not_before <= :now AND (lease_until IS NULL OR lease_until < :now)
@@ -123,13 +126,15 @@ _CLAIM: Final = sql("""
     WHERE (job.book_id, job.period, job.step) = (claimable.book_id, claimable.period, claimable.step)
     RETURNING job.book_id, job.period, job.step, job.attempts
 """)
+)
 
 
-async def claim(connection: AsyncConnection, *, now: datetime) -> Job | None:
+async def claim(source: Source, *, now: datetime) -> Job | None:
     """Lease the oldest job that nothing older of its book holds back."""
     parameters = {"now": now, "lease_until": now + LEASE, "late_statements": int(Step.LATE_STATEMENTS)}
-    row = (await connection.execute(_CLAIM, parameters)).one_or_none()
-    return None if row is None else Job(book_id=row[0], period=row[1], step=Step(row[2]), attempts=row[3])
+    for row in await send(source, _CLAIM, parameters):
+        return Job(book_id=row["book_id"], period=row["period"], step=Step(row["step"]), attempts=row["attempts"])
+    return None
 
 
 async def result_of(connection: AsyncConnection, book_id: int, period: date, step: Step) -> dict[str, Any]:

@@ -62,8 +62,7 @@ async def repeat(loop: Loop, stop: asyncio.Event) -> None:
 
 async def run_job(services: Services) -> int:
     """Claim and run one daily job; 0 where none is due."""
-    async with services.database.statement() as connection:
-        job = await jobs.claim(connection, now=real_now())
+    job = await jobs.claim(services.database, now=real_now())
     if job is None:
         return 0
     try:

@@ -33,8 +33,7 @@ async def receive_callback(request: ApiRequest, provider: FromPath[str], token: 
     if account is None or account.provider != provider or provider not in services.providers:
         await limit_address(request, request.route_handler)
         raise Problem("not_found")
-    async with services.database.statement() as connection:
-        stored = await inbox.store(connection, services.vault, account, callback)
+    stored = await inbox.store(services.database, services.vault, account, callback)
     reply = services.providers[provider].callback_reply(account, callback, stored.id)
     return Response(reply.body, status_code=200, media_type=reply.content_type, headers=dict(reply.headers))
 

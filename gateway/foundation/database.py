@@ -10,10 +10,10 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import asyncpg
-from sqlalchemy import Connection, event
+from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -32,7 +32,6 @@ IDLE_SECONDS_MAX: Final = 5
 """A connection that was idle longer is asked whether it is alive before it is lent."""
 _RETURNED_AT: Final = "returned_at"
 _WRITES: Final = re.compile(r"\b(?:INSERT\s+INTO|DELETE\s+FROM)\b|^\s*UPDATE\b|\bUPDATE\s+\w+\.", re.IGNORECASE)
-_HAS_SENT: Final = "has_sent"
 SESSION_SETTINGS: Final = {
     "application_name": "quickkub",
     "timezone": "UTC",
@@ -51,8 +50,6 @@ class Database:
         # The same connections; a statement is a transaction of its own, without BEGIN before and ROLLBACK after it.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
         event.listen(self._reading.sync_engine, "before_cursor_execute", _refuse_writes)
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(self._single.sync_engine, "before_cursor_execute", _refuse_a_second)
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = POOL_SIZE) -> Self:
@@ -98,19 +95,7 @@ class Database:
         async with self.engine.begin() as connection:
             yield connection
 
-    @asynccontextmanager
-    async def statement(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for one statement that writes: it has committed when it answers, or has done nothing.
-
-        BEGIN and COMMIT around it are two of three questions to the server. Whoever sends a second one has a bug: an
-        assertion says so.
-        """
-        async with self._single.connect() as connection:
-            assert connection.sync_connection is not None
-            connection.sync_connection.info[_HAS_SENT] = False
-            yield connection
-
-    async def ask(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[asyncpg.Record]:
+    async def ask(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """Send one statement by itself: when this returns it has committed, and has done nothing where it raises.
 
         Raises:
@@ -118,8 +103,8 @@ class Database:
         """
         try:
             async with self.ledger_pool.acquire(timeout=WAIT_SECONDS_MAX) as connection:
-                rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *statement.arguments(parameters))
-                return rows
+                rows = await connection.fetch(statement.sql, *statement.arguments(parameters))
+                return cast("Sequence[Mapping[str, Any]]", rows)  # records are, but do not say so
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise _as_of_sqlalchemy(statement.sql, error) from error
 
@@ -162,14 +147,6 @@ def _refuse_writes(connection: object, cursor: object, statement: str, *_: Any) 
     assert not _is_write(statement), f"a reader writes: {statement[:80]}"
 
 
-def _refuse_a_second(connection: Connection, cursor: object, statement: str, *rest: Any) -> None:
-    del cursor
-    *_, is_many = rest
-    assert not connection.info[_HAS_SENT], f"one statement, then another: {statement[:80]}"
-    assert not is_many, f"one statement, and many: {statement[:80]}"
-    connection.info[_HAS_SENT] = True
-
-
 def _check_when_lent(engine: AsyncEngine) -> None:
     """Lend no dead connection: one that the server closed is known to be, one that was idle long is asked.
 
@@ -201,8 +178,8 @@ Source = Database | AsyncConnection
 """Where a statement may be sent: by itself, or in a transaction."""
 
 
-async def send(source: Source, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Any]:
-    """Send a statement by itself or in a transaction; returns its rows, if it returns any.
+async def send(source: Source, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Send a statement by itself or in a transaction; returns its rows, if it returns any, by their columns' names.
 
     Raises:
         DBAPIError: see `Database.ask`.
@@ -210,7 +187,7 @@ async def send(source: Source, statement: Statement, parameters: Mapping[str, An
     if isinstance(source, Database):
         return await source.ask(statement, parameters)
     result = await source.execute(statement.text, statement.named(parameters))
-    return result.all() if result.returns_rows else ()
+    return cast("Sequence[Mapping[str, Any]]", result.mappings().all()) if result.returns_rows else ()
 
 
 def _as_of_sqlalchemy(sql: str, error: Exception) -> DBAPIError:

@@ -49,4 +49,7 @@ class Reads:
     async def ask(self, source: Source, parameters: Mapping[str, Any]) -> list[list[Any]]:
         """What each query finds, in the order in which they were named."""
         [row] = await send(source, self._statement, parameters)
-        return [[] if text is None else decoder.decode(text) for text, decoder in zip(row, self._decoders, strict=True)]
+        return [
+            [] if text is None else decoder.decode(text)
+            for text, decoder in zip(row.values(), self._decoders, strict=True)
+        ]

@@ -112,7 +112,7 @@ class Writes:
         if not self._decoders:
             return {}
         [row] = rows
-        returned = zip(self._decoders.items(), row, strict=True)
+        returned = zip(self._decoders.items(), row.values(), strict=True)
         return {name: [] if text is None else decoder.decode(text) for (name, decoder), text in returned}
 
     def _add(self, part: _Insert | _Update, rows: Sequence[Row]) -> None:

@@ -7,17 +7,20 @@ person can tell keys apart.
 
 import secrets
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ARRAY, LargeBinary, RowMapping, any_, bindparam, insert, select, text, update
+from sqlalchemy import LargeBinary, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import BookClock, real_now
+from gateway.foundation.database import Source, send
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
+from gateway.foundation.reads import any_of
+from gateway.foundation.statements import Statement
 from gateway.merchants.principals import (
     MERCHANT_SCOPES,
     MerchantPrincipal,
@@ -39,8 +42,8 @@ _LAST_USED_GRAIN: Final = timedelta(minutes=10)
 """`last_used_at` is for people who clean up keys; writing it at each request would double the cost of most."""
 
 
-_KEY_HASHES: Final = any_(bindparam("key_hashes", type_=ARRAY(LargeBinary)))
-_MERCHANTS: Final = (
+_KEY_HASHES: Final = any_of("key_hashes", LargeBinary)
+_MERCHANTS: Final = Statement(
     select(
         *(
             api_keys.c[name]
@@ -59,7 +62,7 @@ _MERCHANTS: Final = (
     )
     .where(api_keys.c.key_hash == _KEY_HASHES)
 )
-_OPERATORS: Final = (
+_OPERATORS: Final = Statement(
     select(
         *(
             operator_keys.c[name]
@@ -201,9 +204,7 @@ async def authenticate(connection: AsyncConnection, vault: Vault, presented: str
     return principals[0]
 
 
-async def look_up(
-    connection: AsyncConnection, vault: Vault, presented: Sequence[str]
-) -> tuple[list[Principal | None], list[str]]:
+async def look_up(source: Source, vault: Vault, presented: Sequence[str]) -> tuple[list[Principal | None], list[str]]:
     """Who presents each of many keys, and the ids of those whose use is to be noted: see `note_use`.
 
     One query for the keys of merchants and one for those of operators.
@@ -220,7 +221,7 @@ async def look_up(
     ):
         if not key_hashes:
             continue
-        for row in (await connection.execute(statement, {"key_hashes": sorted(key_hashes)})).mappings():
+        for row in await send(source, statement, {"key_hashes": sorted(key_hashes)}):
             if _is_in_force(row):
                 principals[row["key_hash"]] = principal_of(row)
                 if _is_use_to_be_noted(row):
@@ -228,7 +229,7 @@ async def look_up(
     return [principals.get(found) for found in hashes], used
 
 
-def _merchant_of(row: RowMapping) -> MerchantPrincipal:
+def _merchant_of(row: Mapping[str, Any]) -> MerchantPrincipal:
     live: bool = row["livemode"]
     return MerchantPrincipal(
         account_id=row["account_id"],
@@ -241,20 +242,21 @@ def _merchant_of(row: RowMapping) -> MerchantPrincipal:
     )
 
 
-def _operator_of(row: RowMapping) -> OperatorPrincipal:
+def _operator_of(row: Mapping[str, Any]) -> OperatorPrincipal:
     return OperatorPrincipal(operator_id=row["operator_id"], key_id=row["key_id"], scopes=frozenset(row["scopes"]))
 
 
-def _is_in_force(row: RowMapping) -> bool:
+def _is_in_force(row: Mapping[str, Any]) -> bool:
     return row["revoked_at"] is None and not _is_past(row["expires_at"], real_now())
 
 
-def _is_use_to_be_noted(row: RowMapping) -> bool:
+def _is_use_to_be_noted(row: Mapping[str, Any]) -> bool:
     return row["last_used_at"] is None or real_now() - row["last_used_at"] > _LAST_USED_GRAIN
 
 
 # Whoever else notes it at this moment notes the same: nobody waits for the row.
-_NOTE_USE: Final = text("""
+_NOTE_USE: Final = Statement(
+    text("""
     WITH merchants AS (
         UPDATE gateway.api_keys SET last_used_at = :now
         WHERE key_id IN (
@@ -263,11 +265,12 @@ _NOTE_USE: Final = text("""
     WHERE key_id IN (
         SELECT key_id FROM gateway.operator_keys WHERE key_id = ANY(CAST(:key_ids AS text[])) FOR UPDATE SKIP LOCKED)
 """)
+)
 
 
-async def note_use(connection: AsyncConnection, key_ids: Sequence[str]) -> None:
+async def note_use(source: Source, key_ids: Sequence[str]) -> None:
     """Note that these keys, of merchants and of operators, were used just now; by one statement."""
-    await connection.execute(_NOTE_USE, {"key_ids": list(key_ids), "now": real_now()})
+    await send(source, _NOTE_USE, {"key_ids": list(key_ids), "now": real_now()})
 
 
 def _is_past(moment: datetime | None, now: datetime) -> bool:

@@ -37,9 +37,7 @@ class Authenticator:
         return await self._lookups.submit(presented)
 
     async def _flush(self, presented: Sequence[str]) -> Sequence[Principal | None]:
-        async with self._database.read() as connection:
-            principals, used = await look_up(connection, self._vault, presented)
+        principals, used = await look_up(self._database, self._vault, presented)
         if used:
-            async with self._database.statement() as connection:
-                await note_use(connection, used)
+            await note_use(self._database, used)
         return principals

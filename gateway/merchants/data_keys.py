@@ -6,15 +6,16 @@ Books and proofs hold nothing that needs it, so they stay whole.
 from collections.abc import Collection
 from typing import Final
 
-from sqlalchemy import ARRAY, Text, any_, bindparam, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
 from gateway.foundation.encryption import Vault
+from gateway.foundation.reads import any_of
 from gateway.merchants.tables import data_keys
 
 _WRAPPED_KEYS: Final = select(data_keys.c.account_id, data_keys.c.wrapped_key).where(
-    data_keys.c.account_id == any_(bindparam("account_ids", type_=ARRAY(Text)))
+    data_keys.c.account_id == any_of("account_ids")
 )
 
 

@@ -17,6 +17,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
+from gateway.foundation.statements import Statement
 from gateway.merchants.tables import provider_accounts
 from gateway.providers.base import ProviderAccount
 from gateway.providers.registry import INVENTED_CREDENTIALS
@@ -168,12 +169,17 @@ async def by_callback_token(connection: AsyncConnection, vault: Vault, token: st
 
 
 # Where the sandbox or our API has moved, test accounts move along and must be registered again.
-_FOLLOW_ADDRESSES: Final = text("""
+_FOLLOW_ADDRESSES: Final = Statement(
+    text("""
     UPDATE gateway.provider_accounts
     SET base_url = CAST(:sandbox_url AS text) || '/' || provider, public_url = :public_url, registered_at = NULL
     WHERE provider = ANY(CAST(:providers AS text[])) AND NOT livemode
       AND (base_url <> CAST(:sandbox_url AS text) || '/' || provider OR public_url <> :public_url)
 """)
+)
+_REGISTERED: Final = Statement(
+    text("UPDATE gateway.provider_accounts SET registered_at = :now WHERE provider_account_id = :account_id")
+)
 
 
 async def register_pending(
@@ -187,9 +193,8 @@ async def register_pending(
         how many were registered. It ends when the sandbox does not answer; an account that the sandbox refuses is
         logged and left for the next time.
     """
-    async with database.statement() as connection:
-        addresses = {"sandbox_url": sandbox_url, "public_url": public_url, "providers": list(TEST_PROVIDERS)}
-        await connection.execute(_FOLLOW_ADDRESSES, addresses)
+    addresses = {"sandbox_url": sandbox_url, "public_url": public_url, "providers": list(TEST_PROVIDERS)}
+    await database.ask(_FOLLOW_ADDRESSES, addresses)
     c = provider_accounts.c
     statement = _select().where(c.registered_at.is_(None), c.livemode.is_(False)).order_by(c.created_at)
     async with database.read() as connection:
@@ -208,12 +213,7 @@ async def register_pending(
         except SandboxRefused as refusal:
             get_logger(__name__).error("the sandbox refuses %s: %s", account, refusal)
             continue
-        async with database.statement() as connection:
-            await connection.execute(
-                update(provider_accounts)
-                .where(provider_accounts.c.provider_account_id == account.account_id)
-                .values(registered_at=real_now())
-            )
+        await database.ask(_REGISTERED, {"account_id": account.account_id, "now": real_now()})
         registered += 1
     return registered
 

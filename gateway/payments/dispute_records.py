@@ -92,7 +92,7 @@ CLAIM_DISPUTES = text("""
     FROM due
     WHERE subject.book_id = due.book_id AND subject.dispute_id = due.dispute_id
     RETURNING subject.*
-""")
+""").columns(*disputes.c)
 
 
 async def disputes_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[DisputeRow]:

@@ -16,6 +16,7 @@ from gateway.foundation.clock import real_now
 from gateway.foundation.database import Database
 from gateway.foundation.encryption import Vault
 from gateway.foundation.logs import get_logger
+from gateway.foundation.writes import Writes
 from gateway.merchants.data_keys import wrapped_key
 from gateway.payments.calls import Calls
 from gateway.payments.dispute_case import REMINDED_BEFORE, event_for, move_of, next_look, with_closing
@@ -65,9 +66,9 @@ class DisputeUpkeep:
 
     async def run_once(self) -> int:
         """See to what is due, at most 50 disputes; returns how many."""
-        async with self._database.statement() as connection:
-            parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
-            due = await rows_of(connection, CLAIM_DISPUTES, DisputeRow, parameters)
+        parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
+        claimed = await Writes().also("claimed", CLAIM_DISPUTES, parameters, DisputeRow).send(self._database)
+        due: list[DisputeRow] = claimed["claimed"]
         await asyncio.gather(*(self._guarded(row) for row in due))
         return len(due)
 

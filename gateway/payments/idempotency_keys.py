@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.foundation.database import Database, is_passing
 from gateway.foundation.encryption import Vault
+from gateway.foundation.statements import Statement
 from gateway.merchants.data_keys import DataKeyDestroyed
 from ledger.coalescing import Coalescer
 
@@ -22,7 +23,8 @@ MAX_BATCH: Final = 200
 QUEUE_LIMIT: Final = 10_000
 
 # In the order of the keys, so that two processes with the same keys wait for each other one way round only.
-_CLAIM: Final = text("""
+_CLAIM: Final = Statement(
+    text("""
     INSERT INTO gateway.idempotency_requests
         (book_id, account_id, key, fingerprint, operation_id, request_id, leased_until, lease_id, created_at)
     SELECT new.book_id, new.account_id, new.key, new.fingerprint, new.operation_id, new.request_id, new.leased_until,
@@ -36,7 +38,9 @@ _CLAIM: Final = text("""
     RETURNING operation_id, (SELECT wrapped_key FROM gateway.data_keys AS theirs
                              WHERE theirs.account_id = idempotency_requests.account_id) AS wrapped_key
 """)
-_FINISH: Final = text("""
+)
+_FINISH: Final = Statement(
+    text("""
     UPDATE gateway.idempotency_requests AS known
     SET response_status = new.response_status, sealed_response = new.sealed_response, leased_until = NULL
     FROM unnest(CAST(:book_ids AS bigint[]), CAST(:account_ids AS text[]), CAST(:keys AS text[]),
@@ -45,6 +49,7 @@ _FINISH: Final = text("""
     WHERE known.book_id = new.book_id AND known.account_id = new.account_id AND known.key = new.key
       AND known.lease_id = new.lease_id
 """)
+)
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,9 +140,8 @@ class IdempotencyKeys:
             "lease_ids": [key.lease_id for key in keys],
             "created": [key.created_at for key in keys],
         }
-        async with self._database.statement() as connection:
-            rows = (await connection.execute(_CLAIM, columns)).all()
-        ours = {operation_id: Claimed(wrapped_key) for operation_id, wrapped_key in rows}
+        rows = await self._database.ask(_CLAIM, columns)
+        ours = {row["operation_id"]: Claimed(row["wrapped_key"]) for row in rows}
         return [ours.get(key.operation_id) for key in keys]
 
     async def _finish_all(self, answers: Sequence[_Sealed]) -> list[None]:
@@ -149,8 +153,7 @@ class IdempotencyKeys:
             "statuses": [key.status for key, _ in answers],
             "sealed": [sealed for _, sealed in answers],
         }
-        async with self._database.statement() as connection:
-            await connection.execute(_FINISH, columns)
+        await self._database.ask(_FINISH, columns)
         return [None] * len(answers)
 
 

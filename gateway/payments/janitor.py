@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
-from sqlalchemy import TextClause, func, select
+from sqlalchemy import TextualSelect, func, select
 
 from gateway.foundation.clock import BookClock, real_now
 from gateway.foundation.database import Database
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import ATTEMPT_UNKNOWN_OLDEST_SECONDS, ATTEMPTS_UNKNOWN, JANITOR_RUNS
+from gateway.foundation.writes import Writes
 from gateway.payments import lost_answers
 from gateway.payments.authorizations import Authorizations
 from gateway.payments.calls import Calls, charge_fact, subject_of
@@ -96,10 +97,11 @@ class Janitor:
         ages_seconds = [max(0, (now - oldest).total_seconds()) for *_, oldest in found]
         ATTEMPT_UNKNOWN_OLDEST_SECONDS.set(max(ages_seconds, default=0))
 
-    async def _claim(self, statement: TextClause, kind: type[Due]) -> list[Due]:
-        async with self._database.statement() as connection:
-            parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
-            return await rows_of(connection, statement, kind, parameters)
+    async def _claim(self, statement: TextualSelect, kind: type[Due]) -> list[Due]:
+        parameters = {"now": real_now(), "most": CLAIM_MAX, "leased_until": self._schedule.lease_end()}
+        returned = await Writes().also("claimed", statement, parameters, kind).send(self._database)
+        claimed: list[Due] = returned["claimed"]
+        return claimed
 
     async def _guarded(self, work: Coroutine[Any, Any, str]) -> None:
         """One subject's trouble is not the others'; its lease lapses and it is asked about again."""

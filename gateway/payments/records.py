@@ -256,8 +256,8 @@ async def lock_spoken_of(
     wanted = set(references)
     parameters = _of_book(book_id, intent_ids) | {"spoken_references": sorted({reference for _, reference in wanted})}
     found = await send(connection, statements.LOCK_INTENTS, parameters)
-    rows = [_INTENT.decode(intent) for intent, _ in found]
-    spoken = [each for _, text in found if text is not None for each in _SPOKEN.decode(text)]
+    rows = [_INTENT.decode(row["intent"]) for row in found]
+    spoken = [each for row in found if row["spoken"] is not None for each in _SPOKEN.decode(row["spoken"])]
     known = {
         (each.provider, each.reference): Subject(
             intent_id=each.intent_id, attempt_id=each.attempt_id, refund_id=each.refund_id
@@ -278,8 +278,8 @@ async def intent_with_latest(
     rows = await send(source, statements.INTENT_WITH_LATEST, parameters)
     if not rows:
         return None
-    [(intent, latest)] = rows
-    return _INTENT.decode(intent), None if latest is None else _ATTEMPT.decode(latest)
+    [row] = rows
+    return _INTENT.decode(row["intent"]), None if row["latest"] is None else _ATTEMPT.decode(row["latest"])
 
 
 async def attempts_of(connection: AsyncConnection, book_id: int, intent_ids: Iterable[str]) -> list[AttemptRow]:

@@ -35,8 +35,8 @@ _CLAIM: Final = """
     WHERE subject.book_id = due.book_id AND subject.{key} = due.{key}
     RETURNING subject.*
 """
-CLAIM_ATTEMPTS: Final = text(_CLAIM.format(table="payment_attempts", key="attempt_id"))
-CLAIM_REFUNDS: Final = text(_CLAIM.format(table="refunds", key="refund_id"))
+CLAIM_ATTEMPTS: Final = text(_CLAIM.format(table="payment_attempts", key="attempt_id")).columns(*attempts.c)
+CLAIM_REFUNDS: Final = text(_CLAIM.format(table="refunds", key="refund_id")).columns(*refunds.c)
 
 
 class Schedule:

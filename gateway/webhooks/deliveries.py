@@ -96,12 +96,10 @@ class Deliverer:
         """
         if time.monotonic() - self._lag_measured_at >= LAG_EVERY_SECONDS:
             self._lag_measured_at = time.monotonic()
-            async with self._database.read() as connection:
-                OUTBOX_LAG_SECONDS.set(await lanes.lag_seconds(connection, now=real_now()))
+            OUTBOX_LAG_SECONDS.set(await lanes.lag_seconds(self._database, now=real_now()))
         await self._pace.next_claim()
         if limit := self._slots.free:
-            async with self._database.statement() as connection:
-                claimed = await lanes.claim(connection, now=real_now(), limit=limit, lease=self._lease)
+            claimed = await lanes.claim(self._database, now=real_now(), limit=limit, lease=self._lease)
             self._pace.found(len(claimed), limit=limit)
             for lane, due in claimed:
                 self._slots.start(self._serve(lane, due))
@@ -117,8 +115,7 @@ class Deliverer:
         key, asked_for = lane.wrapped_key, BATCH_CLAIMED
         if key is None:
             # Nothing can be signed for this merchant any more.
-            async with self._database.statement() as connection:
-                await lanes.switch_off(connection, lane, reason=DataKeyDestroyed.code)
+            await lanes.switch_off(self._database, lane, reason=DataKeyDestroyed.code)
             return count
         async with self._sender.line(lane.url) as line:
             while due and time.monotonic() < until and not self._closing:
@@ -128,10 +125,8 @@ class Deliverer:
                 if kept is None:
                     return count
                 lane, asked_for = kept, BATCH
-                async with self._database.read() as connection:
-                    due = await lanes.next_due(connection, lane, now=real_now())
-        async with self._database.statement() as connection:
-            await lanes.leave(connection, lane, now=real_now())
+                due = await lanes.next_due(self._database, lane, now=real_now())
+        await lanes.leave(self._database, lane, now=real_now())
         return count
 
     async def _send(self, line: Line, lane: Lane, key: bytes, due: Sequence[Delivery]) -> list[Tried]:
@@ -186,8 +181,7 @@ class Deliverer:
                 if await lanes.record(connection, lane, tried, after, now=now):
                     await _announce_disabled(connection, lane)
             return None
-        async with self._database.statement() as connection:
-            is_ours = await lanes.record(connection, lane, tried, after, now=now)
+        is_ours = await lanes.record(self._database, lane, tried, after, now=now)
         if not is_ours or after.lease_until <= now:
             return None
         return msgspec.structs.replace(lane, lease_until=after.lease_until, failing_since=after.failing_since)

@@ -23,11 +23,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import real_now
-from gateway.foundation.database import Database, is_passing
+from gateway.foundation.database import Database, Source, is_passing, send
 from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
 from gateway.foundation.metrics import INBOX_DUPLICATES, INBOX_REJECTED
+from gateway.foundation.statements import Statement
 from gateway.merchants.known_accounts import AccountOf
 from gateway.providers.base import (
     Callback,
@@ -108,30 +109,27 @@ class _Ended(NamedTuple):
     verdict: _Verdict
 
 
-async def store(connection: AsyncConnection, vault: Vault, account: ProviderAccount, callback: Callback) -> Stored:
+async def store(source: Source, vault: Vault, account: ProviderAccount, callback: Callback) -> Stored:
     """Store a callback once, by one statement; answer the provider after it committed.
 
     One that was put aside because the provider knew nothing of it is looked at again when it comes again.
     """
     kept = _kept(account, callback)
     inbox_id = new_id("in", livemode=account.livemode)
-    row = (
-        await connection.execute(
-            _STORE,
-            {
-                "inbox_id": inbox_id,
-                "provider_account_id": account.account_id,
-                "provider": account.provider,
-                "book_id": account.book_id,
-                "digest": _digest(kept),
-                "sealed_callback": vault.seal_house(msgspec.msgpack.encode(kept), context=_context(inbox_id)),
-                "received_at": callback.received_at,
-            },
-        )
-    ).one()
-    if row.arrivals > 1:
+    parameters = {
+        "inbox_id": inbox_id,
+        "provider_account_id": account.account_id,
+        "provider": account.provider,
+        "book_id": account.book_id,
+        "digest": _digest(kept),
+        "sealed_callback": vault.seal_house(msgspec.msgpack.encode(kept), context=_context(inbox_id)),
+        "received_at": callback.received_at,
+    }
+    [row] = await send(source, _STORE, parameters)
+    is_repeated = row["arrivals"] > 1
+    if is_repeated:
         INBOX_DUPLICATES.labels(provider=account.provider).inc()
-    return Stored(id=row.inbox_id, duplicate=row.arrivals > 1)
+    return Stored(id=row["inbox_id"], duplicate=is_repeated)
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,8 +206,7 @@ class InboxProcessor:
         """
         await self._pace.next_claim()
         if limit := self._slots.free:
-            async with self._database.statement() as connection:
-                items = await _claim(connection, limit=limit, lease=self._lease)
+            items = await _claim(self._database, limit=limit, lease=self._lease)
             self._pace.found(len(items), limit=limit)
             for item in items:
                 self._slots.start(self._process(item))
@@ -253,8 +250,7 @@ class InboxProcessor:
         return _Verdict(state=_State.APPLIED, event_id=parsed.event_id)
 
     async def _finish(self, ended: Sequence[_Ended]) -> list[None]:
-        async with self._database.statement() as connection:
-            await _finish(connection, ended)
+        await _finish(self._database, ended)
         return [None] * len(ended)
 
     def _opened(self, item: _Item) -> Callback:
@@ -296,7 +292,8 @@ def _unconfirmed(item: _Item) -> _Verdict:
     return _Verdict(state=_State.IGNORED if last else _State.PENDING, reason="not_confirmed")
 
 
-_STORE: Final = sql("""
+_STORE: Final = Statement(
+    sql("""
     INSERT INTO gateway.webhook_inbox AS inbox
       (inbox_id, provider_account_id, provider, book_id, digest, sealed_callback, received_at, arrivals,
        state, attempts, next_attempt_at)
@@ -311,8 +308,10 @@ _STORE: Final = sql("""
         ELSE inbox.next_attempt_at END
     RETURNING inbox_id, arrivals
 """)
+)
 
-_CLAIM: Final = sql("""
+_CLAIM: Final = Statement(
+    sql("""
     WITH claimable AS (
         SELECT inbox_id FROM gateway.webhook_inbox
         WHERE state = 'pending' AND next_attempt_at <= :now AND (lease_until IS NULL OR lease_until <= :now)
@@ -322,16 +321,18 @@ _CLAIM: Final = sql("""
     RETURNING inbox.inbox_id, inbox.provider_account_id, inbox.provider, inbox.book_id, inbox.sealed_callback,
       inbox.received_at, inbox.attempts, inbox.lease_until
 """)
+)
 
 
-async def _claim(connection: AsyncConnection, *, limit: int, lease: timedelta) -> list[_Item]:
+async def _claim(source: Source, *, limit: int, lease: timedelta) -> list[_Item]:
     now = real_now()
-    rows = await connection.execute(_CLAIM, {"now": now, "lease_until": now + lease, "limit": limit})
-    return [_Item(**row) for row in rows.mappings()]
+    rows = await send(source, _CLAIM, {"now": now, "lease_until": now + lease, "limit": limit})
+    return [_Item(**row) for row in rows]
 
 
 # Where the lease lapsed and somebody else has the callback now, nothing is written: their verdict will be the same.
-_FINISH: Final = sql("""
+_FINISH: Final = Statement(
+    sql("""
     UPDATE gateway.webhook_inbox AS inbox
     SET state = ended.state, reason = ended.reason, event_id = ended.event_id, attempts = ended.attempts,
         next_attempt_at = coalesce(ended.next_attempt_at, inbox.next_attempt_at), processed_at = ended.processed_at,
@@ -342,9 +343,10 @@ _FINISH: Final = sql("""
          AS ended (inbox_id, lease_until, state, reason, event_id, attempts, next_attempt_at, processed_at)
     WHERE inbox.inbox_id = ended.inbox_id AND inbox.lease_until = ended.lease_until
 """)
+)
 
 
-async def _finish(connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
+async def _finish(source: Source, ended: Sequence[_Ended]) -> None:
     now = real_now()
     columns = {
         "inbox_ids": [item.inbox_id for item, _ in ended],
@@ -359,7 +361,7 @@ async def _finish(connection: AsyncConnection, ended: Sequence[_Ended]) -> None:
         ],
         "processed": [None if verdict.state is _State.PENDING else now for _, verdict in ended],
     }
-    await connection.execute(_FINISH, columns)
+    await send(source, _FINISH, columns)
 
 
 def _may_be_one_callback(error: Exception) -> bool:

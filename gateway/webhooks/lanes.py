@@ -3,17 +3,18 @@
 A lane that is claimed, served and left costs two statements, each a transaction of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import RowMapping, bindparam, select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy import text as sql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.foundation.database import Source, send
+from gateway.foundation.statements import Statement
 from gateway.webhooks.sending import Attempt, AttemptOutcome
-from gateway.webhooks.tables import events, webhook_deliveries, webhook_endpoints
+from gateway.webhooks.tables import events, webhook_deliveries
 
 BATCH: Final = 50
 """How many deliveries of a lane are read at once."""
@@ -100,7 +101,8 @@ class LaneAfter(msgspec.Struct, frozen=True, kw_only=True):
 
 # What is due is read as it was when the statement began. Where another worker sends it and leaves the lane before this
 # statement comes to take it, the lane was left after `now`, and is not taken.
-_CLAIM: Final = sql("""
+_CLAIM: Final = Statement(
+    sql("""
     WITH claimable AS (
         SELECT book_id, endpoint_id, greatest(coalesce(lease_until, to_timestamp(0)), paused_until)
           + make_interval(secs => CASE WHEN failing_since IS NULL THEN 0 ELSE :failing_wait_seconds END) AS since
@@ -131,9 +133,10 @@ _CLAIM: Final = sql("""
         ORDER BY delivery.delivery_id LIMIT :batch) AS due ON true
     ORDER BY lane.since, lane.endpoint_id, due.delivery_id
 """)
+)
 
 
-async def claim(connection: AsyncConnection, *, now: datetime, limit: int, lease: timedelta) -> list[Claimed]:
+async def claim(source: Source, *, now: datetime, limit: int, lease: timedelta) -> list[Claimed]:
     """Take lanes with something due, those first that were left first; by one statement."""
     parameters = {
         "now": now,
@@ -143,7 +146,7 @@ async def claim(connection: AsyncConnection, *, now: datetime, limit: int, lease
         "failing_wait_seconds": FAILING_WAIT_SECONDS,
     }
     claimed: dict[tuple[int, str], Claimed] = {}
-    for row in (await connection.execute(_CLAIM, parameters)).mappings():
+    for row in await send(source, _CLAIM, parameters):
         key = (row["book_id"], row["endpoint_id"])
         if key not in claimed:
             claimed[key] = Claimed(_made(Lane, row), [])
@@ -153,7 +156,7 @@ async def claim(connection: AsyncConnection, *, now: datetime, limit: int, lease
 
 
 _d, _e = webhook_deliveries.c, events.c
-_NEXT_DUE: Final = (
+_NEXT_DUE: Final = Statement(
     select(_d.delivery_id, _d.event_id, _d.attempts, _d.attempts_since_asked, _e.payload)
     .join(events, (_e.book_id == _d.book_id) & (_e.event_id == _d.event_id))
     .where(
@@ -167,14 +170,15 @@ _NEXT_DUE: Final = (
 )
 
 
-async def next_due(connection: AsyncConnection, lane: Lane, *, now: datetime) -> list[Delivery]:
+async def next_due(source: Source, lane: Lane, *, now: datetime) -> list[Delivery]:
     """The oldest of what is due, at most `BATCH`."""
     parameters = {"book_id": lane.book_id, "endpoint_id": lane.endpoint_id, "now": now}
-    return [Delivery(**row) for row in (await connection.execute(_NEXT_DUE, parameters)).mappings()]
+    return [_made(Delivery, row) for row in await send(source, _NEXT_DUE, parameters)]
 
 
 # What was sent was sent, whoever has the lane by now: attempts and deliveries are written in any case.
-_RECORD: Final = sql("""
+_RECORD: Final = Statement(
+    sql("""
     WITH lane AS (
         UPDATE gateway.webhook_endpoints
         SET lease_until = :lease_until, failing_since = :failing_since, paused_until = :paused_until,
@@ -203,13 +207,12 @@ _RECORD: Final = sql("""
             delivered_at = CASE WHEN tried.state = 'delivered' THEN CAST(:now AS timestamptz) END
         FROM tried
         WHERE delivery.book_id = :book_id AND delivery.delivery_id = tried.delivery_id)
-    SELECT count(*) FROM lane
+    SELECT count(*) AS lanes FROM lane
 """)
+)
 
 
-async def record(
-    connection: AsyncConnection, lane: Lane, tried: Sequence[Tried], after: LaneAfter, *, now: datetime
-) -> bool:
+async def record(source: Source, lane: Lane, tried: Sequence[Tried], after: LaneAfter, *, now: datetime) -> bool:
     """Write what came of attempts, and what it makes of the lane if it is still ours and nobody switched it off.
 
     Returns:
@@ -217,9 +220,7 @@ async def record(
     """
     parameters = {
         "now": now,
-        "book_id": lane.book_id,
-        "endpoint_id": lane.endpoint_id,
-        "held_until": lane.lease_until,
+        **_still(lane),
         **msgspec.structs.asdict(after),
         "delivery_ids": [one.delivery.delivery_id for one in tried],
         "attempts": [one.delivery.attempts + 1 for one in tried],
@@ -231,41 +232,56 @@ async def record(
         "states": [one.state for one in tried],
         "next_attempts": [one.next_attempt_at for one in tried],
     }
-    return bool((await connection.execute(_RECORD, parameters)).scalar_one())
+    [row] = await send(source, _RECORD, parameters)
+    return bool(row["lanes"])
 
 
-async def leave(connection: AsyncConnection, lane: Lane, *, now: datetime) -> None:
+_LEAVE: Final = Statement(
+    sql("""
+    UPDATE gateway.webhook_endpoints SET lease_until = :now
+    WHERE book_id = :book_id AND endpoint_id = :endpoint_id AND lease_until = :held_until AND status = 'enabled'
+""")
+)
+
+
+async def leave(source: Source, lane: Lane, *, now: datetime) -> None:
     """Let others have the lane, if it is still ours."""
-    await connection.execute(_still(lane).values(lease_until=now))
+    await send(source, _LEAVE, _still(lane) | {"now": now})
 
 
-async def switch_off(connection: AsyncConnection, lane: Lane, *, reason: str) -> None:
+_SWITCH_OFF: Final = Statement(
+    sql("""
+    UPDATE gateway.webhook_endpoints SET status = 'disabled', disabled_reason = :reason
+    WHERE book_id = :book_id AND endpoint_id = :endpoint_id AND lease_until = :held_until AND status = 'enabled'
+""")
+)
+
+
+async def switch_off(source: Source, lane: Lane, *, reason: str) -> None:
     """End the endpoint, if the lane is still ours."""
-    await connection.execute(_still(lane).values(status="disabled", disabled_reason=reason))
+    await send(source, _SWITCH_OFF, _still(lane) | {"reason": reason})
 
 
-def _still(lane: Lane) -> Any:
-    c = webhook_endpoints.c
-    return update(webhook_endpoints).where(
-        c.book_id == lane.book_id,
-        c.endpoint_id == lane.endpoint_id,
-        c.lease_until == lane.lease_until,
-        c.status == "enabled",
-    )
+def _still(lane: Lane) -> dict[str, Any]:
+    """The lane's row, while the lease is ours."""
+    return {"book_id": lane.book_id, "endpoint_id": lane.endpoint_id, "held_until": lane.lease_until}
 
 
-_OLDEST_DUE: Final = sql("""
-    SELECT min(delivery.next_attempt_at) FROM gateway.webhook_deliveries AS delivery
+_OLDEST_DUE: Final = Statement(
+    sql("""
+    SELECT min(delivery.next_attempt_at) AS oldest FROM gateway.webhook_deliveries AS delivery
     JOIN gateway.webhook_endpoints AS endpoint USING (book_id, endpoint_id)
     WHERE delivery.state = 'pending' AND endpoint.status = 'enabled'
 """)
+)
 
 
-async def lag_seconds(connection: AsyncConnection, *, now: datetime) -> int:
+async def lag_seconds(source: Source, *, now: datetime) -> int:
     """How long the oldest delivery that is due has been waiting, in whole seconds."""
-    oldest = (await connection.execute(_OLDEST_DUE)).scalar_one()
+    [row] = await send(source, _OLDEST_DUE, {})
+    oldest = row["oldest"]
     return 0 if oldest is None else max(int((now - oldest).total_seconds()), 0)
 
 
-def _made(kind: type[S], row: RowMapping) -> S:
+def _made(kind: type[S], row: Mapping[str, Any]) -> S:
     return kind(**{name: row[name] for name in kind.__struct_fields__})

@@ -1,11 +1,10 @@
 """Customers over HTTP: kept sealed, changed, erased; and the payments that are theirs."""
 
-from sqlalchemy import event
-
 from gateway.merchants import api_keys
 from gateway.merchants.principals import Scope
 from tests.api.conftest import new_merchant, problem
 from tests.api.test_payment_intents import QR
+from tests.statements import noted
 
 URL = "/v1/customers"
 PAYMENTS = "/v1/payment_intents"
@@ -90,9 +89,7 @@ async def test_customers_are_found_by_address_and_listed_page_by_page(client, se
 
 
 async def test_lists_ask_the_same_number_of_questions_for_any_number_of_rows(client, services, merchant):
-    asked = []
-    engine = services.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+    asked = noted(services.database)
     entry = {"kind": "ip", "value": "203.0.113.77", "reason": "x"}
 
     async def questions(url, **params):

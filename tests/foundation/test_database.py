@@ -1,12 +1,15 @@
 """Connections: what a transaction keeps, what a posting session may not do."""
 
+import asyncio
+
 import asyncpg
 import pytest
 import redis.asyncio
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from gateway.foundation.database import Database, driver
+from gateway.foundation.database import Database, driver, is_passing, send
+from gateway.foundation.statements import Statement
 from tests.conftest import ClonedDatabase
 
 
@@ -62,18 +65,41 @@ async def test_a_reader_cannot_write(opened):
     assert await notes(opened) == []
 
 
-async def test_one_statement_commits_by_itself_and_a_second_is_refused(opened):
-    async with opened.statement() as connection:
-        await connection.execute(text("INSERT INTO public.notes VALUES ('first')"))
-        assert await notes(opened) == ["first"]
-        with pytest.raises(AssertionError, match="one statement, then another"):
-            await connection.execute(text("INSERT INTO public.notes VALUES ('second')"))
-    async with opened.statement() as connection:
-        with pytest.raises(AssertionError, match="one statement, and many"):
-            await connection.execute(text("INSERT INTO public.notes VALUES (:note)"), [{"note": "a"}, {"note": "b"}])
-    async with opened.statement() as connection:
-        await connection.execute(text("INSERT INTO public.notes VALUES ('third')"))
-    assert await notes(opened) == ["first", "third"]
+NOTE = Statement(text("INSERT INTO public.notes VALUES (:note) RETURNING note"))
+
+
+async def test_a_statement_by_itself_has_committed_when_it_answers(opened):
+    async with opened.transaction() as other:
+        assert [row["note"] for row in await opened.ask(NOTE, {"note": "kept"})] == ["kept"]
+        assert (await other.execute(text("SELECT note FROM public.notes"))).scalars().all() == ["kept"]
+
+
+async def test_errors_are_the_same_however_a_statement_is_sent(opened):
+    divided, missing = (Statement(text(f"SELECT {what}")) for what in ("1 / 0", "absent"))
+    for statement, state in ((divided, "22012"), (missing, "42703")):
+        errors = []
+        async with opened.transaction() as connection:
+            for source in (opened, connection):
+                with pytest.raises(DBAPIError) as raised:
+                    await send(source, statement, {})
+                errors.append((raised.value.orig.sqlstate, is_passing(raised.value)))
+            await connection.rollback()
+        assert errors == [(state, False)] * 2
+
+
+async def test_a_session_that_is_ended_is_a_passing_error_and_the_next_is_a_new_one(opened, database):
+    own = Statement(text("SELECT pg_backend_pid() AS own"))
+    [row] = await opened.ask(own, {})
+    superuser = await asyncpg.connect(database.superuser_dsn)
+    sleeping = asyncio.create_task(opened.ask(Statement(text("SELECT pg_sleep(30)")), {}))
+    await asyncio.sleep(0.2)
+    await superuser.execute("SELECT pg_terminate_backend($1)", row["own"])
+    await superuser.close()
+    with pytest.raises(DBAPIError) as raised:
+        await sleeping
+    assert is_passing(raised.value)
+    [again] = await opened.ask(own, {})
+    assert again["own"] != row["own"]
 
 
 async def test_a_reader_leaves_its_connection_in_no_transaction_and_to_others_as_it_was(opened):

@@ -19,7 +19,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    event,
     select,
     text,
 )
@@ -33,6 +32,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.reads import Query, Reads
 from gateway.foundation.writes import Writes
 from tests.conftest import ClonedDatabase
+from tests.statements import noted
 
 METADATA = MetaData(schema="public")
 SHELVES = Table("shelves", METADATA, Column("shelf_id", Text, primary_key=True), Column("rank", Integer))
@@ -145,10 +145,8 @@ async def test_what_is_written_is_what_is_read(opened, write):
 
 
 async def test_all_parts_are_one_statement_and_a_reference_may_point_to_another_part(opened, write):
-    statements = []
-    event.listen(opened.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    async with opened.transaction() as connection:
-        await Writes().insert(BOXES, [FULL]).insert(SHELVES, [Shelf("top", 1)]).send(connection)
+    statements = noted(opened)
+    await write(Writes().insert(BOXES, [FULL]).insert(SHELVES, [Shelf("top", 1)]))
     assert len(statements) == 1
 
 

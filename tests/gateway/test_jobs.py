@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from gateway import jobs
 from gateway.foundation.database import Database
@@ -11,6 +11,7 @@ from gateway.jobs import Step, due_on
 from gateway.scheduler import Scheduler
 from ledger.accounts import open_book
 from ledger.business_days import thai_banks
+from tests.statements import noted
 
 DAY_SECONDS = 86_400
 CREATED = date(2026, 11, 27)  # a Friday
@@ -74,14 +75,9 @@ async def test_a_tick_enqueues_what_is_due_and_costs_one_question_where_nothing_
             text("INSERT INTO gateway.book_clocks VALUES (7, :earlier, now()), (8, :later, now())"),
             {"earlier": 10 * DAY_SECONDS, "later": 13 * DAY_SECONDS},
         )
-    statements: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        statements.append(statement)
-
     scheduler = Scheduler(opened, tick_seconds=60)
     assert await scheduler.tick() > 0
-    event.listen(opened.engine.sync_engine, "before_cursor_execute", note)
+    statements = noted(opened)
     assert await scheduler.tick() == 0
     assert len(statements) == 1
 

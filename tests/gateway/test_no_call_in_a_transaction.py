@@ -70,7 +70,7 @@ def calls(monkeypatch):
 
         monkeypatch.setattr(kind, "send", looked)
 
-    for name in ("transaction", "statement", "read", "snapshot"):
+    for name in ("transaction", "read", "snapshot"):
         marking(name)
     looking(ProviderHttp, lambda account, operation, *_: f"{account.provider} {operation}")
     looking(Line, lambda *_: "webhook")

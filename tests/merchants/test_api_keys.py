@@ -106,8 +106,7 @@ async def test_uses_of_merchants_and_operators_are_noted_by_one_statement_that_w
     merchants, ours = select(key_rows.c.key_id, key_rows.c.last_used_at), select(operator_key_rows.c.last_used_at)
     async with opened.transaction() as other:
         await other.execute(select(key_rows).where(key_rows.c.key_id == account.live_key.key_id).with_for_update())
-        async with opened.statement() as connection:
-            await api_keys.note_use(connection, [account.test_key.key_id, account.live_key.key_id, key.key_id])
+        await api_keys.note_use(opened, [account.test_key.key_id, account.live_key.key_id, key.key_id])
     async with opened.read() as connection:
         noted = {key_id for key_id, last_used_at in await connection.execute(merchants) if last_used_at is not None}
         assert (noted, (await connection.execute(ours)).scalar_one() is None) == ({account.test_key.key_id}, False)

@@ -1,25 +1,18 @@
 """What is remembered of accounts with providers: one that is there, for a second; that there is none, never."""
 
-from sqlalchemy import event
-
 from gateway.merchants import known_accounts
 from gateway.merchants.known_accounts import KnownAccounts
 from gateway.merchants.provider_accounts import connect
+from tests.statements import noted
 
 BOOK_ID = 1_000_001
 LIVE = {"book_id": BOOK_ID, "base_url": "https://api.omise.co", "public_url": "https://pay.shop.example"}
 
 
-def counted(opened):
-    statements = []
-    event.listen(opened.engine.sync_engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
-    return statements
-
-
 async def test_an_account_is_read_once_a_second(opened, vault, account, monkeypatch):
     seconds = [100.0]
     monkeypatch.setattr(known_accounts.time, "monotonic", lambda: seconds[0])
-    accounts, statements = KnownAccounts(opened, vault), counted(opened)
+    accounts, statements = KnownAccounts(opened, vault), noted(opened)
     scb = await accounts.of_book(account.test_book_id, "scb")
     seconds[0] += 0.9
     assert await accounts.of_book(account.test_book_id, "scb") is scb

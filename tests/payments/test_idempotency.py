@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from sqlalchemy import event
 
 from gateway.merchants import data_keys
 from gateway.payments.errors import (
@@ -20,6 +19,7 @@ from gateway.payments.requests import CreateIntent
 from gateway.payments.states import IntentStatus
 from gateway.providers.base import Method
 from tests.payments.conftest import VAULT
+from tests.statements import noted
 
 ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.CARD, card_token="tokn_1")
 RETENTION_OVER = timedelta(days=91)
@@ -268,13 +268,6 @@ async def test_an_answer_whose_data_key_is_destroyed_meanwhile_is_given_and_nobo
 
 
 async def test_a_new_key_costs_two_statements(store, house, merchant):
-    statements = []
-
-    def note(_, __, statement, *___):
-        statements.append(statement)
-
-    engine = house.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
+    statements = noted(house.database)
     await run(store, merchant, answering(201))
-    event.remove(engine, "before_cursor_execute", note)
     assert [statement.split()[0] for statement in statements] == ["INSERT", "UPDATE"]

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from sqlalchemy import event
 
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
 from gateway.payments.requests import CreateIntent
 from gateway.payments.states import AttemptStatus, IntentStatus
 from gateway.providers.base import Method
+from tests.statements import noted
 
 QR_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.PROMPTPAY)
 CARD_ASKED = CreateIntent(amount=1_000_00, currency="thb", payment_method=Method.CARD, card_token="tokn_1")
@@ -129,8 +129,7 @@ async def test_payment_cancelled_while_its_retry_is_being_sent_stays_cancelled(h
 
 
 async def test_list_asks_the_same_number_of_questions_for_any_number_of_rows(house, merchant):
-    statements = []
-    event.listen(house.database.engine.sync_engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    statements = noted(house.database)
     counts = []
     for wanted in (1, 6):
         while len((await house.intents.list(merchant, limit=100)).data) < wanted:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from sqlalchemy import event
 
 from gateway.merchants import provider_accounts
 from gateway.merchants.known_accounts import KnownAccounts
@@ -25,6 +24,7 @@ from gateway.providers.omise import Omise
 from gateway.providers.scb import Scb
 from gateway.webhooks import inbox
 from gateway.webhooks.inbox import RETRIES_UNCONFIRMED, RETRY_SECONDS, InboxProcessor, Stored
+from tests.statements import noted
 from tests.webhooks.conftest import BOOK, House
 
 PAID_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -345,12 +345,6 @@ async def test_callback_of_an_account_that_is_gone_is_put_aside(desk: Desk):
 
 
 async def test_callbacks_that_end_together_are_written_together(desk: Desk):
-    statements: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        if "UPDATE gateway.webhook_inbox" in statement and "SKIP LOCKED" not in statement:
-            statements.append(statement)
-
     together = asyncio.Barrier(5)
 
     async def found() -> Inquiry:
@@ -360,10 +354,10 @@ async def test_callbacks_that_end_together_are_written_together(desk: Desk):
     for number in range(5):
         desk.provider.answers[f"QK{number}"] = found
         await desk.receive(f"QK{number}")
-    event.listen(desk.house.database.engine.sync_engine, "before_cursor_execute", note)
+    statements = noted(desk.house.database)
     assert await desk.settle() == 5
-    assert len(statements) == 1
-    event.remove(desk.house.database.engine.sync_engine, "before_cursor_execute", note)
+    ends = [one for one in statements if "UPDATE gateway.webhook_inbox" in one and "SKIP LOCKED" not in one]
+    assert len(ends) == 1
     assert await desk.states() == [("applied", None)] * 5
 
 

@@ -4,13 +4,14 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from gateway.webhooks import lanes
 from gateway.webhooks.deliveries import LEASE, Deliverer
 from gateway.webhooks.lanes import BATCH_CLAIMED, LaneAfter, Tried
 from gateway.webhooks.sending import Attempt, AttemptOutcome
 from gateway.webhooks.slots import APART_SECONDS, Pace
+from tests.statements import noted
 from tests.webhooks.conftest import House
 from tests.webhooks.delivering import attempts_of, deliverer_of, deliveries_of, endpoint_of, settle
 from tests.webhooks.receiver import receiving, types_of
@@ -27,21 +28,12 @@ async def deliverer(house: House):
 
 @pytest.fixture
 def asked(house: House) -> list[str]:
-    """Statements so far, BEGIN and COMMIT among them; the lag on the dashboard is no part of a lane."""
-    statements: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        if "min(delivery.next_attempt_at)" not in statement:
-            statements.append(statement)
-
-    engine = house.database.engine.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    event.listen(engine, "begin", lambda _: statements.append("BEGIN"))
-    return statements
+    """Statements so far."""
+    return noted(house.database)
 
 
 async def _claim(house: House, *, limit: int = 1) -> list[lanes.Claimed]:
-    async with house.database.statement() as connection:
+    async with house.database.transaction() as connection:
         return await lanes.claim(connection, now=house.clock(), limit=limit, lease=LEASE)
 
 
@@ -59,7 +51,8 @@ async def test_a_lane_with_one_delivery_costs_a_claim_and_what_came_of_it(
         asked.clear()
         while not await deliverer.run_once():
             pass
-        sent = [statement for statement in asked if statement != "BEGIN"]
+        # The lag on the dashboard is no part of a lane.
+        sent = [statement for statement in asked if "min(delivery.next_attempt_at)" not in statement]
         assert len(sent) == 2
         assert "FOR UPDATE SKIP LOCKED" in sent[0]
         assert "webhook_delivery_attempts" in sent[1]
@@ -116,7 +109,7 @@ async def test_whoever_lost_the_lane_writes_what_was_sent_and_leaves_the_lane_al
     house.clock.advance(seconds=LEASE.total_seconds() + 1)
     ((other, _),) = await _claim(house)
     after = LaneAfter(lease_until=house.clock(), failing_since=house.clock(), disabled_reason="gone")
-    async with house.database.statement() as connection:
+    async with house.database.transaction() as connection:
         assert not await lanes.record(connection, lane, [_delivered(house, due[0])], after, now=house.clock())
         row = await endpoint_of(house)
     assert (row["lease_until"], row["status"], row["failing_since"]) == (other.lease_until, "enabled", None)
@@ -135,7 +128,7 @@ async def test_two_that_sent_the_same_leave_one_attempt_of_that_number(house: Ho
     assert its == due
     after, ours = LaneAfter(lease_until=house.clock()), []
     for one in (lane, other):
-        async with house.database.statement() as connection:
+        async with house.database.transaction() as connection:
             ours.append(await lanes.record(connection, one, [_delivered(house, due[0])], after, now=house.clock()))
     assert ours == [False, True]
     assert [(one["state"], one["attempts"]) for one in await deliveries_of(house)] == [("delivered", 2)]
@@ -151,7 +144,7 @@ async def test_a_lane_that_was_switched_off_meanwhile_stays_off(house: House):
             text("UPDATE gateway.webhook_endpoints SET status = 'disabled', disabled_reason = 'by_merchant'")
         )
     after = LaneAfter(lease_until=house.clock())
-    async with house.database.statement() as connection:
+    async with house.database.transaction() as connection:
         assert not await lanes.record(connection, lane, [_delivered(house, due[0])], after, now=house.clock())
     row = await endpoint_of(house)
     assert (row["status"], row["disabled_reason"], row["lease_until"]) == ("disabled", "by_merchant", lane.lease_until)
@@ -170,7 +163,7 @@ async def test_every_ending_of_an_attempt_is_written_as_it_is(house: House):
     ]
     paused_until = house.clock() + timedelta(seconds=9)
     after = LaneAfter(lease_until=house.clock(), failing_since=house.clock(), paused_until=paused_until)
-    async with house.database.statement() as connection:
+    async with house.database.transaction() as connection:
         assert await lanes.record(connection, lane, tried, after, now=house.clock())
     rows = await deliveries_of(house)
     assert [(row["state"], row["delivered_at"], row["next_attempt_at"]) for row in rows] == [
