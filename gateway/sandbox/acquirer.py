@@ -313,9 +313,7 @@ async def settle(world: World, provider: str, on: date) -> None:
         on - timedelta(days=world.settings.acquirer_days),
         batch_id,
     )
-    await bank_account.book(
-        world, on, net_minor, reference=batch_id, description=f"{provider.upper()} SETTLEMENT {batch_id}"
-    )
+    bank_account.book(world, on, net_minor, reference=batch_id, description=f"{provider.upper()} SETTLEMENT {batch_id}")
 
 
 async def expire_due(world: World, provider: str) -> list[Row]:

@@ -55,13 +55,17 @@ def create_app(settings: Settings | None = None) -> Litestar:
             await sandbox.callbacks.stop()
             await pool.close()
 
-    return Litestar(
+    def the_sandbox() -> Sandbox:
+        sandbox: Sandbox = application.state.sandbox
+        return sandbox
+
+    application = Litestar(
         route_handlers=[
             *(handler for provider in PROVIDERS.values() for handler in provider.handlers),
             Control,
             health,
         ],
-        dependencies={"sandbox": Provide(_sandbox, sync_to_thread=False)},
+        dependencies={"sandbox": Provide(the_sandbox, sync_to_thread=False)},
         exception_handlers={Refusal: _refused, LookupError: _unknown_world},
         lifespan=[running],
         openapi_config=None,
@@ -69,6 +73,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         before_request=_note_fault,
         request_max_body_size=BODY_BYTES_MAX,
     )
+    return application
 
 
 @get("/health", summary="Whether the sandbox can work")
@@ -76,11 +81,6 @@ async def health(sandbox: NamedDependency[Sandbox]) -> dict[str, str]:
     """200 when the database answers."""
     await sandbox.worlds.pool.fetchval("SELECT 1")
     return {"status": "ok"}
-
-
-def _sandbox(state: State) -> Sandbox:
-    sandbox: Sandbox = state.sandbox
-    return sandbox
 
 
 async def _note_fault(request: Request[Any, Any, State]) -> None:

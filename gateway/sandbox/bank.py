@@ -48,7 +48,7 @@ def _refuse(status: int, code: str, message: str) -> NoReturn:
 async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Act) -> Response[bytes]:
     try:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        world = await sandbox.worlds.find(NAME, "access_token", token) if scheme == "Bearer" and token else None
+        world = await sandbox.accounts.find(NAME, "access_token", token) if scheme == "Bearer" and token else None
         if world is None:
             _refuse(401, "unauthorized", "access token is missing or unknown")
         answer = await sandbox.perform(

@@ -7,10 +7,14 @@ from gateway.sandbox.wire import share, short_id
 from gateway.sandbox.world import World
 
 NO_REFERENCE: Final = "NONREF"
+_BOOK: Final = (
+    "INSERT INTO sandbox.bank_lines (world, id, position, booked_on, amount_minor, reference, description) "
+    "SELECT $1, $2, coalesce(max(position), 0) + {nth}, $3, $4, $5, $6 FROM sandbox.bank_lines WHERE world = $1"
+)
 
 
-async def book(world: World, on: date, amount_minor: int, *, reference: str, description: str) -> None:
-    """Book a line on the bank account.
+def book(world: World, on: date, amount_minor: int, *, reference: str, description: str) -> None:
+    """Book a line on the bank account, when the operation ends.
 
     Args:
         world: locked.
@@ -19,16 +23,7 @@ async def book(world: World, on: date, amount_minor: int, *, reference: str, des
         reference: at most 16 characters, the customer reference of `:61:`.
         description: the text of `:86:`.
     """
-    await world.connection.execute(
-        "INSERT INTO sandbox.bank_lines (world, id, position, booked_on, amount_minor, reference, description) "
-        "SELECT $1, $2, coalesce(max(position), 0) + 1, $3, $4, $5, $6 FROM sandbox.bank_lines WHERE world = $1",
-        world.name,
-        short_id("L"),
-        on,
-        amount_minor,
-        reference,
-        description,
-    )
+    world.later(_BOOK, world.name, short_id("L"), on, amount_minor, reference, description)
 
 
 async def charge_biller_fees(world: World, on: date) -> None:
@@ -41,7 +36,7 @@ async def charge_biller_fees(world: World, on: date) -> None:
     for amount_minor, what in ((fee_minor, "BILLPAY FEE"), (vat_minor, "BILLPAY FEE VAT")):
         if amount_minor:
             description = f"{what} {items} ITEMS"
-            await book(world, on, -amount_minor, reference=NO_REFERENCE, description=description)
+            book(world, on, -amount_minor, reference=NO_REFERENCE, description=description)
 
 
 async def execute_payouts(world: World, on: date) -> None:
@@ -54,7 +49,7 @@ async def execute_payouts(world: World, on: date) -> None:
     )
     for row in rows:
         description = f"PAYOUT {row['end_to_end_id']}"
-        await book(world, on, -row["amount_minor"], reference=NO_REFERENCE, description=description)
+        book(world, on, -row["amount_minor"], reference=NO_REFERENCE, description=description)
 
 
 async def return_payouts(world: World, on: date) -> None:
@@ -68,7 +63,7 @@ async def return_payouts(world: World, on: date) -> None:
     )
     for row in rows:
         description = f"PAYOUT RETURN {row['end_to_end_id']}"
-        await book(world, on, row["amount_minor"], reference=NO_REFERENCE, description=description)
+        book(world, on, row["amount_minor"], reference=NO_REFERENCE, description=description)
 
 
 async def balance_minor(world: World, before: date) -> int:

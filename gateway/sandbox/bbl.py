@@ -1,11 +1,10 @@
 """Bangkok Bank: the Open API (token, signed requests, QR, inquiry, reversal) over HTTP. Cards: `bbl_ipay.py`."""
 
-import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Any, Final, NoReturn
 
 import msgspec
@@ -13,6 +12,7 @@ from litestar import Controller, Response, post
 
 from gateway.foundation.clock import BANGKOK, real_now
 from gateway.sandbox import acquirer, acquirer_orders, bbl_ipay, bbl_payments, emvco
+from gateway.sandbox.accounts import grant_token
 from gateway.sandbox.bbl_access import basic, is_signed
 from gateway.sandbox.bbl_payments import ERRORS, NAME, SUCCESS
 from gateway.sandbox.client import PayBody
@@ -46,8 +46,6 @@ ANYTHING: Final = re.compile(r".{1,100}")
 INVALID_CLIENT: Final = ("oauth.v2.InvalidClientIdentifier", "ClientId is Invalid")
 
 BblAct = Callable[[World, Mapping[str, Any], Fault | None], Awaitable[Answer]]
-
-_CREDENTIALS: Final = "SELECT credentials FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2"
 
 
 def _keep_out(status: int, code: str, text: str) -> NoReturn:
@@ -94,12 +92,7 @@ async def _world_of(request: AnyRequest, sandbox: Sandbox) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     world: str | None = None
     if scheme == "Bearer" and token:
-        world = await sandbox.worlds.pool.fetchval(
-            "SELECT t.world FROM sandbox.access_tokens t JOIN sandbox.provider_accounts a"
-            " ON a.world = t.world AND a.provider = 'bbl' WHERE token_sha256 = $1 AND expires_at > $2",
-            hashlib.sha256(b"bbl " + token.encode()).digest(),
-            real_now(),
-        )
+        world = await sandbox.accounts.find_by_token(NAME, token)
     if world is None:
         _keep_out(401, "keymanagement.service.invalid_access_token", "Invalid access token")
     if not REQUEST_REF.fullmatch(request.headers.get("request-ref", "")):
@@ -123,9 +116,8 @@ async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Bb
     try:
         world = await _world_of(request, sandbox)
         fields = await _fields(request)
-        account = await sandbox.worlds.pool.fetchrow(_CREDENTIALS, world, NAME)
-        assert account is not None, "the token's account"
-        if not is_signed(account["credentials"]["private_key"], request.headers.get("signature", ""), fields):
+        account = (await sandbox.accounts.of_world(world))[NAME]
+        if not is_signed(account.credentials["private_key"], request.headers.get("signature", ""), fields):
             _keep_out(403, "steps.jwt.InvalidToken", "Invalid signature")
 
         async def in_world(opened: World, fault: Fault | None) -> Answer:
@@ -154,7 +146,7 @@ class BblController(Controller):
         """A bearer token of 1800 real seconds for the consumer key and its secret."""
         try:
             key, secret = basic(request)
-            world = await sandbox.worlds.find(NAME, "consumer_key", key) if key else None
+            world = await sandbox.accounts.find(NAME, "consumer_key", key) if key else None
             if world is None:
                 _keep_out(401, *INVALID_CLIENT)
             form = await _fields(request)
@@ -190,13 +182,7 @@ class BblController(Controller):
 
 async def _grant(world: World) -> Answer:
     token = secrets.token_urlsafe(32)
-    await world.connection.execute(
-        "INSERT INTO sandbox.access_tokens (token_sha256, world, expires_at) VALUES ($1, $2, $3)",
-        # Tokens of all providers share a table: one of another provider must not open this one.
-        hashlib.sha256(b"bbl " + token.encode()).digest(),
-        world.name,
-        real_now() + timedelta(seconds=TOKEN_SECONDS),
-    )
+    await grant_token(world.connection, world.name, NAME, token, TOKEN_SECONDS)
     return json_answer({"accessToken": token, "token_type": "BearerToken", "expires_in": str(TOKEN_SECONDS)})
 
 

@@ -82,7 +82,7 @@ class IpayController(Controller):
         """Query, Capture, Void, RequestRefund."""
         try:
             fields = await _form(request)
-            world = await sandbox.worlds.find(NAME, "merchant_id", fields.get("merchantId", ""))
+            world = await sandbox.accounts.find(NAME, "merchant_id", fields.get("merchantId", ""))
             if world is None:
                 refuse("Authentication failed")
             action = fields.get("actionType", "")
@@ -111,7 +111,7 @@ class IpayController(Controller):
         """The merchant report of a day that is over (ASSUMED: the real one is downloaded by hand)."""
         fields = dict(request.query_params)
         try:
-            world = await sandbox.worlds.find(NAME, "merchant_id", fields.get("merchantId", ""))
+            world = await sandbox.accounts.find(NAME, "merchant_id", fields.get("merchantId", ""))
             if world is None:
                 _refuse_file(401, "Authentication failed")
 
@@ -173,7 +173,7 @@ def _log_in(world: World, login_id: str, password: str) -> None:
 
 async def _opened(request: AnyRequest, sandbox: Sandbox, fields: Mapping[str, str]) -> Response[bytes]:
     try:
-        world = await sandbox.worlds.find(NAME, "merchant_id", fields.get("merchantId", ""))
+        world = await sandbox.accounts.find(NAME, "merchant_id", fields.get("merchantId", ""))
         if world is None:
             _refuse_page("merchantId is invalid")
 

@@ -23,6 +23,18 @@ WRONG_BY_MINOR: Final = 1_00
 """How much too little a payer of the wrong amount pays, unless the order says what he pays."""
 
 
+_REMEMBER_QR: Final = (
+    "INSERT INTO sandbox.qr_codes (world, ref1, ref2, ref3, amount_minor, qr_data, created_at, expires_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (world, ref1, ref2, ref3) DO UPDATE"
+    " SET amount_minor = $5, qr_data = $6, expires_at = $8"
+)
+_RECEIVE: Final = (
+    "INSERT INTO sandbox.bill_payments"
+    " (world, transaction_id, ref1, ref2, ref3, amount_minor, sending_bank_code, paid_at, paid_on)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+)
+
+
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """What a payer pays for: SCB knows a charge by its references only."""
 
@@ -45,21 +57,10 @@ class Payee(msgspec.Struct, frozen=True, kw_only=True):
         return cls(biller_id=scb.get("biller_id", "0" * 15), account_number=bank.get("account_number", "0" * 10))
 
 
-async def remember_qr(world: World, bill: Bill, qr_data: str, expires_at: datetime | None) -> None:
+def remember_qr(world: World, bill: Bill, qr_data: str, expires_at: datetime | None) -> None:
     """Keep an issued QR; issuing it again for the same references replaces it."""
-    await world.connection.execute(
-        "INSERT INTO sandbox.qr_codes (world, ref1, ref2, ref3, amount_minor, qr_data, created_at, expires_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (world, ref1, ref2, ref3) DO UPDATE"
-        " SET amount_minor = $5, qr_data = $6, expires_at = $8",
-        world.name,
-        bill.ref1,
-        bill.ref2,
-        bill.ref3,
-        bill.amount_minor,
-        qr_data,
-        world.now,
-        expires_at,
-    )
+    references = (bill.ref1, bill.ref2, bill.ref3)
+    world.later(_REMEMBER_QR, world.name, *references, bill.amount_minor, qr_data, world.now, expires_at)
 
 
 async def find_bill(world: World, reference: str, amount_minor: int | None) -> Bill | None:
@@ -108,23 +109,18 @@ def _paid_minor(amount_minor: int, fault: Fault | None) -> int:
 
 
 async def _receive(world: World, bill: Bill, amount_minor: int, payee: Payee, *, silent: bool) -> Row:
-    row = await world.connection.fetchrow(
-        "INSERT INTO sandbox.bill_payments"
-        " (world, transaction_id, ref1, ref2, ref3, amount_minor, sending_bank_code, paid_at, paid_on)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING *",
-        world.name,
-        short_id("T"),
-        bill.ref1,
-        bill.ref2,
-        bill.ref3,
-        amount_minor,
-        SENDING_BANK_CODE,
-        world.now,
-        world.today,
-    )
-    assert row is not None
-    transaction_id = row["transaction_id"]
-    await bank_account.book(
+    transaction_id = short_id("T")
+    row = {
+        "transaction_id": transaction_id,
+        "ref1": bill.ref1,
+        "ref2": bill.ref2,
+        "ref3": bill.ref3,
+        "amount_minor": amount_minor,
+        "sending_bank_code": SENDING_BANK_CODE,
+        "paid_at": world.now,
+    }
+    world.later(_RECEIVE, world.name, *row.values(), world.today)
+    bank_account.book(
         world,
         world.today,
         amount_minor,

@@ -8,7 +8,7 @@ ones. Signatures carry the real time of each try.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Final
 
@@ -23,7 +23,7 @@ from gateway.foundation.logs import get_logger
 from gateway.sandbox.faults import Fault, FaultKind, strike
 from gateway.sandbox.provider import CallbackRules
 from gateway.sandbox.wire import Row
-from gateway.sandbox.world import World, WorldSettings
+from gateway.sandbox.world import World, settings_of
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -33,6 +33,37 @@ LEASE: Final = timedelta(seconds=2 * TIMEOUT_SECONDS)
 AT_ONCE: Final = 32
 LATE_SECONDS: Final = 5
 """How late a late callback is, and how long a held one waits for one to overtake it, unless the order says."""
+
+UNREACHABLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+
+_RELEASE: Final = (
+    "UPDATE sandbox.callback_queue SET held = false, due_at = least(due_at, $3) "
+    "WHERE world = $1 AND provider = $2 AND held AND state = 'queued'"
+)
+_QUEUE: Final = (
+    "INSERT INTO sandbox.callback_queue"
+    " (id, world, provider, subject, url, body, content_type, forged, held, due_at, created_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+)
+_TURN: Final = """
+    WITH outcomes AS MATERIALIZED (
+        SELECT * FROM unnest(
+            (SELECT $4::text[]), (SELECT $5::text[]), (SELECT $6::integer[]), (SELECT $7::timestamptz[])
+        ) AS outcome (id, state, status, again_at)),
+    ended AS (
+        UPDATE sandbox.callback_queue queue SET state = outcomes.state, last_status = status, due_at = again_at
+        FROM outcomes WHERE queue.id = outcomes.id),
+    claimable AS (
+        SELECT id, world, provider FROM sandbox.callback_queue
+        WHERE state = 'queued' AND due_at <= (SELECT $2::timestamptz) AND id NOT IN (SELECT id FROM outcomes)
+        ORDER BY due_at, id LIMIT (SELECT $3::bigint) FOR UPDATE SKIP LOCKED)
+    -- Only accounts call back, so each has its own.
+    UPDATE sandbox.callback_queue queue SET due_at = $1, attempts = attempts + 1
+    FROM claimable JOIN sandbox.provider_accounts USING (world, provider) JOIN sandbox.worlds USING (world)
+    WHERE queue.id = claimable.id
+    RETURNING queue.id, queue.world, queue.provider, url, body, content_type, forged, attempts, credentials,
+        settings::text"""
+"""The planner does not see the values: where it does, it plans anew in every turn, which takes longer than the turn."""
 
 _logger = get_logger(__name__)
 
@@ -74,13 +105,17 @@ async def enqueue(
     if kind is FaultKind.CALLBACK_LOST:
         return
     delay = timedelta(seconds=_delay_seconds(fault))
-    await _release_held(world, provider)
+    # Held callbacks go right behind the one that is now being queued.
+    world.later(_RELEASE, world.name, provider, real_now() + timedelta(seconds=1))
     if kind is FaultKind.CALLBACK_FORGED:
-        await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
+        _queue(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
     held = kind is FaultKind.CALLBACK_REORDERED
-    await _insert(world, provider, subject, target, body, content_type=content_type, delay=delay, held=held)
+    _queue(world, provider, subject, target, body, content_type=content_type, delay=delay, held=held)
+    if held:
+        # Now, so that the next one finds it, though it be of the same operation.
+        await world.write()
     if kind is FaultKind.CALLBACK_DUPLICATE:
-        await _insert(world, provider, subject, target, body, content_type=content_type)
+        _queue(world, provider, subject, target, body, content_type=content_type)
 
 
 async def enqueue_forged(
@@ -89,7 +124,7 @@ async def enqueue_forged(
     """Queue a callback about something that never happened."""
     target = world.callback_url(provider)
     if target is not None:
-        await _insert(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
+        _queue(world, provider, subject, target, forged_body, content_type=content_type, forged=True)
 
 
 def _delay_seconds(fault: Fault | None) -> float:
@@ -98,18 +133,7 @@ def _delay_seconds(fault: Fault | None) -> float:
     return LATE_SECONDS if fault.seconds is None else fault.seconds
 
 
-async def _release_held(world: World, provider: str) -> None:
-    """Let held callbacks go right behind the one that is now being queued."""
-    await world.connection.execute(
-        "UPDATE sandbox.callback_queue SET held = false, due_at = least(due_at, $3) "
-        "WHERE world = $1 AND provider = $2 AND held AND state = 'queued'",
-        world.name,
-        provider,
-        real_now() + timedelta(seconds=1),
-    )
-
-
-async def _insert(
+def _queue(
     world: World,
     provider: str,
     subject: str,
@@ -122,10 +146,8 @@ async def _insert(
     forged: bool = False,
 ) -> None:
     world.calls_back = True
-    await world.connection.execute(
-        "INSERT INTO sandbox.callback_queue"
-        " (id, world, provider, subject, url, body, content_type, forged, held, due_at, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    world.later(
+        _QUEUE,
         f"callback_{uuid_to_text(uuid7())}",
         world.name,
         provider,
@@ -140,6 +162,15 @@ async def _insert(
     )
 
 
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one try; `again_at` counts where it is to be tried again."""
+
+    id: str
+    state: str
+    status: int | None
+    again_at: datetime
+
+
 class CallbackSender:
     """Sends what is queued. One a process; several processes share the queue by leases."""
 
@@ -151,6 +182,7 @@ class CallbackSender:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
 
     def start(self) -> None:
         """Begin to send, in the background."""
@@ -162,6 +194,8 @@ class CallbackSender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(*UNREACHABLE):
+            await self._turn(0)
         await self._client.close()
 
     def wake(self) -> None:
@@ -172,40 +206,33 @@ class CallbackSender:
         while True:
             self._wake.clear()
             try:
-                claimed = await self._claim(AT_ONCE - len(self._sending))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                claimed = await self._turn(AT_ONCE - len(self._sending))
+            except UNREACHABLE as error:
                 _logger.warning("callbacks wait for the database", extra={"error": type(error).__name__})
                 claimed = []
             for row in claimed:
                 # Each by itself: a gateway that hangs delays no other callback.
                 task = asyncio.create_task(self._send(row))
                 self._sending.add(task)
-                task.add_done_callback(self._sent)
-            if not claimed:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                task.add_done_callback(self._sending.discard)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _logger.warning("a callback's outcome was not stored, it goes again", exc_info=task.exception())
-
-    async def _claim(self, count: int) -> Sequence[Row]:
-        """Lease what is due, the oldest first; only accounts call back, so each has its own."""
-        now = real_now()
+    async def _turn(self, count: int) -> Sequence[Row]:
+        """Store the outcomes there are, and lease what is due, the oldest first: one statement for all of it."""
+        outcomes, now = self._outcomes[:], real_now()
         rows = await self._pool.fetch(
-            "WITH claimable AS ("
-            " SELECT id, world, provider FROM sandbox.callback_queue WHERE state = 'queued' AND due_at <= $2"
-            " ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
-            " UPDATE sandbox.callback_queue queue SET due_at = $1, attempts = attempts + 1"
-            " FROM claimable JOIN sandbox.provider_accounts USING (world, provider) JOIN sandbox.worlds USING (world)"
-            " WHERE queue.id = claimable.id"
-            " RETURNING queue.id, queue.world, queue.provider, url, body, content_type, forged, attempts,"
-            "  credentials, settings",
+            _TURN,
             now + LEASE,
             now,
             count,
+            [outcome.id for outcome in outcomes],
+            [outcome.state for outcome in outcomes],
+            [outcome.status for outcome in outcomes],
+            [outcome.again_at for outcome in outcomes],
         )
+        del self._outcomes[: len(outcomes)]
         return sorted(rows, key=lambda row: str(row["id"]))
 
     async def _send(self, row: Row) -> None:
@@ -232,11 +259,7 @@ class CallbackSender:
         state = "delivered" if is_taken else "queued"
         if state == "queued" and (row["forged"] or row["attempts"] >= rules.attempts_max):
             state = "failed"
-        retry_seconds = rules.retry_seconds(msgspec.convert(row["settings"], WorldSettings))
-        await self._pool.execute(
-            "UPDATE sandbox.callback_queue SET state = $2, last_status = $3, due_at = $4 WHERE id = $1",
-            row["id"],
-            state,
-            status,
-            real_now() + timedelta(seconds=retry_seconds),
-        )
+        retry_seconds = rules.retry_seconds(settings_of(row["settings"]))
+        again_at = real_now() + timedelta(seconds=retry_seconds)
+        self._outcomes.append(Outcome(id=row["id"], state=state, status=status, again_at=again_at))
+        self._wake.set()

@@ -13,8 +13,6 @@ ONE_DAY: Final = timedelta(days=1)
 async def roll_forward(world: World, providers: Collection[SandboxProvider]) -> None:
     """Let every day pass up to today, then what is due within the day."""
     day = world.rolled_to_on
-    if day == world.today and not world.has_work:
-        return
     world.has_moved = True
     while day < world.today:
         for provider in providers:

@@ -29,8 +29,8 @@ class SettingsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     settings: dict[str, Any]
 
 
-def require_control_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let nobody in without the control key.
+async def require_control_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Let nobody in without the control key. Asynchronous, or litestar would ask a thread to do it.
 
     Raises:
         Refusal: 401.
@@ -73,24 +73,9 @@ class Control(Controller):
             refuse_control(400, "invalid_credentials", f"missing: {', '.join(sorted(missing))}")
         await _create_world(sandbox, body.world, body.settings)
         try:
-            async with sandbox.worlds.pool.acquire() as connection, connection.transaction():
-                await connection.execute(
-                    "INSERT INTO sandbox.provider_accounts (world, provider, credentials, callback_url)"
-                    " VALUES ($1, $2, $3, $4)"
-                    " ON CONFLICT (world, provider) DO UPDATE SET credentials = $3, callback_url = $4",
-                    body.world,
-                    body.provider,
-                    body.credentials,
-                    body.callback_url,
-                )
-                await connection.executemany(
-                    "INSERT INTO sandbox.identifiers (world, provider, name, value) VALUES ($1, $2, $3, $4)"
-                    " ON CONFLICT (world, provider, name) DO UPDATE SET value = $4",
-                    [
-                        (body.world, body.provider, name, body.credentials[name])
-                        for name in sorted(provider.identifiers)
-                    ],
-                )
+            await sandbox.accounts.register(
+                body.world, body.provider, body.credentials, body.callback_url, provider.identifiers
+            )
         except asyncpg.UniqueViolationError:
             refuse_control(409, "credentials_taken", "another world has these credentials")
         return json_answer({}).response()

@@ -48,7 +48,7 @@ async def _world_of(request: AnyRequest, sandbox: Sandbox, credential: str) -> s
         key, colon, rest = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         key, colon, rest = "", "", ""
-    world = await sandbox.worlds.find(NAME, credential, key) if scheme == "Basic" and colon and not rest else None
+    world = await sandbox.accounts.find(NAME, credential, key) if scheme == "Basic" and colon and not rest else None
     if world is None:
         refuse_text("Unauthorized", 401)
     return world
@@ -83,7 +83,7 @@ async def _by_field(
     try:
         fields = await form_fields(request)
         value = fields.get(field)
-        world = await sandbox.worlds.find(NAME, credential, value) if isinstance(value, str) and value else None
+        world = await sandbox.accounts.find(NAME, credential, value) if isinstance(value, str) and value else None
         if world is None:
             refuse_text("Incomplete information", 400)
         amount_minor = form_amount(fields.get("amount"))

@@ -147,7 +147,7 @@ async def _answer(
 
 async def _world_of(request: AnyRequest, sandbox: Sandbox, credential: str) -> str:
     key = request.headers.get("x-api-key", "")
-    world_name = await sandbox.worlds.find(NAME, credential, key) if key else None
+    world_name = await sandbox.accounts.find(NAME, credential, key) if key else None
     if world_name is None:
         _refuse(401, "authentication_failure", "x-api-key is missing or wrong")
     return world_name

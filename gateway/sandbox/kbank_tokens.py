@@ -2,16 +2,14 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
-from datetime import timedelta
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 
 from litestar import Controller, Response, post
 
-from gateway.foundation.clock import real_now
+from gateway.sandbox.accounts import grant_token
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.kbank_wire import NAME, answer
 from gateway.sandbox.service import InjectedSandbox, Sandbox
@@ -20,7 +18,6 @@ from gateway.sandbox.world import World
 
 TOKEN_SECONDS: Final = 1799
 PREFIX: Final = "tok_kbank_"
-"""The table of tokens serves other providers too; none of theirs opens this door."""
 
 
 def refuse_entry(status: int, message: str) -> NoReturn:
@@ -47,7 +44,7 @@ class KbankTokenController(Controller):
                 ("grant_type", "client_credentials")
             ]:
                 refuse_entry(400, "Invalid grant type")
-            world_name = await sandbox.worlds.find(NAME, "consumer_id", consumer_id)
+            world_name = await sandbox.accounts.find(NAME, "consumer_id", consumer_id)
             if world_name is None:
                 refuse_entry(401, "Invalid consumer")
 
@@ -72,11 +69,7 @@ async def world_of_token(request: AnyRequest, sandbox: Sandbox) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme != "Bearer" or not token.startswith(PREFIX):
         refuse_entry(401, "Unauthorized")
-    name: str | None = await sandbox.worlds.pool.fetchval(
-        "SELECT world FROM sandbox.access_tokens WHERE token_sha256 = $1 AND expires_at > $2",
-        hashlib.sha256(token.encode()).digest(),
-        real_now(),
-    )
+    name = await sandbox.accounts.find_by_token(NAME, token)
     if name is None:
         refuse_entry(401, "Access Token expired")
     return name
@@ -95,12 +88,7 @@ def _basic(header: str) -> tuple[str, str]:
 
 async def _grant(world: World, consumer_id: str) -> Answer:
     token = PREFIX + secrets.token_urlsafe(24)
-    await world.connection.execute(
-        "INSERT INTO sandbox.access_tokens (token_sha256, world, expires_at) VALUES ($1, $2, $3)",
-        hashlib.sha256(token.encode()).digest(),
-        world.name,
-        real_now() + timedelta(seconds=TOKEN_SECONDS),
-    )
+    await grant_token(world.connection, world.name, NAME, token, TOKEN_SECONDS)
     return answer(
         {
             "developer.email": "dev@quickkub.test",

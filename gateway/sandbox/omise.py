@@ -74,7 +74,7 @@ def _key(request: AnyRequest) -> str:
 
 async def _world_of(request: AnyRequest, sandbox: Sandbox, credential: str) -> str:
     key = _key(request)
-    world = await sandbox.worlds.find(NAME, credential, key) if key else None
+    world = await sandbox.accounts.find(NAME, credential, key) if key else None
     if world is None:
         refuse(401, "authentication_failure", "authentication failed")
     return world

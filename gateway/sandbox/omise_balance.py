@@ -128,5 +128,5 @@ async def receive_transfers(world: World, at: datetime) -> None:
     for row in rows:
         net_minor = row["amount_minor"] - row["fee_minor"] - row["fee_vat_minor"]
         description = f"OMISE TRANSFER {row['id']}"
-        await bank_account.book(world, on, net_minor, reference=bank_account.NO_REFERENCE, description=description)
+        bank_account.book(world, on, net_minor, reference=bank_account.NO_REFERENCE, description=description)
         await emit(world, "transfer.pay", transfer_object(row), at=at, amount_minor=row["amount_minor"])

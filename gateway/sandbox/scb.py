@@ -1,20 +1,20 @@
 """SCB's Open API over HTTP: tokens, QR codes, inquiry, slips, the daily file. Payments are in `bill_payments.py`."""
 
 import base64
-import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Final, NoReturn
 
 import msgspec
 from litestar import Controller, Response, get, post
 from litestar.params import FromPath
 
-from gateway.foundation.clock import BANGKOK, real_now
+from gateway.foundation.clock import BANGKOK
 from gateway.sandbox import bank_account, bill_payments, emvco
+from gateway.sandbox.accounts import grant_token
 from gateway.sandbox.faults import Fault, FaultKind
 from gateway.sandbox.provider import CallbackRules, SandboxProvider
 from gateway.sandbox.service import Act, InjectedSandbox, Sandbox, fingerprint_of
@@ -53,20 +53,16 @@ def _required_headers(request: AnyRequest) -> str:
 async def _answer(
     request: AnyRequest, sandbox: Sandbox, operation: str, act: Act, *, amount_minor: int | None = None
 ) -> Response[bytes]:
-    """Check headers and token, then perform `act` in the world of the token."""
+    """Check headers and token, then perform `act`, which reads or writes once, in the world of the token."""
     try:
         application_key = _required_headers(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or not token:
             _refuse(401, 9100, "Missing required authorization credentials")
-        world = await sandbox.worlds.pool.fetchval(
-            "SELECT t.world FROM sandbox.access_tokens t JOIN sandbox.provider_accounts a"
-            " ON a.world = t.world AND a.provider = 'scb' AND a.credentials ->> 'application_key' = $3"
-            " WHERE token_sha256 = $1 AND expires_at > $2",
-            hashlib.sha256(token.encode()).digest(),
-            real_now(),
-            application_key,
-        )
+        world = await sandbox.accounts.find_by_token(NAME, token)
+        # A new application key ends the tokens of the old one.
+        if world is not None and await sandbox.accounts.find(NAME, "application_key", application_key) != world:
+            world = None
         if world is None:
             _refuse(401, 9300, "Invalid authorization credentials")
         answer = await sandbox.perform(
@@ -76,6 +72,7 @@ async def _answer(
             operation=operation,
             amount_minor=amount_minor,
             fingerprint=await fingerprint_of(request),
+            alone=True,
         )
     except Refusal as refusal:
         answer = refusal.answer
@@ -123,7 +120,7 @@ class ScbController(Controller):
             body = await _body(request)
             anything = re.compile(r".+")
             key, secret = _text(body, "applicationKey", anything), _text(body, "applicationSecret", anything)
-            world = await sandbox.worlds.find(NAME, "application_key", key)
+            world = await sandbox.accounts.find(NAME, "application_key", key)
             if world is None or request.headers["resourceOwnerId"] != key:
                 _refuse(401, 9500, "Invalid authentication credentials")
 
@@ -211,13 +208,7 @@ class ScbController(Controller):
 
 async def _grant(world: World) -> Answer:
     token = secrets.token_urlsafe(32)
-    expires_at = real_now() + timedelta(seconds=TOKEN_SECONDS)
-    await world.connection.execute(
-        "INSERT INTO sandbox.access_tokens (token_sha256, world, expires_at) VALUES ($1, $2, $3)",
-        hashlib.sha256(token.encode()).digest(),
-        world.name,
-        expires_at,
-    )
+    expires_at = await grant_token(world.connection, world.name, NAME, token, TOKEN_SECONDS)
     return _success(
         {
             "accessToken": token,
@@ -249,7 +240,7 @@ def _issue(body: dict[str, Any], amount_minor: int | None, with_expiry: bool) ->
             _refuse(400, 1102, "Invalid parameters entered: declined on demand")
         qr_data = emvco.bill_payment_qr(biller_id, ref1, ref2, ref3, baht(amount_minor))
         bill = bill_payments.Bill(ref1=ref1, ref2=ref2, ref3=ref3, amount_minor=amount_minor)
-        await bill_payments.remember_qr(world, bill, qr_data, _expiry(body) if with_expiry else None)
+        bill_payments.remember_qr(world, bill, qr_data, _expiry(body) if with_expiry else None)
         return lambda: _drawn(qr_data)
 
     return act

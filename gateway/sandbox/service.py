@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 
 from gateway.sandbox.callbacks import CallbackSender
 from gateway.sandbox.clock import roll_forward
-from gateway.sandbox.faults import HOLD_SECONDS, SLOW_SECONDS, Fault, FaultKind, cut_off, strike
+from gateway.sandbox.faults import HOLD_SECONDS, MAGIC_AMOUNTS, SLOW_SECONDS, Fault, FaultKind, cut_off, strike
 from gateway.sandbox.provider import SandboxProvider
 from gateway.sandbox.wire import Answer, AnyRequest, Refusal
 from gateway.sandbox.world import World, Worlds
@@ -33,6 +33,7 @@ class Sandbox:
         """`pool` belongs to the application."""
         self.providers = providers
         self.worlds = Worlds(pool, lambda world: roll_forward(world, providers.values()), sandbox_url)
+        self.accounts = self.worlds.accounts
         rules = {name: provider.callbacks for name, provider in providers.items() if provider.callbacks is not None}
         self.callbacks = CallbackSender(pool, rules)
         self.control_key = control_key
@@ -46,6 +47,7 @@ class Sandbox:
         operation: str,
         amount_minor: int | None = None,
         fingerprint: str = "",
+        alone: bool = False,
     ) -> Answer:
         """Run `act` in its world, unless a fault comes before it; the answer is held back or spoiled after the commit.
 
@@ -56,10 +58,13 @@ class Sandbox:
             operation: one of `faults.FAULTS_OF_OPERATION`.
             amount_minor: what faults and magic amounts are chosen by.
             fingerprint: the same for every retry of the request.
+            alone: `act` reads once or writes once, see `Worlds.open`.
         """
+        # What a magic amount spoils is kept with what the operation does.
+        alone = alone and amount_minor not in MAGIC_AMOUNTS
         made: Answer | Callable[[], Answer] = self.providers[provider].server_error()
         try:
-            async with self.worlds.open(world_name) as world:
+            async with self.worlds.open(world_name, alone=alone) as world:
                 fault = await strike(
                     world, provider=provider, operation=operation, amount_minor=amount_minor, fingerprint=fingerprint
                 )
@@ -81,10 +86,12 @@ class Sandbox:
 
 async def _answer_of(world: World, act: Act, fault: Fault | None) -> Answer | Callable[[], Answer]:
     """The answer of an operation; a refused one leaves nothing behind but the fault that it used up."""
+    waiting = world.waiting[:]
     try:
         async with world.connection.transaction():
             return await act(world, fault)
     except Refusal as refusal:
+        world.waiting[:] = waiting
         return refusal.answer
 
 

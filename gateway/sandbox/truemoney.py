@@ -58,17 +58,15 @@ async def _answer(request: AnyRequest, sandbox: Sandbox, operation: str, act: Tr
 async def _authenticated(request: AnyRequest, sandbox: Sandbox) -> str:
     """The world of a request whose headers are complete and whose signature fits."""
     key = request.headers.get("x-api-key", "")
-    world = await sandbox.worlds.find(NAME, "api_key", key) if key else None
+    world = await sandbox.accounts.find(NAME, "api_key", key) if key else None
     if world is None:
         refuse(401, "invalid_api_key", "X-API-Key is missing or unknown")
     if request.headers.get("x-api-version") != API_VERSION:
         refuse(400, "invalid_request", "X-API-Version is missing or not supported")
     if request.headers.get("content-type") != "application/json":
         refuse(400, "invalid_request", "Content-Type must be application/json")
-    credentials: dict[str, str] = await sandbox.worlds.pool.fetchval(
-        "SELECT credentials FROM sandbox.provider_accounts WHERE world = $1 AND provider = $2", world, NAME
-    )
-    if not is_signed_by(credentials["private_key"], request.headers, await request.body()):
+    account = (await sandbox.accounts.of_world(world))[NAME]
+    if not is_signed_by(account.credentials["private_key"], request.headers, await request.body()):
         refuse(401, "invalid_signature", "Content-Signature does not fit Timestamp and body")
     return world
 

@@ -89,7 +89,7 @@ async def _world_of(sandbox: Sandbox, token: str) -> str:
         merchant_id = msgspec.json.decode(unproved_claims(token), type=_Claims).merchantID
     except (BadSeal, *NOT_JSON):
         refuse("9042", "hash value is mismatched")
-    world = await sandbox.worlds.find(NAME, "merchant_id", merchant_id)
+    world = await sandbox.accounts.find(NAME, "merchant_id", merchant_id)
     if world is None:
         refuse("9042", "hash value is mismatched")
     return world
@@ -259,7 +259,7 @@ class TwoC2pVault(Controller):
             card = msgspec.json.decode(await request.body(), type=dict[str, Any])
             merchant_id = card.get("merchantID")
             world = (
-                await sandbox.worlds.find(NAME, "merchant_id", merchant_id) if isinstance(merchant_id, str) else None
+                await sandbox.accounts.find(NAME, "merchant_id", merchant_id) if isinstance(merchant_id, str) else None
             )
             if world is None:
                 refuse("9004", "merchantID is invalid")
@@ -303,7 +303,7 @@ class TwoC2pMaintenance(Controller):
             order = None
         if order is None or not request.headers.get("content-type", "").startswith("text/plain"):
             return maintenance.unsealed("96").response()
-        world_name = await sandbox.worlds.find(NAME, "merchant_id", order.merchant_id)
+        world_name = await sandbox.accounts.find(NAME, "merchant_id", order.merchant_id)
         if world_name is None:
             return maintenance.unsealed("03").response()
 

@@ -15,8 +15,12 @@ BEGIN
            array_agg(e.drawn_minor ORDER BY o.n)
     INTO sequences, drawable, drawn
     FROM originals AS o
-    LEFT JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = o.key
-    LEFT JOIN ledger.entry_caps AS e ON e.book_id = p_book AND e.sequence = q.sequence;
+    LEFT JOIN LATERAL (
+        SELECT k.sequence FROM ledger.idempotency_keys AS k WHERE k.book_id = p_book AND k.key = o.key LIMIT 1
+    ) AS q ON true
+    LEFT JOIN LATERAL (
+        SELECT c.* FROM ledger.entry_caps AS c WHERE c.book_id = p_book AND c.sequence = q.sequence LIMIT 1
+    ) AS e ON true;
     SELECT array_agg(n.refers ORDER BY n.n), array_agg(n.itself ORDER BY n.n) INTO draws_number, own_number
     FROM ledger.numbers_of_v1(p_key, p_original_key) AS n;
 END

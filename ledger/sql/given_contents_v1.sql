@@ -22,9 +22,15 @@ AS $function$
                 p_hold_action, p_hold_key, p_hold_expires_at, p_occurred_at)
         WITH ORDINALITY AS e(kind, effective_on, metadata, original_key, drawn_minor, drawable_minor, reverses_key,
                              hold_action, hold_key, hold_expires_at, occurred_at, n)
-    LEFT JOIN ledger.idempotency_keys AS o ON o.book_id = p_book AND o.key = e.original_key
-    LEFT JOIN ledger.idempotency_keys AS v ON v.book_id = p_book AND v.key = e.reverses_key
-    LEFT JOIN ledger.idempotency_keys AS k ON k.book_id = p_book AND k.key = e.hold_key
+    LEFT JOIN LATERAL (
+        SELECT x.sequence FROM ledger.idempotency_keys AS x WHERE x.book_id = p_book AND x.key = e.original_key LIMIT 1
+    ) AS o ON true
+    LEFT JOIN LATERAL (
+        SELECT x.sequence FROM ledger.idempotency_keys AS x WHERE x.book_id = p_book AND x.key = e.reverses_key LIMIT 1
+    ) AS v ON true
+    LEFT JOIN LATERAL (
+        SELECT x.sequence FROM ledger.idempotency_keys AS x WHERE x.book_id = p_book AND x.key = e.hold_key LIMIT 1
+    ) AS k ON true
     LEFT JOIN (
         SELECT o.n, array_agg(ROW(
             coalesce(p_account_id[u.d], -u.d), coalesce(p_account_id[u.c], -u.c), u.amount_minor,

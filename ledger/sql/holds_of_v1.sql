@@ -12,9 +12,15 @@ BEGIN
     INTO held.sequences, held.debits, held.credits, held.amounts, held.expires_at, held.resolved
     FROM (SELECT d.key, row_number() OVER (ORDER BY d.key) AS n
           FROM (SELECT DISTINCT key FROM unnest(p_hold_key) AS key WHERE key IS NOT NULL) AS d) AS o
-    LEFT JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = o.key
-    LEFT JOIN ledger.holds AS h ON h.book_id = p_book AND h.sequence = q.sequence
-    LEFT JOIN ledger.hold_resolutions AS r ON r.book_id = p_book AND r.hold = h.sequence;
+    LEFT JOIN LATERAL (
+        SELECT k.sequence FROM ledger.idempotency_keys AS k WHERE k.book_id = p_book AND k.key = o.key LIMIT 1
+    ) AS q ON true
+    LEFT JOIN LATERAL (
+        SELECT x.* FROM ledger.holds AS x WHERE x.book_id = p_book AND x.sequence = q.sequence LIMIT 1
+    ) AS h ON true
+    LEFT JOIN LATERAL (
+        SELECT x.hold FROM ledger.hold_resolutions AS x WHERE x.book_id = p_book AND x.hold = h.sequence LIMIT 1
+    ) AS r ON true;
     SELECT array_agg(n.refers ORDER BY n.n), array_agg(n.itself ORDER BY n.n) INTO hold_number, hold_own
     FROM ledger.numbers_of_v1(p_key, p_hold_key) AS n;
 END

@@ -20,7 +20,10 @@ BEGIN
             || coalesce(p.lines, ''::bytea) || coalesce(r.lines, ''::bytea)
             ), ''::bytea ORDER BY e.sequence))
         FROM ledger.entries AS e
-        LEFT JOIN ledger.holds AS h ON e.hold_action = 1 AND h.book_id = p_book AND h.sequence = e.sequence
+        LEFT JOIN LATERAL (
+            SELECT x.* FROM ledger.holds AS x
+            WHERE e.hold_action = 1 AND x.book_id = p_book AND x.sequence = e.sequence LIMIT 1
+        ) AS h ON true
         CROSS JOIN LATERAL (
             SELECT count(*)::integer AS line_count, string_agg(
                 int2send(x.line) || int8send(x.debit_account) || int8send(x.credit_account) || int8send(x.amount_minor)
@@ -28,16 +31,17 @@ BEGIN
                 || CASE WHEN num_nonnulls(x.reverses_line, x.available_on, x.up_to_minor) = 0 THEN '\x00'::bytea
                    ELSE '\x01'::bytea || record_send(ROW(x.reverses_line, x.available_on, x.up_to_minor)) END,
                 ''::bytea ORDER BY x.line) AS lines
-            FROM ledger.postings AS x
-            WHERE x.book_id = p_book AND x.sequence = e.sequence AND x.recorded_at = p_recorded_at
+            FROM (SELECT y.* FROM ledger.postings AS y
+                  WHERE y.book_id = p_book AND y.sequence BETWEEN e.sequence AND e.sequence AND y.recorded_at = p_recorded_at
+                  ORDER BY y.sequence) AS x
         ) AS p
         CROSS JOIN LATERAL (
             SELECT count(*)::integer AS line_count, string_agg(
                 int4send(octet_length(x.scheme)) || convert_to(x.scheme, 'UTF8')
                 || int4send(octet_length(x.value)) || convert_to(x.value, 'UTF8'),
                 ''::bytea ORDER BY x.scheme, x.value) AS lines
-            FROM ledger.entry_references AS x
-            WHERE x.book_id = p_book AND x.sequence = e.sequence
+            FROM (SELECT y.scheme, y.value FROM ledger.entry_references AS y
+                  WHERE y.book_id = p_book AND y.sequence BETWEEN e.sequence AND e.sequence ORDER BY y.sequence) AS x
         ) AS r
         WHERE e.book_id = p_book AND e.sequence > p_after AND e.sequence <= p_last AND e.recorded_at = p_recorded_at
     );

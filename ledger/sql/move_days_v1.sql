@@ -15,27 +15,29 @@ BEGIN
         SELECT u.account_id, u.effective_on, u.debits, u.credits
         FROM unnest(p_account, p_effective_on, p_debits, p_credits) AS u(account_id, effective_on, debits, credits)
     ), now AS (
-        SELECT a.account_id, a.effective_on AS was_on, greatest(a.effective_on, m.latest) AS is_on,
-               a.debits_posted, a.credits_posted, a.debits_before, a.credits_before,
-               a.debits_posted - m.debits - a.debits_before AS was_debits,
-               a.credits_posted - m.credits - a.credits_before AS was_credits
-        FROM (SELECT x.account_id, max(x.effective_on) AS latest, sum(x.debits) AS debits, sum(x.credits) AS credits
-              FROM moved AS x GROUP BY x.account_id) AS m
-        JOIN ledger.accounts AS a ON a.book_id = p_book AND a.account_id = m.account_id
+        SELECT m.account_id, m.effective_on, m.debits, m.credits, a.effective_on AS was_on,
+               greatest(a.effective_on, max(m.effective_on) OVER w) AS is_on, a.debits_before, a.credits_before,
+               a.debits_posted - sum(m.debits) OVER w - a.debits_before AS was_debits,
+               a.credits_posted - sum(m.credits) OVER w - a.credits_before AS was_credits, row_number() OVER w = 1 AS once
+        FROM moved AS m
+        CROSS JOIN LATERAL (
+            SELECT r.* FROM ledger.accounts AS r
+            WHERE r.book_id = p_book AND r.account_id BETWEEN m.account_id AND m.account_id ORDER BY r.account_id LIMIT 1
+        ) AS a
+        WINDOW w AS (PARTITION BY m.account_id)
     ), closed AS (
         SELECT d.account_id, d.effective_on, sum(d.debits) AS debits, sum(d.credits) AS credits
-        FROM (SELECT m.account_id, m.effective_on, m.debits, m.credits
-              FROM moved AS m JOIN now AS n ON n.account_id = m.account_id WHERE m.effective_on < n.is_on
+        FROM (SELECT n.account_id, n.effective_on, n.debits, n.credits FROM now AS n WHERE n.effective_on < n.is_on
               UNION ALL
               SELECT n.account_id, n.was_on, n.was_debits, n.was_credits
-              FROM now AS n WHERE n.was_on < n.is_on AND n.was_on > '-infinity') AS d
+              FROM now AS n WHERE n.once AND n.was_on < n.is_on AND n.was_on > '-infinity') AS d
         GROUP BY d.account_id, d.effective_on
     ), after AS (
-        SELECT n.account_id, n.is_on, n.debits_before + coalesce(c.debits, 0) AS debits_before,
-               n.credits_before + coalesce(c.credits, 0) AS credits_before
-        FROM now AS n
-        LEFT JOIN (SELECT x.account_id, sum(x.debits) AS debits, sum(x.credits) AS credits
-                   FROM closed AS x GROUP BY x.account_id) AS c ON c.account_id = n.account_id
+        SELECT d.account_id, max(d.is_on) AS is_on, sum(d.debits) AS debits_before, sum(d.credits) AS credits_before
+        FROM (SELECT n.account_id, n.is_on, n.debits_before AS debits, n.credits_before AS credits FROM now AS n WHERE n.once
+              UNION ALL
+              SELECT c.account_id, NULL, c.debits, c.credits FROM closed AS c) AS d
+        GROUP BY d.account_id
     )
     SELECT c.accounts, c.days, c.debits, c.credits, f.accounts, f.latest, f.debits, f.credits
     INTO day_accounts, days, day_debits, day_credits, moved_accounts, latest_days, new_debits, new_credits
@@ -54,7 +56,16 @@ BEGIN
     END IF;
     UPDATE ledger.accounts AS a
     SET effective_on = u.effective_on, debits_before = u.debits, credits_before = u.credits
-    FROM unnest(moved_accounts, latest_days, new_debits, new_credits) AS u(account_id, effective_on, debits, credits)
-    WHERE a.book_id = p_book AND a.account_id = u.account_id;
+    FROM (
+        SELECT r.row_at, m.effective_on, m.debits, m.credits
+        FROM unnest((SELECT moved_accounts), (SELECT latest_days), (SELECT new_debits), (SELECT new_credits))
+            AS m(account_id, effective_on, debits, credits)
+        CROSS JOIN LATERAL (
+            SELECT x.ctid AS row_at FROM ledger.accounts AS x
+            WHERE x.book_id = p_book AND x.account_id BETWEEN m.account_id AND m.account_id ORDER BY x.account_id LIMIT 1
+        ) AS r
+        LIMIT (SELECT cardinality(moved_accounts))
+    ) AS u
+    WHERE a.ctid = u.row_at AND a.book_id = p_book;
 END
 $function$

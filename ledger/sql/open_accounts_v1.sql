@@ -2,6 +2,7 @@
 CREATE FUNCTION ledger.open_accounts_v1(p_book bigint, p_kind smallint[], p_owner text[], p_currency text[])
 RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $function$
 DECLARE
     opened_at timestamptz;
@@ -23,13 +24,16 @@ BEGIN
     SELECT b.recorded_at INTO opened_at FROM ledger.blocks AS b
     WHERE b.book_id = p_book ORDER BY b.recorded_at DESC LIMIT 1;
     opened_at := greatest(clock_timestamp(), opened_at);
-    SELECT coalesce(max(a.account_id), 0) INTO last_account FROM ledger.accounts AS a WHERE a.book_id = p_book;
-    -- A look-up each (a sub-select leaves the planner no other way).
+    last_account := coalesce((
+        SELECT a.account_id FROM ledger.accounts AS a WHERE a.book_id = p_book ORDER BY a.account_id DESC LIMIT 1), 0);
+    -- A look-up each, in the order of the one index that is meant: see post_entries_v1.
     SELECT array_agg(t.n ORDER BY t.n) INTO missing
     FROM (
         SELECT DISTINCT ON (u.kind, u.owner, u.currency) u.n,
-               (SELECT a.account_id FROM ledger.accounts AS a WHERE a.book_id = p_book AND a.kind = u.kind
-                AND a.owner = u.owner AND a.currency = u.currency) AS account_id
+               (SELECT a.account_id FROM ledger.accounts AS a
+                WHERE a.book_id = p_book AND (a.kind, a.owner, a.currency) >= (u.kind, u.owner, u.currency)
+                    AND (a.kind, a.owner, a.currency) <= (u.kind, u.owner, u.currency)
+                ORDER BY a.kind, a.owner, a.currency LIMIT 1) AS account_id
         FROM unnest((SELECT p_kind), (SELECT p_owner), (SELECT p_currency)) WITH ORDINALITY AS u(kind, owner, currency, n)
         ORDER BY u.kind, u.owner, u.currency, u.n
     ) AS t
@@ -44,8 +48,10 @@ BEGIN
     FROM (SELECT p_kind[x.n] AS kind, p_owner[x.n] AS owner, p_currency[x.n] AS currency, x.position
           FROM unnest((SELECT missing)) WITH ORDINALITY AS x(n, position)) AS m
     JOIN ledger.account_kinds AS k ON k.kind = m.kind;
-    SELECT array_agg((SELECT a.account_id FROM ledger.accounts AS a WHERE a.book_id = p_book AND a.kind = u.kind
-                      AND a.owner = u.owner AND a.currency = u.currency) ORDER BY u.n)
+    SELECT array_agg((SELECT a.account_id FROM ledger.accounts AS a
+                      WHERE a.book_id = p_book AND (a.kind, a.owner, a.currency) >= (u.kind, u.owner, u.currency)
+                          AND (a.kind, a.owner, a.currency) <= (u.kind, u.owner, u.currency)
+                      ORDER BY a.kind, a.owner, a.currency LIMIT 1) ORDER BY u.n)
     INTO account_ids
     FROM unnest((SELECT p_kind), (SELECT p_owner), (SELECT p_currency)) WITH ORDINALITY AS u(kind, owner, currency, n);
     RETURN account_ids;

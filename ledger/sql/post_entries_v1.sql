@@ -9,7 +9,11 @@
 -- each in a tuplestore of its own. What is rare comes in arrays that are NULL when no entry of the call has it.
 -- A call of one entry is mostly the price of its statements, even those that find nothing: what an expression can tell
 -- asks none, and a condition with a SELECT in it stands where it is needed only.
--- Plans are kept for a session, so none may rest on how small a table was when it was made: rows are found by index.
+-- Plans are kept for a session, and statistics may be older than the book, so no plan may rest on either. A row is found by
+-- a look-up of its own, LATERAL with a LIMIT, never by a join that could read the book; where several indexes begin alike,
+-- it asks for the order of the one that is meant (a range of one value; `=` would make the order mean nothing), and sorting
+-- is off. An update finds its rows by ctid: of arrays that the planner cannot see it expects ten rows, of a LIMIT that it
+-- cannot see a tenth, and by ctid one row is the cheapest there is.
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
 --
 -- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
@@ -31,7 +35,7 @@ CREATE FUNCTION ledger.post_entries_v1(
     OUT replayed_at timestamptz[], OUT breaches smallint[], OUT found_ids bigint[], OUT posted_minor bigint[]
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 AS $function$
 DECLARE
     MOST constant bigint := 9223372036854775807;
@@ -142,11 +146,12 @@ BEGIN
     ids := p_account_id;
     IF cardinality(p_name_position) > 0 THEN
         SELECT array_agg((SELECT a.account_id FROM ledger.accounts AS a
-                          WHERE a.book_id = p_book AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency)
-                         ORDER BY u.n)
+                          WHERE a.book_id = p_book AND (a.kind, a.owner, a.currency) >= (u.kind, u.owner, u.currency)
+                              AND (a.kind, a.owner, a.currency) <= (u.kind, u.owner, u.currency)
+                          ORDER BY a.kind, a.owner, a.currency LIMIT 1))
         INTO found_ids
-        FROM unnest((SELECT p_name_kind), (SELECT p_name_owner), (SELECT p_name_currency)) WITH ORDINALITY
-            AS u(kind, owner, currency, n);
+        FROM (SELECT unnest((SELECT p_name_kind)) AS kind, unnest((SELECT p_name_owner)) AS owner,
+                     unnest((SELECT p_name_currency)) AS currency) AS u;
         FOR k IN 1..cardinality(p_name_position) LOOP
             ids[p_name_position[k]] := found_ids[k];
         END LOOP;
@@ -154,7 +159,6 @@ BEGIN
 
     -- First pass: nobody has used these keys before. Only if that proves wrong, a second pass that knows them.
     FOR pass IN 1..2 LOOP
-        -- A look-up each, in the order of the list: the LIMIT leaves the planner no other way.
         SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
                array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
                array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
@@ -165,7 +169,8 @@ BEGIN
         INTO rows_at, debits, credits, signs, highest, lowest, unusual
         FROM (SELECT unnest((SELECT ids)) AS id, unnest((SELECT p_account_fingerprint)) AS fingerprint) AS u
         LEFT JOIN LATERAL (
-            SELECT r.ctid, r.* FROM ledger.accounts AS r WHERE r.book_id = p_book AND r.account_id = u.id LIMIT 1
+            SELECT r.ctid, r.* FROM ledger.accounts AS r
+            WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
         ) AS a ON true;
         any_switched := false;
         same_day := first_day = last_day;
@@ -188,7 +193,10 @@ BEGIN
                        a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> p_account_fingerprint[u.n] AS stale,
                        a.effective_on, a.debits_posted, a.credits_posted
                 FROM unnest(ids) WITH ORDINALITY AS u(id, n)
-                LEFT JOIN ledger.accounts AS a ON a.book_id = p_book AND a.account_id = u.id
+                LEFT JOIN LATERAL (
+                    SELECT r.* FROM ledger.accounts AS r
+                    WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
+                ) AS a ON true
             ) AS t;
             IF stale THEN
                 RAISE EXCEPTION 'an account is not what its number was' USING ERRCODE = 'QK007';
@@ -238,7 +246,10 @@ BEGIN
             SELECT array_agg(coalesce(a.debits_held, 0) ORDER BY u.n), array_agg(coalesce(a.credits_held, 0) ORDER BY u.n)
             INTO held_debits, held_credits
             FROM unnest(ids) WITH ORDINALITY AS u(id, n)
-            LEFT JOIN ledger.accounts AS a ON a.book_id = p_book AND a.account_id = u.id;
+            LEFT JOIN LATERAL (
+                SELECT r.* FROM ledger.accounts AS r
+                WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
+            ) AS a ON true;
         END IF;
         IF has_imports THEN
             SELECT e.occurred_at INTO last_occurred_at FROM ledger.entries AS e
@@ -258,7 +269,9 @@ BEGIN
             INTO known_sequence, known_at, known_same, key_number
             FROM (SELECT v.key, v.content, v.n, dense_rank() OVER (ORDER BY v.key)::integer AS number
                   FROM unnest(p_key, contents) WITH ORDINALITY AS v(key, content, n)) AS u
-            LEFT JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = u.key
+            LEFT JOIN LATERAL (
+                SELECT k.* FROM ledger.idempotency_keys AS k WHERE k.book_id = p_book AND k.key = u.key LIMIT 1
+            ) AS q ON true
             LEFT JOIN ledger.stored_contents_v1(p_book, p_key) AS s ON s.key = u.key;
             accepted_as := array_fill(0, ARRAY[entry_count]);
             replayed_at := array_fill(NULL::timestamptz, ARRAY[entry_count]);
@@ -644,8 +657,8 @@ BEGIN
             IF refused AND NOT probing THEN
                 IF EXISTS (
                     SELECT FROM unnest(p_key, new_sequences) AS u(key, sequence)
-                    JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = u.key
-                    WHERE u.sequence = 0
+                    WHERE u.sequence = 0 AND (SELECT q.sequence FROM ledger.idempotency_keys AS q
+                                              WHERE q.book_id = p_book AND q.key = u.key LIMIT 1) IS NOT NULL
                 ) OR has_groups AND (SELECT count(DISTINCT u.key) < entry_count FROM unnest(p_key) AS u(key)) THEN
                     RAISE unique_violation;
                 END IF;
@@ -699,14 +712,15 @@ BEGIN
         FOR k IN 1..coalesce(cardinality(opened), 0) LOOP
             ids[opened[k]] := opened_ids[k];
             SELECT a.ctid AS row_at INTO seen FROM ledger.accounts AS a
-            WHERE a.book_id = p_book AND a.account_id = opened_ids[k];
+            WHERE a.book_id = p_book AND a.account_id BETWEEN opened_ids[k] AND opened_ids[k] ORDER BY a.account_id LIMIT 1;
             rows_at[opened[k]] := seen.row_at;
         END LOOP;
     END IF;
     UPDATE ledger.accounts AS a
     SET debits_posted = debits[u.account], credits_posted = credits[u.account], last_sequence = u.last_sequence,
         effective_on = CASE WHEN same_day THEN first_day ELSE a.effective_on END
-    FROM (SELECT unnest((SELECT touched)) AS account, unnest((SELECT touched_last)) AS last_sequence) AS u
+    FROM (SELECT unnest((SELECT touched)) AS account, unnest((SELECT touched_last)) AS last_sequence
+          LIMIT (SELECT cardinality(touched))) AS u
     WHERE a.ctid = rows_at[u.account] AND a.book_id = p_book;
     GET DIAGNOSTICS k = ROW_COUNT;
     IF k <> coalesce(cardinality(touched), 0) THEN
@@ -714,8 +728,17 @@ BEGIN
     END IF;
     IF has_holds THEN
         UPDATE ledger.accounts AS a SET debits_held = held_debits[u.account], credits_held = held_credits[u.account]
-        FROM (SELECT DISTINCT h.account FROM unnest(hold_accounts) AS h(account)) AS u
-        WHERE a.book_id = p_book AND a.account_id = ids[u.account];
+        FROM (
+            SELECT h.account, r.row_at
+            FROM (SELECT DISTINCT unnest((SELECT hold_accounts)) AS account) AS h
+            CROSS JOIN LATERAL (
+                SELECT r.ctid AS row_at FROM ledger.accounts AS r
+                WHERE r.book_id = p_book AND r.account_id BETWEEN ids[h.account] AND ids[h.account]
+                ORDER BY r.account_id LIMIT 1
+            ) AS r
+            LIMIT (SELECT cardinality(hold_accounts))
+        ) AS u
+        WHERE a.ctid = u.row_at AND a.book_id = p_book;
     END IF;
     IF NOT same_day THEN
         PERFORM ledger.move_days_v1(p_book, array_agg(t.account_id), array_agg(t.day), array_agg(t.debits), array_agg(t.credits))
@@ -792,8 +815,16 @@ BEGIN
     END IF;
     IF has_draws THEN
         UPDATE ledger.entry_caps AS e SET drawn_minor = u.drawn_minor
-        FROM unnest(original_sequences, original_drawn) AS u(sequence, drawn_minor)
-        WHERE e.book_id = p_book AND e.sequence = u.sequence AND e.drawn_minor <> u.drawn_minor;
+        FROM (
+            SELECT c.row_at, o.drawn_minor
+            FROM unnest((SELECT original_sequences), (SELECT original_drawn)) AS o(sequence, drawn_minor)
+            CROSS JOIN LATERAL (
+                SELECT r.ctid AS row_at FROM ledger.entry_caps AS r
+                WHERE r.book_id = p_book AND r.sequence = o.sequence LIMIT 1
+            ) AS c
+            LIMIT (SELECT cardinality(original_sequences))
+        ) AS u
+        WHERE e.ctid = u.row_at AND e.book_id = p_book AND e.drawn_minor <> u.drawn_minor;
     END IF;
     IF has_holds THEN
         PERFORM ledger.write_holds_v1(p_book, p_hold_action, p_hold_expires_at, holds, new_sequences, p_posting_count,

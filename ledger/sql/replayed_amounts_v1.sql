@@ -9,9 +9,14 @@ AS $function$
     FROM (SELECT c.sequence, c.replayed_at, g.line, row_number() OVER (ORDER BY c.n, g.line) AS j
           FROM unnest(p_sequence, p_replayed_at, p_posting_count) WITH ORDINALITY AS c(sequence, replayed_at, size, n),
                generate_series(1, c.size) AS g(line)) AS u
-    LEFT JOIN ledger.postings AS p
-        ON p.book_id = p_book AND p.sequence = u.sequence AND p.recorded_at = u.replayed_at AND p.line = u.line
-        AND u.replayed_at < p_posted_at
-    LEFT JOIN ledger.archived_amounts AS a
-        ON a.book_id = p_book AND a.sequence = u.sequence AND a.line = u.line AND u.replayed_at < p_posted_at
+    LEFT JOIN LATERAL (
+        SELECT x.amount_minor FROM ledger.postings AS x
+        WHERE x.book_id = p_book AND x.sequence BETWEEN u.sequence AND u.sequence AND x.recorded_at = u.replayed_at
+            AND x.line = u.line AND u.replayed_at < p_posted_at
+        ORDER BY x.sequence LIMIT 1
+    ) AS p ON true
+    LEFT JOIN LATERAL (
+        SELECT x.amount_minor FROM ledger.archived_amounts AS x
+        WHERE x.book_id = p_book AND x.sequence = u.sequence AND x.line = u.line AND u.replayed_at < p_posted_at LIMIT 1
+    ) AS a ON true
 $function$

@@ -12,20 +12,36 @@ BEGIN
         FROM (SELECT DISTINCT key FROM unnest(p_reverses_key) AS key WHERE key IS NOT NULL) AS o
     ), found AS (
         SELECT o.n, q.sequence, q.recorded_at,
-               (SELECT count(*) FROM ledger.postings AS p WHERE p.book_id = p_book AND p.sequence = q.sequence
-                AND p.recorded_at = q.recorded_at)::integer AS line_count,
-               EXISTS (SELECT FROM ledger.entry_caps AS c WHERE c.book_id = p_book AND c.sequence = q.sequence) AS drawable
-        FROM originals AS o LEFT JOIN ledger.idempotency_keys AS q ON q.book_id = p_book AND q.key = o.key
+               (SELECT count(*) FROM (
+                    SELECT FROM ledger.postings AS p
+                    WHERE p.book_id = p_book AND p.sequence BETWEEN q.sequence AND q.sequence
+                        AND p.recorded_at = q.recorded_at
+                    ORDER BY p.sequence) AS x)::integer AS line_count,
+               (SELECT c.sequence FROM ledger.entry_caps AS c
+                WHERE c.book_id = p_book AND c.sequence = q.sequence LIMIT 1) IS NOT NULL AS drawable
+        FROM originals AS o
+        LEFT JOIN LATERAL (
+            SELECT k.* FROM ledger.idempotency_keys AS k WHERE k.book_id = p_book AND k.key = o.key LIMIT 1
+        ) AS q ON true
     ), placed AS (
         SELECT f.*, (1 + sum(f.line_count) OVER (ORDER BY f.n) - f.line_count)::integer AS first_line FROM found AS f
     ), lines AS (
         SELECT f.n, p.line, p.debit_account, p.credit_account, p.amount_minor - coalesce((
-            SELECT sum(r.amount_minor) FROM ledger.entries AS e
-            JOIN ledger.postings AS r ON r.book_id = p_book AND r.sequence = e.sequence AND r.recorded_at = e.recorded_at
-            WHERE e.book_id = p_book AND e.reverses = f.sequence AND r.reverses_line = p.line), 0)::bigint AS left_minor
+            SELECT sum(r.amount_minor)
+            FROM (SELECT x.sequence, x.recorded_at FROM ledger.entries AS x
+                  WHERE x.book_id = p_book AND x.reverses BETWEEN f.sequence AND f.sequence ORDER BY x.reverses) AS e
+            CROSS JOIN LATERAL (
+                SELECT x.amount_minor, x.reverses_line FROM ledger.postings AS x
+                WHERE x.book_id = p_book AND x.sequence BETWEEN e.sequence AND e.sequence AND x.recorded_at = e.recorded_at
+                ORDER BY x.sequence
+            ) AS r
+            WHERE r.reverses_line = p.line), 0)::bigint AS left_minor
         FROM placed AS f
-        JOIN ledger.postings AS p
-            ON p.book_id = p_book AND p.sequence = f.sequence AND p.recorded_at = f.recorded_at
+        CROSS JOIN LATERAL (
+            SELECT x.* FROM ledger.postings AS x
+            WHERE x.book_id = p_book AND x.sequence BETWEEN f.sequence AND f.sequence AND x.recorded_at = f.recorded_at
+            ORDER BY x.sequence
+        ) AS p
     )
     SELECT p.sequences, p.drawable, p.first_line, p.line_count, coalesce(l.debits, '{}'), coalesce(l.credits, '{}'),
            coalesce(l.left_minor, '{}')

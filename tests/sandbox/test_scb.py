@@ -1,9 +1,12 @@
 """SCB's protocol over plain HTTP: what an adapter would see."""
 
+import asyncio
 import base64
 
 import asyncpg
 import pytest
+
+from gateway.sandbox.accounts import REMEMBERED_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,6 +60,8 @@ async def test_call_is_refused_when_the_token_has_expired(sandbox):
     connection = await asyncpg.connect(sandbox.dsn)
     await connection.execute("UPDATE sandbox.access_tokens SET expires_at = expires_at - interval '1800 seconds'")
     await connection.close()
+    # Who may call is remembered for a second.
+    await asyncio.sleep(REMEMBERED_SECONDS)
     assert code_of(await sandbox.http.get(url, headers=token)) == (401, 9300)
 
 
