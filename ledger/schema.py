@@ -35,6 +35,7 @@ FUNCTIONS: Final = (
     "move_days_v1",
     "replayed_amounts_v1",
     "leaves_hash_v1",
+    "given_leaves_hash_v1",
     "open_accounts_v1",
     "post_entries_v1",
     "open_book_v1",

@@ -846,6 +846,11 @@ BEGIN
                      unnest(p_debit) AS d, unnest(p_credit) AS c, unnest(amounts) AS amount_minor,
                      unnest(debit_after) AS debit_after, unnest(credit_after) AS credit_after) AS u
         WHERE u.sequence > 0;
+    ELSIF NOT (has_draws OR has_reversals OR has_holds OR has_groups OR has_imports OR has_up_to) THEN
+        leaves := ledger.given_leaves_hash_v1(
+            p_book, head.block_number + 1, posted_at, new_sequences, p_key, p_effective_on, p_kind, p_caller, p_metadata,
+            booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after, p_available_on,
+            ids, signs, p_reference_entry, p_reference_scheme, p_reference_value);
     ELSE
         leaves := ledger.leaves_hash_v1(p_book, head.last_sequence, sequence, posted_at);
     END IF;
