@@ -152,12 +152,28 @@ async def balances_at(
     """
     archive = await archive_before(connection, book_id, cut=sequence)
     month = archive and archive.month
-    rows = await connection.fetch(QUERIES["balances_at"], book_id, *columns_of(accounts), sequence, month)
+    sequences = [sequence] * len(accounts)
+    rows = await connection.fetch(QUERIES["balances_at"], book_id, *columns_of(accounts), sequences, month)
     found = (
         BalanceAt(account=_account(row), balance_minor=row["balance_minor"], last_sequence=row["last_sequence"])
         for row in rows
     )
     return {account: BalanceAt(account=account) for account in accounts} | {each.account: each for each in found}
+
+
+async def balances_between(
+    connection: Connection, book_id: int, account: AccountRef, after: int, through: int
+) -> tuple[int, int, int | None]:
+    """What the books said of one account right after two entries, and its number; None where it was never used.
+
+    Raises:
+        MonthArchived: one of the entries lies in an archived month.
+    """
+    archive = await archive_before(connection, book_id, cut=min(after, through))
+    points = *columns_of([account, account]), [after, through]
+    rows = await connection.fetch(QUERIES["balances_at"], book_id, *points, archive and archive.month)
+    found = {row["asked"]: row["balance_minor"] for row in rows}
+    return found.get(after, 0), found.get(through, 0), rows[0]["account_id"] if rows else None
 
 
 async def balances_effective(
@@ -174,7 +190,11 @@ async def balances_effective(
             is taken off again.
     """
     await archive_before(connection, book_id, cut=cut)
-    rows = await connection.fetch(QUERIES["balances_effective"], book_id, *columns_of(accounts), on_date, cut)
+    asked = *columns_of(accounts), on_date
+    if cut is None:
+        rows = await connection.fetch(QUERIES["balances_effective"], book_id, *asked)
+    else:
+        rows = await connection.fetch(QUERIES["balances_effective_at"], book_id, *asked, cut)
     return {account: EffectiveBalance(account=account) for account in accounts} | {
         each.account: each for each in map(_effective, rows)
     }

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ledger.archives import archive_before
-from ledger.balances import balances_at, balances_effective, on_normal_side
+from ledger.balances import balances_between, balances_effective, on_normal_side
 from ledger.chart_of_accounts import CHART
 from ledger.encoding import account_ref
 from ledger.feed import head
@@ -117,10 +117,11 @@ async def statement(
         limit: most lines of a page; an entry is never cut in two, so one that is longer has a page of its own.
     """
     cut = cursor.cut if cursor else await head(connection, book_id) if through is None else through
-    opening = (await balances_at(connection, book_id, [account], after))[account].balance_minor
-    closing = (await balances_at(connection, book_id, [account], cut))[account].balance_minor
+    opening, closing, number = await balances_between(connection, book_id, account, after, cut)
     start = cursor or StatementCursor(cut, cut, after, opening)
-    return await _page(connection, book_id, account, start, limit, opening=opening, closing=closing)
+    bounds = book_id, number, start.sequence, start.through
+    rows = await connection.fetch(QUERIES["statement_lines"], *bounds, limit + 1)
+    return _page(account, start, rows, limit, opening=opening, closing=closing)
 
 
 async def statement_by_dates(
@@ -164,16 +165,9 @@ async def statement_by_dates(
             connection, book_id, account, dates=(from_on, to_on), cut=cut, turnover=turnover
         )
         cursor = StatementCursor(cut, through, after, opening.balance_minor)
-    return await _page(
-        connection,
-        book_id,
-        account,
-        cursor,
-        limit,
-        opening=opening.balance_minor,
-        closing=closing.balance_minor,
-        dates=(from_on, to_on),
-    )
+    bounds = book_id, await _number(connection, book_id, account), cursor.sequence, cursor.through
+    rows = await connection.fetch(QUERIES["statement_lines_of_dates"], *bounds, from_on, to_on, limit + 1)
+    return _page(account, cursor, rows, limit, opening=opening.balance_minor, closing=closing.balance_minor)
 
 
 async def _stretch(
@@ -208,22 +202,10 @@ async def _number(connection: Connection, book_id: int, account: AccountRef) -> 
     return number
 
 
-async def _page(
-    connection: Connection,
-    book_id: int,
-    account: AccountRef,
-    start: StatementCursor,
-    limit: int,
-    *,
-    opening: int,
-    closing: int,
-    dates: tuple[date | None, date | None] = (None, None),
+def _page(
+    account: AccountRef, start: StatementCursor, rows: Sequence[Any], limit: int, *, opening: int, closing: int
 ) -> Statement:
-    number = await _number(connection, book_id, account)
-    # One row more than the page tells whether there is another page.
-    rows = await connection.fetch(
-        QUERIES["statement_lines"], book_id, number, start.sequence, start.through, *dates, limit + 1
-    )
+    """A page of rows of which there is one more than the page has, where there is another page."""
     shown, more = _whole_entries(rows, limit)
     lines = _lines(account, shown, start.balance_minor)
     return Statement(

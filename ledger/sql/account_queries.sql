@@ -1,10 +1,11 @@
 -- Read-only statements about accounts, balances and periods. $1 is always the book. Rows never change, so
--- `sequence <= cut` is stable.
+-- `sequence <= cut` is stable. Arrays stand behind a SELECT, where the planner does not see how long they are, and what is
+-- not asked is a query of its own, not a null: else it finds a plan for this one call so much cheaper that it plans in each.
 
 -- name: balances
 SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence,
        a.debits_held, a.credits_held, a.floor_minor
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
 JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
 JOIN ledger.account_kinds AS k ON k.kind = a.kind;
 
@@ -17,41 +18,56 @@ WHERE a.book_id = $1
 ORDER BY k.code, a.owner, a.currency;
 
 -- name: balances_at
--- As recorded at sequence $5: an account that nothing moved since has its totals, else the balance stands on its newest
--- posting through $5, which is the newer one of two indexes; of an entry's postings the last line. What moved before
+-- As recorded at its sequence of $5: an account that nothing moved since has its totals, else the balance stands on its
+-- newest posting until then, which is the newer one of two indexes; of an entry's postings the last line. What moved before
 -- the end of the archived month $6 and not since stands in its archive.
-SELECT u.kind, u.owner, u.currency,
-       CASE WHEN a.last_sequence <= $5 THEN a.last_sequence ELSE coalesce(p.sequence, o.last_sequence, 0) END AS last_sequence,
-       CASE WHEN a.last_sequence > $5 THEN coalesce(p.balance_after, (o.debits_posted - o.credits_posted)
+SELECT u.kind, u.owner, u.currency, u.sequence AS asked, a.account_id,
+       CASE WHEN a.last_sequence <= u.sequence THEN a.last_sequence ELSE coalesce(p.sequence, o.last_sequence, 0) END AS last_sequence,
+       CASE WHEN a.last_sequence > u.sequence THEN coalesce(p.balance_after, (o.debits_posted - o.credits_posted)
                                                     * CASE k.normal_side WHEN 'D' THEN 1 ELSE -1 END, 0)
             WHEN k.normal_side = 'D' THEN a.debits_posted - a.credits_posted
             ELSE a.credits_posted - a.debits_posted END AS balance_minor
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[]), (SELECT $5::bigint[]))
+    AS u(kind, owner, currency, sequence)
 JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
 JOIN ledger.account_kinds AS k ON k.kind = a.kind
 LEFT JOIN LATERAL (
     SELECT x.sequence, x.balance_after
     FROM (
         (SELECT d.sequence, d.line, d.debit_balance_after AS balance_after FROM ledger.postings AS d
-         WHERE d.book_id = $1 AND d.debit_account = a.account_id AND d.sequence <= $5
+         WHERE d.book_id = $1 AND d.debit_account = a.account_id AND d.sequence <= u.sequence
          ORDER BY d.sequence DESC FETCH FIRST 1 ROW WITH TIES)
         UNION ALL
         (SELECT c.sequence, c.line, c.credit_balance_after FROM ledger.postings AS c
-         WHERE c.book_id = $1 AND c.credit_account = a.account_id AND c.sequence <= $5
+         WHERE c.book_id = $1 AND c.credit_account = a.account_id AND c.sequence <= u.sequence
          ORDER BY c.sequence DESC FETCH FIRST 1 ROW WITH TIES)
     ) AS x
     ORDER BY x.sequence DESC, x.line DESC LIMIT 1
-) AS p ON a.last_sequence > $5
+) AS p ON a.last_sequence > u.sequence
 LEFT JOIN ledger.archived_balances AS o ON o.book_id = $1 AND o.month = $6 AND o.account_id = a.account_id;
 
 -- name: balances_effective
--- By business date through $5, of entries up to sequence $6 (null = all): totals, or the days before the latest one;
+-- By business date through $5: totals, or the days before the latest one.
+SELECT u.kind, u.owner, u.currency, k.normal_side,
+       CASE WHEN $5 >= a.effective_on THEN a.debits_posted ELSE d.debits END AS debits,
+       CASE WHEN $5 >= a.effective_on THEN a.credits_posted ELSE d.credits END AS credits
+FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
+JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
+JOIN ledger.account_kinds AS k ON k.kind = a.kind
+LEFT JOIN LATERAL (
+    SELECT coalesce(sum(x.debits_posted), 0) AS debits, coalesce(sum(x.credits_posted), 0) AS credits
+    FROM ledger.account_days AS x
+    WHERE x.book_id = $1 AND x.account_id = a.account_id AND x.effective_on <= $5
+) AS d ON $5 < a.effective_on;
+
+-- name: balances_effective_at
+-- By business date through $5, of entries up to sequence $6: totals, or the days before the latest one;
 -- less what was recorded after $6 for those dates. The date of each posting's entry is looked up by key, never joined:
 -- few are asked for, whatever the statistics of a day say.
 SELECT u.kind, u.owner, u.currency, k.normal_side,
        CASE WHEN $5 >= a.effective_on THEN a.debits_posted ELSE d.debits END - coalesce(s.debits, 0) AS debits,
        CASE WHEN $5 >= a.effective_on THEN a.credits_posted ELSE d.credits END - coalesce(s.credits, 0) AS credits
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
 JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
 JOIN ledger.account_kinds AS k ON k.kind = a.kind
 LEFT JOIN LATERAL (
@@ -73,25 +89,45 @@ LEFT JOIN LATERAL (
 ) AS s ON a.last_sequence > $6;
 
 -- name: statement_lines
--- Postings of account $2 after sequence $3 through $4, oldest first, of business dates $5 through $6 where they are
--- given. About $7 rows: an entry is never cut in two.
+-- Postings of account $2 after sequence $3 through $4, oldest first. About $5 rows: an entry is never cut in two.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
        p.debited, o.kind, o.owner, o.currency
 FROM (
     (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other
      FROM ledger.postings AS d
      WHERE d.book_id = $1 AND d.debit_account = $2 AND d.sequence > $3 AND d.sequence <= $4
-        AND ($5::date IS NULL OR (
+     ORDER BY d.sequence FETCH FIRST $5 ROWS WITH TIES)
+    UNION ALL
+    (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
+     FROM ledger.postings AS c
+     WHERE c.book_id = $1 AND c.credit_account = $2 AND c.sequence > $3 AND c.sequence <= $4
+     ORDER BY c.sequence FETCH FIRST $5 ROWS WITH TIES)
+    ORDER BY sequence FETCH FIRST $5 ROWS WITH TIES
+) AS p
+JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
+JOIN ledger.accounts AS o ON o.book_id = $1 AND o.account_id = p.other
+ORDER BY p.sequence, p.line;
+
+-- name: statement_lines_of_dates
+-- Postings of account $2 after sequence $3 through $4, oldest first, of business dates $5 through $6. About $7 rows: an
+-- entry is never cut in two.
+SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
+       p.debited, o.kind, o.owner, o.currency
+FROM (
+    (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other
+     FROM ledger.postings AS d
+     WHERE d.book_id = $1 AND d.debit_account = $2 AND d.sequence > $3 AND d.sequence <= $4
+        AND (
             SELECT e.effective_on FROM ledger.entries AS e
-            WHERE e.book_id = $1 AND e.sequence = d.sequence AND e.recorded_at = d.recorded_at) BETWEEN $5 AND $6)
+            WHERE e.book_id = $1 AND e.sequence = d.sequence AND e.recorded_at = d.recorded_at) BETWEEN $5 AND $6
      ORDER BY d.sequence FETCH FIRST $7 ROWS WITH TIES)
     UNION ALL
     (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
      FROM ledger.postings AS c
      WHERE c.book_id = $1 AND c.credit_account = $2 AND c.sequence > $3 AND c.sequence <= $4
-        AND ($5::date IS NULL OR (
+        AND (
             SELECT e.effective_on FROM ledger.entries AS e
-            WHERE e.book_id = $1 AND e.sequence = c.sequence AND e.recorded_at = c.recorded_at) BETWEEN $5 AND $6)
+            WHERE e.book_id = $1 AND e.sequence = c.sequence AND e.recorded_at = c.recorded_at) BETWEEN $5 AND $6
      ORDER BY c.sequence FETCH FIRST $7 ROWS WITH TIES)
     ORDER BY sequence FETCH FIRST $7 ROWS WITH TIES
 ) AS p

@@ -63,7 +63,7 @@ ORDER BY r.value, r.sequence;
 
 -- name: account_ids
 SELECT a.account_id
-FROM unnest($2::smallint[], $3::text[], $4::text[]) AS u(kind, owner, currency)
+FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
 JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency;
 
 -- name: account_postings

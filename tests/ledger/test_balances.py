@@ -170,9 +170,11 @@ async def test_point_in_time_is_read_from_the_indexes_of_the_account(
     arrays = ([31], ["merchant_7"], ["THB"])
     number = await app.fetchval("SELECT account_id FROM ledger.accounts WHERE owner = 'merchant_7'")
     for name, arguments in (
-        ("balances_at", (*arrays, 2_000, None)),
-        ("balances_effective", (*arrays, FIRST_DAY, 2_990)),
-        ("statement_lines", (number, 1_000, 2_000, None, None, 10)),
+        ("balances_at", (*arrays, [2_000] * len(arrays[0]), None)),
+        ("balances_effective", (*arrays, FIRST_DAY)),
+        ("balances_effective_at", (*arrays, FIRST_DAY, 2_990)),
+        ("statement_lines", (number, 1_000, 2_000, 10)),
+        ("statement_lines_of_dates", (number, 1_000, 2_000, FIRST_DAY, FIRST_DAY, 10)),
     ):
         rows = await app.fetch(f"EXPLAIN {QUERIES[name]}", BOOK, *arguments)
         plan = "\n".join(row[0] for row in rows)
