@@ -109,6 +109,7 @@ class Deliverer:
         """Finish the attempts under way; what is left of their lanes is for the next."""
         self._closing = True
         await self._slots.gather(seconds=None)
+        await self._sender.close()
 
     async def _serve(self, lane: Lane, due: Sequence[Delivery]) -> int:
         until, count = time.monotonic() + LANE_SECONDS, 0

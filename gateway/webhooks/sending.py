@@ -1,6 +1,7 @@
 """Attempts to deliver webhooks: the address checked and pinned, the bytes signed, the answer kept short."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from gateway.webhooks.signing import signed_headers
 
 TIMEOUT_SECONDS: Final = 15.0
 KEPT_BODY_BYTES: Final = 2048
+LINES_KEPT_MAX: Final = 200
+"""How many lines nobody uses are kept for who comes next; the connection of each for a few seconds only."""
 USER_AGENT: Final = "QuickKub-Webhooks/1"
 OVERLOADED: Final = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -72,7 +75,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 class Sender:
-    """Opens lines to endpoints.
+    """Opens lines to endpoints, and keeps some for who comes next: `close` it at the end, when none is in use.
 
     Args:
         allow_loopback: endpoints may be on this machine (development).
@@ -83,17 +86,34 @@ class Sender:
         self._allow_loopback = allow_loopback
         self._timeout_seconds = timeout_seconds
         self._tls = outgoing.tls_context()
+        self._kept: dict[str, Line] = {}
 
     @asynccontextmanager
     async def line(self, url: str) -> AsyncIterator["Line"]:
-        """A line to the endpoint at this URL, closed at the end."""
+        """A line to the endpoint at this URL: the one that was used last, if nobody else has it now."""
+        line = self._kept.pop(url, None) or self._new_line(url)
+        try:
+            yield line
+        finally:
+            too_many = [self._kept.pop(url, None)]
+            self._kept[url] = line
+            if len(self._kept) > LINES_KEPT_MAX:
+                too_many.append(self._kept.pop(next(iter(self._kept))))
+            for each in too_many:
+                if each is not None:
+                    await each.close()
+
+    async def close(self) -> None:
+        """Close the lines that are kept."""
+        while self._kept:
+            _, line = self._kept.popitem()
+            await line.close()
+
+    def _new_line(self, url: str) -> "Line":
         # One endpoint's alone: a connection made for a host must not serve another host at the same address.
         # What is kept of an answer is kept as it came: how it is packed must not make a failure of a webhook taken.
         client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls, decompress=False)
-        try:
-            yield Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
-        finally:
-            await client.close()
+        return Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
 
 
 class Line:
@@ -105,7 +125,11 @@ class Line:
         self._url = url
         self._allow_loopback = allow_loopback
         self._timeout_seconds = timeout_seconds
-        self._is_used = False
+        self._used_at = -math.inf
+
+    async def close(self) -> None:
+        """Close its connection."""
+        await self._client.close()
 
     async def send(self, signing_secrets: Sequence[str], *, event_id: str, body: bytes) -> Attempt:
         """Attempt once. Never raises for what a name, a network or an endpoint may do.
@@ -150,12 +174,12 @@ class Line:
             "user-agent": USER_AGENT,
             "accept-encoding": "identity",
         }
-        if self._is_used:
+        if time.monotonic() - self._used_at < outgoing.KEEP_ALIVE_SECONDS:
             try:
                 return await self._answer(target, sent, body)
             except _CONNECTION_ENDED:
                 # The endpoint may have closed it as we sent, which says nothing of this webhook: over a new one.
-                self._is_used = False
+                self._used_at = -math.inf
         return await self._answer(target, sent, body)
 
     async def _answer(self, target: Target, headers: dict[str, str], body: bytes) -> _Answer:
@@ -167,7 +191,7 @@ class Line:
                 kept += part
                 if len(kept) >= KEPT_BODY_BYTES:
                     break
-        self._is_used = True
+        self._used_at = time.monotonic()
         return _Answer(response.status, response.headers.get("retry-after", ""), kept[:KEPT_BODY_BYTES])
 
 

@@ -1,9 +1,12 @@
 """Lanes: some tens sent one after the other, written together; a crash, a failure, a line that was closed between."""
 
+import asyncio
+
 import pytest
 
 from gateway.webhooks.deliveries import Deliverer
-from tests.providers.stub import Raw
+from gateway.webhooks.sending import Sender
+from tests.providers.stub import Raw, listening
 from tests.webhooks.conftest import House
 from tests.webhooks.delivering import attempts_of, deliverer_of, deliveries_of, settle
 from tests.webhooks.receiver import ids_of, receiving
@@ -108,3 +111,52 @@ async def test_a_retry_after_of_no_calendar_is_none(house: House, deliverer: Del
         await house.happen("refund.failed")
         assert await settle(deliverer) == 1
     assert [(row["state"], row["attempts"]) for row in await deliveries_of(house)] == [("pending", 1)]
+
+
+async def test_a_line_is_kept_for_the_next_claim_of_its_endpoint_and_for_no_other(house: House, deliverer: Deliverer):
+    connections: list[int] = []
+    async with receiving() as shop, receiving() as other:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(1)
+            await shop.serve(reader, writer)
+
+        async with listening(serve) as url:
+            await house.endpoint(url + "/mine", event_types=["refund.failed"])
+            await house.endpoint(other.url, event_types=["refund.succeeded"])
+            for _ in range(3):
+                await house.happen("refund.failed", "refund.succeeded")
+                assert await settle(deliverer) == 2
+            assert (len(shop.requests), len(other.requests), len(connections)) == (3, 3, 1)
+            await house.endpoint(url + "/yours", event_types=["refund.failed"])
+            await house.happen("refund.failed")
+            assert await settle(deliverer) == 2
+            assert (len(shop.requests), len(connections)) == (5, 2)
+
+
+async def test_a_kept_line_that_the_endpoint_closed_meanwhile_costs_no_attempt(house: House, deliverer: Deliverer):
+    async with receiving((200, b""), Raw(), (200, b"")) as shop:
+        await house.endpoint(shop.url)
+        for kind in ("refund.failed", "refund.succeeded"):
+            await house.happen(kind)
+            assert await settle(deliverer) == 1
+    first, second, again = ids_of(shop)
+    assert first != second == again
+    assert [(row["state"], row["attempts"]) for row in await deliveries_of(house)] == [("delivered", 1)] * 2
+
+
+async def test_no_more_lines_than_the_limit_are_kept(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gateway.webhooks.sending.LINES_KEPT_MAX", 2)
+    sender = Sender(allow_loopback=True)
+    made = []
+    for name in ("a", "b", "a", "c"):
+        async with sender.line(f"http://127.0.0.1:1/{name}") as line:
+            made.append(line)
+    assert made[0] is made[2]
+    assert set(sender._kept.values()) == {made[2], made[3]}
+    async with sender.line("http://127.0.0.1:1/c") as one, sender.line("http://127.0.0.1:1/c") as other:
+        assert one is made[3]
+        assert other is not one
+    assert len(sender._kept) == 2
+    await sender.close()
+    assert sender._kept == {}
