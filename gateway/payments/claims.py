@@ -98,6 +98,7 @@ class RefundClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         refund: the refund that it pays; None where it returns money that was held for the payer.
+        held: the receipt whose held money it returns: its `fact` in the payment's timeline.
         status: `open` until the payer names a bank account, `processing` until the bank statement shows the transfer.
         token: for the payer, shown when the offer is made and never again.
         failure_code: why it came to nothing.
@@ -108,6 +109,7 @@ class RefundClaim(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     payment_intent: str
     refund: str | None
+    held: str | None
     amount: int
     currency: str
     status: Literal["open", "processing", "paid", "returned", "expired", "failed"]
@@ -143,6 +145,7 @@ def claim_view(claim: ClaimRow, *, token: str | None = None) -> RefundClaim:
         livemode=claim.livemode,
         payment_intent=claim.intent_id,
         refund=claim.refund_id,
+        held=claim.held_fact_id,
         amount=claim.amount_minor,
         currency=claim.currency.lower(),
         status=_WIRE_STATUS.get(claim.state, "processing"),
@@ -308,16 +311,18 @@ class HeldMoney:
         account_id: str | None,
         actor: str,
         reason: str = "",
+        held_id: str | None = None,
         claim_id: str | None = None,
     ) -> RefundClaim:
-        """Offer the oldest receipt of a payment that is held, in whole or in part, and was not offered yet.
+        """Offer a receipt of a payment that is held, in whole or in part, and was not offered yet.
 
         Args:
             account_id: whose payment it must be; None: an operator asks, and the act is kept with its reason.
+            held_id: which receipt; None: the oldest.
             claim_id: `claim.id_for("clm")`, so that a retry takes up what an earlier run made.
 
         Raises:
-            NotFound: no such payment.
+            NotFound: no such payment, or nothing of it was ever held by that receipt.
             Refused: `nothing_held`; also where somebody else offers the same receipt at this moment.
         """
         try:
@@ -325,7 +330,7 @@ class HeldMoney:
                 rows = await lock_intents(connection, book_id, [intent_id])
                 if not rows or account_id not in {None, rows[0].account_id}:
                     raise NotFound(f"no payment intent {intent_id}")
-                claim = await self._offered(connection, rows[0], claim_id, actor)
+                claim = await self._offered(connection, rows[0], claim_id, held_id, actor)
                 if account_id is None:
                     await record_act(
                         connection, actor=actor, act="refund_claim.offered", subject=claim.claim_id, reason=reason
@@ -337,14 +342,14 @@ class HeldMoney:
         return claim_view(claim, token=tokens.token_of(self._vault, claim.claim_id))
 
     async def _offered(
-        self, connection: AsyncConnection, intent: IntentRow, claim_id: str | None, actor: str
+        self, connection: AsyncConnection, intent: IntentRow, claim_id: str | None, held_id: str | None, actor: str
     ) -> ClaimRow:
         made = await claims_of(connection, intent.book_id, intent.intent_id)
         for known in made:
             if known.claim_id == claim_id:
                 return known
         receipt = waiting_receipt(
-            await facts_of(connection, intent.book_id, [intent.intent_id]),
+            held_by(await facts_of(connection, intent.book_id, [intent.intent_id]), held_id),
             claims=made,
             accepted=await acceptances_of(connection, intent.book_id, [intent.intent_id]),
             currency=CURRENCY,
@@ -368,12 +373,24 @@ class HeldMoney:
         return claim
 
 
+def held_by(facts: Iterable[FactRow], held_id: str | None) -> list[FactRow]:
+    """The receipts with money that was held, be it decided about by now; only the named one, where one is named.
+
+    Raises:
+        NotFound: nothing was held by the named one.
+    """
+    held = [fact for fact in facts if fact.held_minor and held_id in {None, fact.fact_id}]
+    if held_id is not None and not held:
+        raise NotFound(f"nothing held {held_id}")
+    return held
+
+
 def waiting_receipt(
-    facts: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
+    held: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
 ) -> FactRow | None:
-    """The oldest receipt with held money that no claim offers or has returned and that nobody accepted."""
+    """The oldest of these receipts that no claim offers or has returned and that nobody accepted."""
     over = {ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED}
     taken = {claim.held_fact_id for claim in claims if claim.state not in over}
     taken |= {each.fact_id for each in accepted}
-    held = [fact for fact in facts if fact.held_minor and fact.fact_id not in taken and fact.currency == currency]
-    return min(held, key=lambda fact: fact.fact_id, default=None)
+    waiting = [fact for fact in held if fact.fact_id not in taken and fact.currency == currency]
+    return min(waiting, key=lambda fact: fact.fact_id, default=None)

@@ -43,11 +43,33 @@ async def test_held_money_is_listed_with_totals_and_returned(client, services, m
     claim = await client.post(f"{URL}/return", json=body, headers=ann[1])
     assert (claim.status_code, claim.json()["amount"], claim.json()["status"]) == (201, 100_000, "open")
     assert claim.json()["token"]
+    assert claim.json()["held"] == row["id"]
     problem(await client.post(f"{URL}/return", json=body, headers=ann[1]), 409, "nothing_held")
     late = await client.get(f"{URL}?book={merchant.book_id}&reason=late", headers=ann[1])
     assert late.json()["data"] == []
     after = await client.get(f"{URL}?book={merchant.book_id}&starting_after={row['id']}", headers=ann[1])
     assert after.json()["data"] == []
+
+
+async def test_a_named_receipt_is_returned_and_asking_again_offers_no_other(client, services, merchant, principal, ann):
+    payment = await paid_twice(client, services, merchant, principal)
+    intent = await services.house.intents.get(principal, payment)
+    await services.house.pay(principal, intent, services.house.scb, amount=77_00, transaction="txn_3")
+    url = f"{URL}?book={merchant.book_id}"
+    oldest, newest = (await client.get(url, headers=ann[1])).json()["data"]
+    body = {"book": merchant.book_id, "payment_intent": payment, "held": newest["id"], "reason": "the payer called"}
+    claim = await client.post(f"{URL}/return", json=body, headers=ann[1])
+    assert (claim.status_code, claim.json()["amount"], claim.json()["held"]) == (201, 77_00, newest["id"])
+    listed = (await client.get(url, headers=ann[1])).json()
+    problem(await client.post(f"{URL}/return", json=body, headers=ann[1]), 409, "nothing_held")
+    unknown = body | {"held": "fact_test_00000000000000000000000000"}
+    problem(await client.post(f"{URL}/return", json=unknown, headers=ann[1]), 404, "not_found")
+    problem(await client.post(f"{URL}/return", json=body | {"held": "x"}, headers=ann[1]), 400, "parameter_invalid")
+    assert (await client.get(url, headers=ann[1])).json() == listed
+    assert [(row["id"], row["claim"]) for row in listed["data"]] == [(oldest["id"], None), (newest["id"], "open")]
+    accepted = {"book": merchant.book_id, "held": oldest["id"], "reason": "the merchant asked"}
+    taken = await client.post(f"{URL}/accept", json=accepted, headers=ann[1])
+    assert (taken.json()["held"], taken.json()["amount_held"]) == (oldest["id"], 77_00)
 
 
 async def test_held_money_is_taken_for_a_merchant_who_asked(client, services, merchant, principal, ann):

@@ -326,7 +326,7 @@ async def test_accepting_held_money_changes_nothing_that_statements_must_show(de
     said = [(each.kind, each.subject, each.amount_minor) for each in before.breaks]
     assert sum(amount for *_, amount in said) == 1_250_00
     own = "acp_test_00000000000000000000000001"
-    await desk.house.accepting.accept_oldest(desk.merchant, intent.id, acceptance_id=own)
+    await desk.house.accepting.accept(desk.merchant, intent.id, acceptance_id=own)
     assert "payer_refundable" not in await desk.balances()
     after = await daily.reconcile(desk.book_id, today)
     assert [(each.kind, each.subject, each.amount_minor) for each in after.breaks] == said
