@@ -143,7 +143,7 @@ class Accepting:
                 accepted_by=actor,
                 accepted_at=clock.now(),
             )
-            taken = {each.fact_id: each.amount_minor for each in (*accepted, row)}
+            taken = {each.fact_id: each for each in (*accepted, row)}
             changes = Case(rows[0], its_attempts, [], its_facts, accepted=taken).settle(row.accepted_at)
             view = await self._write(connection, changes, row)
             if account_id is None:

@@ -57,6 +57,11 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     leased_until: datetime | None
 
+    @property
+    def disputed_minor(self) -> int:
+        """What of the payment cannot be refunded for it: all that it is of, until it is won."""
+        return 0 if self.status is DisputeStatus.WON else self.amount_minor
+
 
 class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence as it was handed in, sealed with the merchant's data key: it tells of payers.
