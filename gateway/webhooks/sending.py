@@ -88,8 +88,7 @@ class Sender:
     async def line(self, url: str) -> AsyncIterator["Line"]:
         """A line to the endpoint at this URL, closed at the end."""
         # One endpoint's alone: a connection made for a host must not serve another host at the same address.
-        # What is kept of an answer is kept as it came: how it is packed must not make a failure of a webhook taken.
-        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls, decompress=False)
+        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls)
         try:
             yield Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
         finally:
