@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import BookClock, business_date_of
 from gateway.foundation.database import Database, driver
 from gateway.foundation.ids import new_id
-from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.operators import record_act
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import limits, schedule
@@ -23,7 +22,7 @@ from gateway.payments.claims import claims_of, held_by, waiting_receipt
 from gateway.payments.deciding import Case, Changes, event_of
 from gateway.payments.entries import accepted_key, entry_of_acceptance
 from gateway.payments.errors import EntryRefused, NotFound, Refused
-from gateway.payments.facts import ClockOf, RecordEvents
+from gateway.payments.facts import ClockOf, RecordEvents, count_moved
 from gateway.payments.records import (
     AttemptRow,
     FactRow,
@@ -149,8 +148,7 @@ class Accepting:
             if account_id is None:
                 await record_act(connection, actor=actor, act="held_money.accepted", subject=intent_id, reason=reason)
             await _post(connection, rows[0], receipt, attempt, row)
-        if any(move.subject_id == intent_id for move in changes.moves):
-            PAYMENT_INTENTS.labels(view.payment_method, changes.provider, view.status).inc()
+        count_moved(changes)
         return _accepted(view, row)
 
     async def _receipt(

@@ -204,7 +204,7 @@ class FactApplier:
             await _note_calls(connection, book_id, findings, results, changes)
             await self._post(connection, book_id, [entry for change in changes for entry in change.entries])
         for change in changes:
-            _count(change)
+            count_moved(change)
         return results
 
     async def _write(
@@ -399,7 +399,8 @@ def _is_about(fact: Fact, subject: Subject) -> bool:
     return fact.kind not in DISPUTE_FACTS and (fact.kind in CHARGE_FACTS) == (subject.attempt_id is not None)
 
 
-def _count(change: Changes) -> None:
+def count_moved(change: Changes) -> None:
+    """Count the payments that reached another status; for whoever has committed what a case came to."""
     for intent in change.intents:
         if any(move.subject_id == intent.intent_id for move in change.moves):
             PAYMENT_INTENTS.labels(intent.method, change.provider, intent.status).inc()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import asdict, replace
+from prometheus_client import REGISTRY
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
@@ -165,6 +166,22 @@ async def test_what_was_paid_over_or_twice_is_accepted_on_top(house, merchant, f
     assert "payer_refundable" not in balances
     assert (await house.event_types(merchant))[-1] == "payment_intent.held_accepted"
     assert await seen(house, merchant) == []
+
+
+async def test_a_payment_is_counted_once_for_each_status_that_it_reaches(house, merchant):
+    def counted(status):
+        labels = {"method": "promptpay", "provider": "scb", "status": status}
+        return REGISTRY.get_sample_value("quickkub_payment_intents_total", labels) or 0
+
+    before = (counted("succeeded"), counted("requires_action"))
+    intent = await created(house, merchant)
+    await house.pay(merchant, intent, house.scb, seconds=LATE_SECONDS)
+    assert (counted("succeeded"), counted("requires_action")) == (before[0], before[1] + 1)
+    await accept(house, merchant, intent)
+    assert counted("succeeded") == before[0] + 1
+    await house.pay(merchant, intent, house.scb, transaction="txn_2", seconds=LATE_SECONDS)
+    await accept(house, merchant, intent)
+    assert counted("succeeded") == before[0] + 1, "more of its money is no other status"
 
 
 async def test_assigned_receipt_that_is_held_is_accepted_as_well(house, merchant):
