@@ -18,7 +18,7 @@ from gateway.merchants.operators import record_act
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import limits, schedule
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
-from gateway.payments.claims import claims_of, held_by, waiting_receipt
+from gateway.payments.claims import claims_of, held_by, waiting_receipts
 from gateway.payments.deciding import Case, Changes, event_of
 from gateway.payments.entries import accepted_key, entry_of_acceptance
 from gateway.payments.errors import EntryRefused, NotFound, Refused
@@ -161,15 +161,15 @@ class Accepting:
         """The receipt to accept."""
         if intent.status is IntentStatus.CONFLICTED:
             raise Refused("payment_conflicted", "what is said of it contradicts itself", param="payment_intent")
-        receipt = waiting_receipt(
+        waiting = waiting_receipts(
             its_held,
             claims=await claims_of(connection, intent.book_id, intent.intent_id),
             accepted=accepted,
             currency=intent.currency,
         )
-        if receipt is None:
+        if not waiting:
             raise Refused("nothing_held", "no money of it is held that is not offered back", param="payment_intent")
-        return receipt
+        return waiting[0]
 
     async def _write(self, connection: AsyncConnection, changes: Changes, row: AcceptanceRow) -> Intent:
         """Write all but the entry; returns the payment as it then stands."""

@@ -1,7 +1,8 @@
 """Claims: money that no provider gives back is offered to the payer, who names a bank account to have it sent to.
 
 Two kinds of money: that of a refund (set aside as for any refund) and that which is held for the payer (paid twice,
-too late, too much, too little). A claim is an offer first; what follows, from the payer's bank account to the bank
+too late, too much, too little); never that of a charge which the payer's bank takes back in a dispute. A claim is an
+offer first; what follows, from the payer's bank account to the bank
 statement, is `gateway/settlement/refund_claims.py`. The token is the payer's only right to the money: it is derived
 from the claim's id by a secret key, shown to the merchant when the offer is made, and stored as a hash.
 """
@@ -22,6 +23,7 @@ from gateway.foundation.ids import new_id
 from gateway.merchants.operators import record_act
 from gateway.payments import tokens
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
+from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import ClockOf, RecordEvents
 from gateway.payments.records import (
@@ -323,7 +325,8 @@ class HeldMoney:
 
         Raises:
             NotFound: no such payment, or nothing of it was ever held by that receipt.
-            Refused: `nothing_held`; also where somebody else offers the same receipt at this moment.
+            Refused: `nothing_held`, also where somebody else offers the same receipt at this moment;
+                `payment_disputed` where what waits is of a disputed charge.
         """
         try:
             async with self._database.transaction() as connection:
@@ -348,14 +351,18 @@ class HeldMoney:
         for known in made:
             if known.claim_id == claim_id:
                 return known
-        receipt = waiting_receipt(
+        waiting = waiting_receipts(
             held_by(await facts_of(connection, intent.book_id, [intent.intent_id]), held_id),
             claims=made,
             accepted=await acceptances_of(connection, intent.book_id, [intent.intent_id]),
             currency=CURRENCY,
         )
-        if receipt is None:
+        if not waiting:
             raise Refused("nothing_held", "no money of it waits to go back to its payer", param="payment_intent")
+        disputed = await disputed_attempts(connection, intent.book_id, intent.intent_id)
+        receipt = next((fact for fact in waiting if fact.attempt_id not in disputed), None)
+        if receipt is None:
+            raise Refused("payment_disputed", "the payer's bank takes this money back", param="payment_intent")
         clock: BookClock = await self._clock_of(connection, intent.book_id)
         claim = _new_claim(
             self._vault,
@@ -385,12 +392,12 @@ def held_by(facts: Iterable[FactRow], held_id: str | None) -> list[FactRow]:
     return held
 
 
-def waiting_receipt(
+def waiting_receipts(
     held: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
-) -> FactRow | None:
-    """The oldest of these receipts that no claim offers or has returned and that nobody accepted."""
+) -> list[FactRow]:
+    """Those of these receipts that no claim offers or has returned and that nobody accepted."""
     over = {ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED}
     taken = {claim.held_fact_id for claim in claims if claim.state not in over}
     taken |= {each.fact_id for each in accepted}
     waiting = [fact for fact in held if fact.fact_id not in taken and fact.currency == currency]
-    return min(waiting, key=lambda fact: fact.fact_id, default=None)
+    return sorted(waiting, key=lambda fact: fact.fact_id)

@@ -108,6 +108,11 @@ async def disputes_of(connection: AsyncConnection, book_id: int, intent_ids: Ite
     return await rows_of(connection, statement, DisputeRow)
 
 
+async def disputed_attempts(connection: AsyncConnection, book_id: int, intent_id: str) -> set[str]:
+    """The attempts whose charge is disputed, or lost in a dispute: the payer's bank takes that money back."""
+    return {row.attempt_id for row in await disputes_of(connection, book_id, [intent_id]) if row.disputed_minor}
+
+
 async def dispute_by_id(connection: AsyncConnection, book_id: int, dispute_id: str) -> DisputeRow | None:
     """The dispute with that id."""
     c = disputes.c

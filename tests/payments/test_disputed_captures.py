@@ -12,7 +12,7 @@ from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
 from ledger.feed import read_entries
 from ledger.journal import EntryKind
 from tests.payments.conftest import Asked
-from tests.payments.test_accepting import QR_ASKED
+from tests.payments.test_accepting import QR_ASKED, accept, offer
 from tests.payments.test_disputes_money import CARD_ASKED, OPENED, WITHDRAWN, WON, fact_of
 
 AGAIN = ConfirmIntent(payment_method=Method.CARD, card_token="tokn_2")
@@ -20,8 +20,8 @@ SECOND_MINOR = 600_00
 
 
 @pytest.fixture
-async def paid(house, merchant):
-    """1,000 baht by the second attempt, and 600, accepted days later, by the first, which we thought not made."""
+async def held(house, merchant):
+    """1,000 baht by the second attempt; 600 by the first, which we thought not made, are held for the payer."""
     async with house.database.transaction() as connection:
         plan = await plan_for(connection, merchant.account_id, Method.CARD)
         await set_plan(connection, merchant.account_id, replace(plan, settlement_days=10))
@@ -35,10 +35,14 @@ async def paid(house, merchant):
         asked, FactKind.CAPTURED, intent.created_at, transaction="txn_2", source=FactSource.CALLBACK
     )
     await house.applier.apply(fact, book_id=merchant.book_id)
+    return await house.intents.get(merchant, intent.id)
+
+
+@pytest.fixture
+async def paid(house, merchant, held):
+    """The same, and days later the merchant took the 600, too."""
     later = await house.move_clock(merchant, days=4)
-    own = new_id("acp", livemode=False)
-    await house.accepting.accept(later, intent.id, acceptance_id=own)
-    return await house.intents.get(later, intent.id)
+    return await accept(house, later, held)
 
 
 async def attempts(house, intent):
@@ -151,3 +155,32 @@ async def test_a_letter_about_a_payment_that_was_only_accepted_is_booked(house, 
     await house.accepting.accept(merchant, intent.id, acceptance_id=new_id("acp", livemode=False))
     assert (await letter()).dispute.amount_minor == 1_000_00
     assert (await house.balances(merchant))["dispute_hold"] == 1_000_00
+
+
+async def test_held_money_of_a_disputed_charge_is_not_offered_back_for_its_payers_bank_takes_it(house, merchant, held):
+    await dispute(house, merchant, held, 0, OPENED, amount=SECOND_MINOR)
+    before = (await house.balances(merchant), await house.event_types(merchant))
+    with pytest.raises(Refused) as no:
+        await offer(house, merchant, held)
+    assert no.value.code == "payment_disputed"
+    assert (await house.balances(merchant), await house.event_types(merchant)) == before
+    assert await house.rows("SELECT FROM gateway.refund_claims") == []
+    await dispute(house, merchant, held, 0, WON, amount=SECOND_MINOR)
+    assert (await offer(house, merchant, held)).amount == SECOND_MINOR
+
+
+async def test_held_money_of_a_disputed_charge_pays_for_what_the_bank_took_once_it_is_accepted(house, merchant, held):
+    before = await house.balances(merchant)
+    await dispute(house, merchant, held, 0, WITHDRAWN, FactKind.DISPUTE_LOST, amount=SECOND_MINOR)
+    with pytest.raises(Refused) as no:
+        await offer(house, merchant, held)
+    assert no.value.code == "payment_disputed"
+    assert (await accept(house, merchant, held)).amount_held == 0
+    after = await house.balances(merchant)
+    assert before["provider_receivable"] - after["provider_receivable"] == SECOND_MINOR
+    assert (before["payer_refundable"], after.get("payer_refundable")) == (SECOND_MINOR, None)
+
+
+async def test_held_money_of_a_charge_that_is_not_disputed_is_offered_back_as_ever(house, merchant, held):
+    await dispute(house, merchant, held, 1, OPENED, amount=1_000_00)
+    assert (await offer(house, merchant, held)).amount == SECOND_MINOR
