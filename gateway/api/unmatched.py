@@ -15,7 +15,7 @@ from gateway.api.refund_claims import HeldId
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.payments.accepting import AcceptedIntent
-from gateway.payments.claims import RefundClaim
+from gateway.payments.claims import RefundClaim, claim_view
 from gateway.settlement.receipts import Receipt, TargetKind
 from gateway.settlement.unmatched import UnmatchedReason, UnmatchedRow, unmatched
 
@@ -103,6 +103,13 @@ class ReturnHeld(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     book: Book
     payment_intent: PaymentId
     held: HeldId | None = None
+    reason: Words
+
+
+class ApproveClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The money of a claim may go to its payer; and why."""
+
+    book: Book
     reason: Words
 
 
@@ -244,6 +251,30 @@ async def return_to_payer(
 
 
 @post(
+    "/claims/{claim_id:str}/approve",
+    guards=[requires(Scope.UNMATCHED_WRITE), known_id],
+    dto=StrictBody[ApproveClaim],
+    return_dto=None,
+    status_code=200,
+    summary="Let claimed money go to its payer",
+    responses=BODY_RESPONSES,
+)
+async def approve_claim(
+    request: ApiRequest,
+    operator: NamedDependency[OperatorPrincipal],
+    claim_id: FromPath[str],
+    data: JSONBody[ApproveClaim],
+) -> RefundClaim:
+    """With the next file to the bank; by another person than the one who offered it back."""
+    claims = services_of(request).refund_claims
+    try:
+        claim = await claims.approve(data.book, claim_id, actor=operator.operator_id, reason=data.reason)
+    except LookupError as error:
+        raise Problem("not_found") from error
+    return claim_view(claim)
+
+
+@post(
     "/accept",
     guards=[requires(Scope.UNMATCHED_WRITE)],
     dto=StrictBody[AcceptHeld],
@@ -288,6 +319,6 @@ def _receipt(receipt: Receipt, *, assigned_to: str | None = None) -> ReceiptRepl
 
 UNMATCHED = Router(
     "/unmatched",
-    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, accept_for_merchant],
+    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, approve_claim, accept_for_merchant],
     tags=["unmatched"],
 )

