@@ -11,10 +11,11 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
+from gateway.api.refund_claims import HeldId
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
-from gateway.payments.claims import RefundClaim
-from gateway.payments.views import Intent
+from gateway.payments.accepting import AcceptedIntent
+from gateway.payments.claims import RefundClaim, claim_view
 from gateway.settlement.receipts import Receipt, TargetKind
 from gateway.settlement.unmatched import UnmatchedReason, UnmatchedRow, unmatched
 
@@ -22,7 +23,6 @@ _BOOK_MAX: Final = 2**63 - 1
 Book = Annotated[int, msgspec.Meta(ge=1, le=_BOOK_MAX)]
 Words = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=r"\S")]
 LineId = Annotated[str, msgspec.Meta(pattern=r"^stl_(test_)?[0-9a-z]{26}\Z")]
-HeldId = Annotated[str, msgspec.Meta(pattern=r"^fact_(test_)?[0-9a-z]{26}\Z")]
 PaymentId = Annotated[str, msgspec.Meta(pattern=r"^pi_(test_)?[0-9a-z]{26}\Z")]
 TargetId = Annotated[str, msgspec.Meta(pattern=r"^(pi|acct)_(test_)?[0-9a-z]{26}\Z")]
 
@@ -98,10 +98,18 @@ class AssignReceipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class ReturnHeld(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Offer the oldest receipt that is held of a payment back to its payer; and why."""
+    """Offer a receipt held of a payment back to its payer, the oldest or `held`, its id in the list; and why."""
 
     book: Book
     payment_intent: PaymentId
+    held: HeldId | None = None
+    reason: Words
+
+
+class ApproveClaim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The money of a claim may go to its payer; and why."""
+
+    book: Book
     reason: Words
 
 
@@ -227,10 +235,43 @@ async def assign_receipt(
 async def return_to_payer(
     request: ApiRequest, operator: NamedDependency[OperatorPrincipal], data: JSONBody[ReturnHeld]
 ) -> RefundClaim:
-    """The oldest receipt that is not offered yet; the token is for the payer. Another person lets a transfer go."""
+    """The answer's `held` says which receipt it is, the `token` is for the payer. Another person lets a transfer go.
+
+    Without `held` the oldest that is not offered yet, so that asking again offers the next one: name what you mean. A
+    named receipt that is offered, returned or accepted already is 409 `nothing_held`.
+    """
     return await services_of(request).held_money.offer(
-        data.book, data.payment_intent, account_id=None, actor=operator.operator_id, reason=data.reason
+        data.book,
+        data.payment_intent,
+        account_id=None,
+        actor=operator.operator_id,
+        reason=data.reason,
+        held_id=data.held,
     )
+
+
+@post(
+    "/claims/{claim_id:str}/approve",
+    guards=[requires(Scope.UNMATCHED_WRITE), known_id],
+    dto=StrictBody[ApproveClaim],
+    return_dto=None,
+    status_code=200,
+    summary="Let claimed money go to its payer",
+    responses=BODY_RESPONSES,
+)
+async def approve_claim(
+    request: ApiRequest,
+    operator: NamedDependency[OperatorPrincipal],
+    claim_id: FromPath[str],
+    data: JSONBody[ApproveClaim],
+) -> RefundClaim:
+    """With the next file to the bank; by another person than the one who offered it back."""
+    claims = services_of(request).refund_claims
+    try:
+        claim = await claims.approve(data.book, claim_id, actor=operator.operator_id, reason=data.reason)
+    except LookupError as error:
+        raise Problem("not_found") from error
+    return claim_view(claim)
 
 
 @post(
@@ -244,7 +285,7 @@ async def return_to_payer(
 )
 async def accept_for_merchant(
     request: ApiRequest, operator: NamedDependency[OperatorPrincipal], data: JSONBody[AcceptHeld]
-) -> Intent:
+) -> AcceptedIntent:
     """For a merchant who asked for it, unless it is offered back. Safe to repeat."""
     accepting = services_of(request).accepting
     return await accepting.accept_receipt(data.book, data.held, actor=operator.operator_id, reason=data.reason)
@@ -278,6 +319,6 @@ def _receipt(receipt: Receipt, *, assigned_to: str | None = None) -> ReceiptRepl
 
 UNMATCHED = Router(
     "/unmatched",
-    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, accept_for_merchant],
+    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, approve_claim, accept_for_merchant],
     tags=["unmatched"],
 )

@@ -75,14 +75,18 @@ def refuse(book_id: int, claim_id: str, reason: str) -> None:
 @claims.command()
 @click.argument("book_id", type=books.NUMBER)
 @click.argument("intent_id")
+@click.option("--held", "held_id", help="Which receipt, by its id of `unmatched list`; the oldest if not given.")
 @_REASON
-def offer(book_id: int, intent_id: str, reason: str) -> None:
-    """Offer the oldest receipt that is held for a payer back; prints the payer's token, this once."""
+def offer(book_id: int, intent_id: str, held_id: str | None, reason: str) -> None:
+    """Offer a receipt that is held for a payer back; prints which it is and the payer's token, this once."""
     offered = _done(
         book_id,
-        lambda services: services.held_money.offer(book_id, intent_id, account_id=None, actor=actor(), reason=reason),
+        lambda services: services.held_money.offer(
+            book_id, intent_id, account_id=None, actor=actor(), reason=reason, held_id=held_id
+        ),
     )
     print(f"claim    {offered.id}")
+    print(f"held     {offered.held}")
     print(f"amount   {to_text(offered.amount, offered.currency.upper())} {offered.currency.upper()}")
     print(f"token    {offered.token}")
     print(f"until    {offered.expires_at:%Y-%m-%d %H:%M} UTC")

@@ -41,7 +41,7 @@ def disputes() -> None:
 @click.option(
     "--reference", required=True, callback=filled, help="The provider's case number; the same = the same case."
 )
-@click.option("--amount", type=click.IntRange(1), help="Minor units; all that was captured if not given.")
+@click.option("--amount", type=click.IntRange(1), help="Minor units; all that the charge brought if not given.")
 @click.option(
     "--stage", type=click.Choice([stage.value for stage in DisputeStage]), default="dispute", show_default=True
 )

@@ -1,7 +1,8 @@
 """HTTP clients for what the product calls while it serves: providers, merchants' endpoints, the sandbox's callbacks.
 
 aiohttp, because a call through httpx costs ten times as much processor time (benchmarks/README.md). A client follows
-no redirect, repeats nothing, remembers no cookie and heeds no proxy of the environment.
+no redirect, repeats nothing, remembers no cookie and heeds no proxy of the environment. It asks for answers as they
+are and unpacks none: aiohttp takes a packed body that was cut short for one that is empty.
 """
 
 import re
@@ -17,6 +18,7 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 USER_AGENT: Final = "QuickKub/1"
+AS_IT_IS: Final = "identity"
 KEEP_ALIVE_SECONDS: Final = 5
 """Short, because a server that closes an idle connection while we send on it leaves us with an unknown outcome."""
 HEADER_BYTES_MAX: Final = 65_536
@@ -59,19 +61,16 @@ class Client:
         connect_seconds: for a connection of the pool to become free or a new one to be made, TLS included.
         connections_max: at once; 0: any number.
         tls: see `tls_context`.
-        decompress: false: bodies are given as they came, whatever they say they are packed with.
     """
 
-    def __init__(
-        self, *, connect_seconds: float, connections_max: int = 0, tls: ssl.SSLContext, decompress: bool = True
-    ) -> None:
+    def __init__(self, *, connect_seconds: float, connections_max: int = 0, tls: ssl.SSLContext) -> None:
         self._session = aiohttp.ClientSession(
             connector=_Connector(ssl=tls, limit=connections_max, keepalive_timeout=KEEP_ALIVE_SECONDS),
             timeout=aiohttp.ClientTimeout(connect=connect_seconds, sock_connect=connect_seconds),
-            headers={"user-agent": USER_AGENT},
+            headers={"user-agent": USER_AGENT, "accept-encoding": AS_IT_IS},
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_send_once,),
-            auto_decompress=decompress,
+            auto_decompress=False,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
             max_headers=HEADERS_MAX,
@@ -123,6 +122,12 @@ def _target(url: str) -> URL:
     if not is_whole:
         raise NotSendable("a URL without host or port")
     return target
+
+
+def is_packed(response: aiohttp.ClientResponse) -> bool:
+    """Whether the body is not what it would be as it is, though that was asked for."""
+    named = ",".join(response.headers.getall("content-encoding", ())).split(",")
+    return any(name.strip().lower() not in {"", AS_IT_IS} for name in named)
 
 
 def tls_context() -> ssl.SSLContext:

@@ -70,6 +70,11 @@ async def create_key(
     return NewKey(key_id=key_id, secret=secret, livemode=True, expires_at=now + life)
 
 
+def is_second_person(proposed_by: str, decided_by: str) -> bool:
+    """Whether these are two people for certain: two operators, or two logins of the machine, never one of each."""
+    return decided_by != proposed_by and decided_by.startswith("op_") == proposed_by.startswith("op_")
+
+
 async def record_act(connection: AsyncConnection, *, actor: str, act: str, subject: str, reason: str) -> None:
     """Keep what was done, in the transaction that does it.
 

@@ -1,10 +1,11 @@
 """Rows of what merchants took of held money, and what of a payment its refunds may draw on.
 
 A payment has one capture, and one more for each receipt that was held and then accepted, with an entry and a date of
-its own. A refund draws on one of them.
+its own. A refund draws on one of them: on one whose charge is disputed only where no other bears it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +14,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.payments.dispute_records import disputes_of
 from gateway.payments.entries import accepted_key, available_on, capture_key
 from gateway.payments.records import AttemptRow, FactRow, IntentRow, attempts_of, facts_of, rows_of
 from gateway.payments.states import RefundStatus
@@ -42,11 +44,15 @@ class Capture(NamedTuple):
     """Money that a payment brought its merchant at once.
 
     Attributes:
-        key: ledger key of its entry; left_minor: what of it is not refunded, nor about to be.
+        key: ledger key of its entry; amount_minor: what it brought.
+        left_minor: what of it is not refunded, nor about to be.
+        refundable_minor: what of that a refund may still take: not what its charge's disputes are about.
     """
 
     key: UUID
+    amount_minor: int
     left_minor: int
+    refundable_minor: int
     available_on: date
     receipt: FactRow
     attempt: AttemptRow
@@ -61,40 +67,53 @@ async def acceptances_of(connection: AsyncConnection, book_id: int, intent_ids: 
     return await rows_of(connection, statement.order_by(c.acceptance_id), AcceptanceRow)
 
 
-async def accepted_of(connection: AsyncConnection, book_id: int, intent_ids: Sequence[str]) -> dict[str, int]:
-    """What was accepted of the payments, in minor units by the id of the receipt."""
-    return {row.fact_id: row.amount_minor for row in await acceptances_of(connection, book_id, intent_ids)}
+async def accepted_of(connection: AsyncConnection, book_id: int, intent_ids: Sequence[str]) -> dict[str, AcceptanceRow]:
+    """What was accepted of the payments, by the id of the receipt."""
+    return {row.fact_id: row for row in await acceptances_of(connection, book_id, intent_ids)}
 
 
 async def captures_of(connection: AsyncConnection, intent: IntentRow) -> list[Capture]:
-    """The captures of a locked payment, the first one first."""
+    """The captures of a locked payment, the first one first; those whose charge is disputed, or lost, come last."""
     book_id, its = intent.book_id, [intent.intent_id]
     attempts = {attempt.attempt_id: attempt for attempt in await attempts_of(connection, book_id, its)}
-    facts = await facts_of(connection, book_id, its)
     accepted = await acceptances_of(connection, book_id, its if intent.accepted_minor else [])
-    found = [*_captured(facts, attempts), *_accepted(facts, attempts, accepted)]
+    found = captures_made(await facts_of(connection, book_id, its), attempts, accepted, first=intent.capture_key)
     if len(found) == 1:
-        return [found[0]._replace(left_minor=intent.unrefunded_minor)]
+        return [found[0]._replace(left_minor=intent.unrefunded_minor, refundable_minor=intent.refundable_minor)]
     drawn = await _drawn_minor(connection, intent)
     found = [each._replace(left_minor=each.left_minor - drawn.get(each.key, 0)) for each in found]
-    return sorted(found, key=lambda each: (each.key != intent.capture_key, each.receipt.fact_id))
+    room: Counter[str] = Counter()
+    for each in found:
+        room[each.attempt.attempt_id] += each.left_minor
+    disputed = [row for row in await disputes_of(connection, book_id, its) if row.disputed_minor]
+    for row in disputed:
+        room[row.attempt_id] -= row.disputed_minor
+    found = [each._replace(refundable_minor=min(each.left_minor, room[each.attempt.attempt_id])) for each in found]
+    return sorted(found, key=lambda each: each.attempt.attempt_id in {row.attempt_id for row in disputed})
 
 
-def _captured(facts: Iterable[FactRow], attempts: dict[str, AttemptRow]) -> Iterable[Capture]:
-    for fact in facts:
-        if fact.captured_minor and fact.attempt_id is not None:
-            attempt = attempts[fact.attempt_id]
-            yield Capture(capture_key(fact), fact.captured_minor, available_on(fact, attempt), fact, attempt)
-
-
-def _accepted(
-    facts: Iterable[FactRow], attempts: dict[str, AttemptRow], accepted: Iterable[AcceptanceRow]
-) -> Iterable[Capture]:
-    receipts = {fact.fact_id: fact for fact in facts}
-    for row in accepted:
-        receipt = receipts[row.fact_id]
-        attempt = attempts[receipt.attempt_id or ""]
-        yield Capture(accepted_key(row.fact_id), row.amount_minor, row.available_on, receipt, attempt)
+def captures_made(
+    facts: Iterable[FactRow],
+    attempts: Mapping[str, AttemptRow],
+    accepted: Iterable[AcceptanceRow],
+    *,
+    first: UUID | None,
+) -> list[Capture]:
+    """The captures of a payment as they were made, the one whose key is `first` and then the oldest first."""
+    receipts = {fact.fact_id: fact for fact in facts if fact.attempt_id is not None}
+    found = [
+        *(
+            (capture_key(fact), fact.captured_minor, available_on(fact, attempts[fact.attempt_id or ""]), fact)
+            for fact in receipts.values()
+            if fact.captured_minor
+        ),
+        *((accepted_key(row.fact_id), row.amount_minor, row.available_on, receipts[row.fact_id]) for row in accepted),
+    ]
+    made = [
+        Capture(key, amount_minor, amount_minor, amount_minor, day, receipt, attempts[receipt.attempt_id or ""])
+        for key, amount_minor, day, receipt in found
+    ]
+    return sorted(made, key=lambda each: (each.key != first, each.receipt.fact_id))
 
 
 async def _drawn_minor(connection: AsyncConnection, intent: IntentRow) -> dict[UUID, int]:

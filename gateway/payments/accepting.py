@@ -14,16 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.foundation.clock import BookClock, business_date_of
 from gateway.foundation.database import Database, driver
 from gateway.foundation.ids import new_id
-from gateway.foundation.metrics import PAYMENT_INTENTS
 from gateway.merchants.operators import record_act
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import limits
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
-from gateway.payments.claims import claims_of, waiting_receipt
+from gateway.payments.claims import claims_of, held_by, waiting_receipts
 from gateway.payments.deciding import Case, Changes, event_of
 from gateway.payments.entries import accepted_key, entry_of_acceptance
 from gateway.payments.errors import EntryRefused, NotFound, Refused
-from gateway.payments.facts import ClockOf, RecordEvents
+from gateway.payments.facts import ClockOf, RecordEvents, count_moved
 from gateway.payments.records import (
     AttemptRow,
     FactRow,
@@ -44,6 +43,12 @@ HELD_ACCEPTED: Final = "payment_intent.held_accepted"
 REASON: Final = "held money accepted"
 
 
+class AcceptedIntent(Intent, frozen=True, kw_only=True):
+    """The payment, with the receipt that was taken: its `fact` in the payment's timeline."""
+
+    held: str
+
+
 class Accepting:
     """Takes held money for merchants.
 
@@ -56,16 +61,19 @@ class Accepting:
         self._clock_of = clock_of
         self._record_events = record_events
 
-    async def accept_oldest(self, principal: MerchantPrincipal, intent_id: str, *, acceptance_id: str) -> Intent:
-        """Accept the oldest receipt of a payment that is held, in whole or in part, and is not offered back.
+    async def accept(
+        self, principal: MerchantPrincipal, intent_id: str, *, held_id: str | None = None, acceptance_id: str
+    ) -> AcceptedIntent:
+        """Accept a receipt of a payment that is held, in whole or in part, and is not offered back.
 
         A payment that nothing has paid yet is `succeeded` by it, whatever it lacks; one that is paid has so much more.
 
         Args:
+            held_id: which receipt; None: the oldest.
             acceptance_id: `claim.id_for("acp")`, so that a retry finds what an earlier run did.
 
         Raises:
-            NotFound: no payment of this account has that id.
+            NotFound: no payment of this account has that id, or nothing of it was ever held by that receipt.
             Refused: `nothing_held`, `payment_conflicted`; nothing moved.
             LedgerError: infrastructure; nothing moved, repeat it later.
         """
@@ -75,25 +83,26 @@ class Accepting:
             account_id=principal.account_id,
             actor=principal.account_id,
             acceptance_id=acceptance_id,
+            held_id=held_id,
         )
 
-    async def accept_receipt(self, book_id: int, receipt_id: str, *, actor: str, reason: str) -> Intent:
+    async def accept_receipt(self, book_id: int, held_id: str, *, actor: str, reason: str) -> AcceptedIntent:
         """An operator accepts one receipt for its merchant, who asked for it; the act is kept. Safe to repeat.
 
         Args:
-            receipt_id: as `unmatched` lists it.
+            held_id: as `unmatched` lists it.
 
         Raises:
             NotFound: nothing is held of it, and was not.
-            Refused, LedgerError: as `accept_oldest`.
+            Refused, LedgerError: as `accept`.
         """
         f = facts.c
-        statement = select(f.intent_id).where(f.book_id == book_id, f.fact_id == receipt_id, f.held_minor > 0)
+        statement = select(f.intent_id).where(f.book_id == book_id, f.fact_id == held_id, f.held_minor > 0)
         async with self._database.read() as connection:
             intent_id = (await connection.execute(statement)).scalar_one_or_none()
         if intent_id is None:
-            raise NotFound(f"nothing held {receipt_id}")
-        return await self._accept(book_id, intent_id, account_id=None, actor=actor, reason=reason, wanted=receipt_id)
+            raise NotFound(f"nothing held {held_id}")
+        return await self._accept(book_id, intent_id, account_id=None, actor=actor, reason=reason, held_id=held_id)
 
     async def _accept(
         self,
@@ -104,21 +113,20 @@ class Accepting:
         actor: str,
         reason: str = "",
         acceptance_id: str | None = None,
-        wanted: str | None = None,
-    ) -> Intent:
-        """The receipt `wanted`, or the oldest; `account_id` None: an operator does it."""
+        held_id: str | None,
+    ) -> AcceptedIntent:
+        """The receipt that is named, or the oldest; `account_id` None: an operator does it, who may do it again."""
         async with self._database.transaction() as connection:
             rows = await lock_intents(connection, book_id, [intent_id])
             if not rows or account_id not in {None, rows[0].account_id}:
                 raise NotFound(f"no payment intent {intent_id}")
             its_attempts = await attempts_of(connection, book_id, [intent_id])
             accepted = await acceptances_of(connection, book_id, [intent_id])
-            if any(acceptance_id == each.acceptance_id or wanted == each.fact_id for each in accepted):
-                return _view(rows[0], its_attempts)
-            its_facts = its_held = await facts_of(connection, book_id, [intent_id])
-            if wanted is not None:
-                its_held = [fact for fact in its_facts if fact.fact_id == wanted]
-            receipt = await self._receipt(connection, rows[0], its_held, accepted)
+            for each in accepted:
+                if acceptance_id == each.acceptance_id or (account_id is None and held_id == each.fact_id):
+                    return _accepted(_view(rows[0], its_attempts), each)
+            its_facts = await facts_of(connection, book_id, [intent_id])
+            receipt = await self._receipt(connection, rows[0], held_by(its_facts, held_id), accepted)
             clock: BookClock = await self._clock_of(connection, book_id)
             [attempt] = [each for each in its_attempts if each.attempt_id == receipt.attempt_id]
             row = AcceptanceRow(
@@ -132,15 +140,14 @@ class Accepting:
                 accepted_by=actor,
                 accepted_at=clock.now(),
             )
-            taken = {each.fact_id: each.amount_minor for each in (*accepted, row)}
+            taken = {each.fact_id: each for each in (*accepted, row)}
             changes = Case(rows[0], its_attempts, [], its_facts, accepted=taken).settle(row.accepted_at)
             view = await self._write(connection, changes, row)
             if account_id is None:
                 await record_act(connection, actor=actor, act="held_money.accepted", subject=intent_id, reason=reason)
             await _post(connection, rows[0], receipt, attempt, row)
-        if any(move.subject_id == intent_id for move in changes.moves):
-            PAYMENT_INTENTS.labels(view.payment_method, changes.latest.provider, view.status).inc()
-        return view
+        count_moved(changes)
+        return _accepted(view, row)
 
     async def _receipt(
         self,
@@ -152,15 +159,15 @@ class Accepting:
         """The receipt to accept."""
         if intent.status is IntentStatus.CONFLICTED:
             raise Refused("payment_conflicted", "what is said of it contradicts itself", param="payment_intent")
-        receipt = waiting_receipt(
+        waiting = waiting_receipts(
             its_held,
             claims=await claims_of(connection, intent.book_id, intent.intent_id),
             accepted=accepted,
             currency=intent.currency,
         )
-        if receipt is None:
+        if not waiting:
             raise Refused("nothing_held", "no money of it is held that is not offered back", param="payment_intent")
-        return receipt
+        return waiting[0]
 
     async def _write(self, connection: AsyncConnection, changes: Changes, row: AcceptanceRow) -> Intent:
         """Write all but the entry; returns the payment as it then stands."""
@@ -186,6 +193,10 @@ class Accepting:
         told = event_of(intent, HELD_ACCEPTED, encoded(view), row.accepted_at)
         await self._record_events(connection, [*changes.events, told])
         return view
+
+
+def _accepted(view: Intent, row: AcceptanceRow) -> AcceptedIntent:
+    return AcceptedIntent(**msgspec.structs.asdict(view), held=row.fact_id)
 
 
 def _view(intent: IntentRow, its_attempts: list[AttemptRow]) -> Intent:

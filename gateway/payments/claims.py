@@ -1,7 +1,8 @@
 """Claims: money that no provider gives back is offered to the payer, who names a bank account to have it sent to.
 
 Two kinds of money: that of a refund (set aside as for any refund) and that which is held for the payer (paid twice,
-too late, too much, too little). A claim is an offer first; what follows, from the payer's bank account to the bank
+too late, too much, too little); never that of a charge which the payer's bank takes back in a dispute. A claim is an
+offer first; what follows, from the payer's bank account to the bank
 statement, is `gateway/settlement/refund_claims.py`. The token is the payer's only right to the money: it is derived
 from the claim's id by a secret key, shown to the merchant when the offer is made, and stored as a hash.
 """
@@ -22,6 +23,7 @@ from gateway.foundation.ids import new_id
 from gateway.merchants.operators import record_act
 from gateway.payments import tokens
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
+from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import ClockOf, RecordEvents
 from gateway.payments.records import (
@@ -98,6 +100,7 @@ class RefundClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         refund: the refund that it pays; None where it returns money that was held for the payer.
+        held: the receipt whose held money it returns: its `fact` in the payment's timeline.
         status: `open` until the payer names a bank account, `processing` until the bank statement shows the transfer.
         token: for the payer, shown when the offer is made and never again.
         failure_code: why it came to nothing.
@@ -108,6 +111,7 @@ class RefundClaim(msgspec.Struct, frozen=True, kw_only=True):
     livemode: bool
     payment_intent: str
     refund: str | None
+    held: str | None
     amount: int
     currency: str
     status: Literal["open", "processing", "paid", "returned", "expired", "failed"]
@@ -143,6 +147,7 @@ def claim_view(claim: ClaimRow, *, token: str | None = None) -> RefundClaim:
         livemode=claim.livemode,
         payment_intent=claim.intent_id,
         refund=claim.refund_id,
+        held=claim.held_fact_id,
         amount=claim.amount_minor,
         currency=claim.currency.lower(),
         status=_WIRE_STATUS.get(claim.state, "processing"),
@@ -308,24 +313,27 @@ class HeldMoney:
         account_id: str | None,
         actor: str,
         reason: str = "",
+        held_id: str | None = None,
         claim_id: str | None = None,
     ) -> RefundClaim:
-        """Offer the oldest receipt of a payment that is held, in whole or in part, and was not offered yet.
+        """Offer a receipt of a payment that is held, in whole or in part, and was not offered yet.
 
         Args:
             account_id: whose payment it must be; None: an operator asks, and the act is kept with its reason.
+            held_id: which receipt; None: the oldest.
             claim_id: `claim.id_for("clm")`, so that a retry takes up what an earlier run made.
 
         Raises:
-            NotFound: no such payment.
-            Refused: `nothing_held`; also where somebody else offers the same receipt at this moment.
+            NotFound: no such payment, or nothing of it was ever held by that receipt.
+            Refused: `nothing_held`, also where somebody else offers the same receipt at this moment;
+                `payment_disputed` where what waits is of a disputed charge.
         """
         try:
             async with self._database.transaction() as connection:
                 rows = await lock_intents(connection, book_id, [intent_id])
                 if not rows or account_id not in {None, rows[0].account_id}:
                     raise NotFound(f"no payment intent {intent_id}")
-                claim = await self._offered(connection, rows[0], claim_id, actor)
+                claim = await self._offered(connection, rows[0], claim_id, held_id, actor)
                 if account_id is None:
                     await record_act(
                         connection, actor=actor, act="refund_claim.offered", subject=claim.claim_id, reason=reason
@@ -337,20 +345,24 @@ class HeldMoney:
         return claim_view(claim, token=tokens.token_of(self._vault, claim.claim_id))
 
     async def _offered(
-        self, connection: AsyncConnection, intent: IntentRow, claim_id: str | None, actor: str
+        self, connection: AsyncConnection, intent: IntentRow, claim_id: str | None, held_id: str | None, actor: str
     ) -> ClaimRow:
         made = await claims_of(connection, intent.book_id, intent.intent_id)
         for known in made:
             if known.claim_id == claim_id:
                 return known
-        receipt = waiting_receipt(
-            await facts_of(connection, intent.book_id, [intent.intent_id]),
+        waiting = waiting_receipts(
+            held_by(await facts_of(connection, intent.book_id, [intent.intent_id]), held_id),
             claims=made,
             accepted=await acceptances_of(connection, intent.book_id, [intent.intent_id]),
             currency=CURRENCY,
         )
-        if receipt is None:
+        if not waiting:
             raise Refused("nothing_held", "no money of it waits to go back to its payer", param="payment_intent")
+        disputed = await disputed_attempts(connection, intent.book_id, intent.intent_id)
+        receipt = next((fact for fact in waiting if fact.attempt_id not in disputed), None)
+        if receipt is None:
+            raise Refused("payment_disputed", "the payer's bank takes this money back", param="payment_intent")
         clock: BookClock = await self._clock_of(connection, intent.book_id)
         claim = _new_claim(
             self._vault,
@@ -368,12 +380,24 @@ class HeldMoney:
         return claim
 
 
-def waiting_receipt(
-    facts: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
-) -> FactRow | None:
-    """The oldest receipt with held money that no claim offers or has returned and that nobody accepted."""
+def held_by(facts: Iterable[FactRow], held_id: str | None) -> list[FactRow]:
+    """The receipts with money that was held, be it decided about by now; only the named one, where one is named.
+
+    Raises:
+        NotFound: nothing was held by the named one.
+    """
+    held = [fact for fact in facts if fact.held_minor and held_id in {None, fact.fact_id}]
+    if held_id is not None and not held:
+        raise NotFound(f"nothing held {held_id}")
+    return held
+
+
+def waiting_receipts(
+    held: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
+) -> list[FactRow]:
+    """Those of these receipts that no claim offers or has returned and that nobody accepted."""
     over = {ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED}
     taken = {claim.held_fact_id for claim in claims if claim.state not in over}
     taken |= {each.fact_id for each in accepted}
-    held = [fact for fact in facts if fact.held_minor and fact.fact_id not in taken and fact.currency == currency]
-    return min(held, key=lambda fact: fact.fact_id, default=None)
+    waiting = [fact for fact in held if fact.fact_id not in taken and fact.currency == currency]
+    return sorted(waiting, key=lambda fact: fact.fact_id)

@@ -5,12 +5,13 @@ outcome in the same transaction. Nothing here touches a database or asks the tim
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final, TypeVar
 
 import msgspec
 
 from gateway.foundation.clock import business_date_of
+from gateway.payments.acceptances import AcceptanceRow, captures_made
 from gateway.payments.capture_ends import with_capture_end
 from gateway.payments.dispute_case import DisputeCase, DisputeChanges
 from gateway.payments.entries import (
@@ -96,7 +97,7 @@ class Case:
 
     Args:
         room: what is left of its link, where that matters: it has no money of the merchant's yet, and money came.
-        accepted: what the merchant took of held money, by the id of its receipt.
+        accepted: what the merchant took of held money, by the id of its receipt; it may tell of other payments, too.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Case:
         disputes: DisputeCase | None = None,
         *,
         room: LinkRoom | None = None,
-        accepted: Mapping[str, int] | None = None,
+        accepted: Mapping[str, AcceptanceRow] | None = None,
     ) -> None:
         self._before = intent
         self._accepted = accepted or {}
@@ -273,10 +274,13 @@ class Case:
         new = {_key(fact) for fact in self._new}
         facts = self._facts_of(attempt.attempt_id)
         known = [
-            known_fact(fact, is_new=_key(fact) in new, accepted_minor=self._accepted.get(fact.fact_id, 0))
-            for fact in facts
+            known_fact(fact, is_new=_key(fact) in new, accepted_minor=self._accepted_minor(fact)) for fact in facts
         ]
         return attempt_terms(attempt, known)
+
+    def _accepted_minor(self, fact: FactRow) -> int:
+        row = self._accepted.get(fact.fact_id)
+        return 0 if row is None else row.amount_minor
 
     def _settled_attempt(self, attempt: AttemptRow, status: AttemptStatus) -> AttemptRow:
         declined = _first(self._facts_of(attempt.attempt_id), FactKind.DECLINED)
@@ -313,7 +317,7 @@ class Case:
                 available_on=available_on(paying, self._attempts[paying.attempt_id or ""]),
             )
         if any(fact.dispute_id is not None for fact in self._new):
-            self._dispute_changes = self._disputes.settle(intent, now)
+            self._dispute_changes = self._disputes.settle(self._available_on(intent), now)
         refunded, pending = intent.refunded_minor, intent.refund_pending_minor
         for refund in self._refunds.values():
             done_before, open_before = refund_amounts(self._refunds_before[refund.refund_id])
@@ -333,6 +337,16 @@ class Case:
         seen_before = intent_view(self._before, self._attempts_before[self._latest(self._before).attempt_id])
         seen = intent_view(intent, self._latest(intent))
         return intent if seen == seen_before else msgspec.structs.replace(intent, version=intent.version + 1)
+
+    def _available_on(self, intent: IntentRow) -> dict[str, date]:
+        """By attempt the day of the first money that it brought its merchant; of what only held money came, the first.
+
+        A charge is disputed whole, and one attempt is one charge.
+        """
+        its = [row for row in self._accepted.values() if row.intent_id == intent.intent_id]
+        made = captures_made(self._facts.values(), self._attempts, its, first=intent.capture_key)
+        first = dict.fromkeys(self._attempts, made[0].available_on) if made else {}
+        return first | {each.attempt.attempt_id: each.available_on for each in reversed(made)}
 
     def _entries(self, fact: FactRow, intent: IntentRow, now: datetime) -> Iterable[JournalEntry]:
         if fact.attempt_id is not None:

@@ -4,16 +4,20 @@ It becomes a fact like any other, so it may be stated again, or come by another 
 twice. Who stated it and why is kept in the same transaction.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import select
 
 from gateway.foundation.database import Database
+from gateway.payments.acceptances import Capture, captures_of
 from gateway.payments.dispute_case import Act
-from gateway.payments.dispute_records import DisputeRow, dispute_by_id
+from gateway.payments.dispute_records import DisputeRow, dispute_by_id, disputes_of
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
 from gateway.payments.facts import ClockOf, FactApplier
 from gateway.payments.findings import Finding
-from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, facts_of, rows_of
+from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, rows_of
 from gateway.payments.tables import disputes, intents
 from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.providers.dispute_terms import DisputeTerms
@@ -46,11 +50,13 @@ class DisputeActs:
     ) -> Stated:
         """A payment is disputed, or a known dispute has reached a later stage.
 
+        Of several charges a new dispute is about the first that is not disputed and brought as much.
+
         Args:
             book_id: the book of the payment.
             intent_id: of the payment.
             terms: `reference` is the case number; the same one names the same dispute.
-            amount_minor: how much of it; None = all that was captured.
+            amount_minor: how much of it; None = all that the charge brought, or what the known dispute is of.
             actor: who states it; reason: why we may believe it.
 
         Raises:
@@ -66,15 +72,14 @@ class DisputeActs:
             )
             if not found:
                 raise NotFound(f"no payment intent {intent_id}")
-            receipt = next(
-                (fact for fact in await facts_of(connection, book_id, [intent_id]) if fact.captured_minor), None
-            )
-            if receipt is None or receipt.attempt_id is None:
+            captures = await captures_of(connection, found[0])
+            if not captures:
                 raise Refused("payment_not_captured", "nothing was paid that could be disputed", subject_id=intent_id)
-            [attempt] = await attempts_by_id(connection, book_id, [receipt.attempt_id])
-        amount_minor = found[0].captured_minor if amount_minor is None else amount_minor
-        if not 0 < amount_minor <= found[0].captured_minor:
-            raise InvalidRequest("amount_invalid", f"{found[0].captured_minor} was captured", param="amount")
+            its = await disputes_of(connection, book_id, [intent_id])
+        known = next((row for row in its if row.provider_dispute_id == terms.reference), None)
+        if known is not None and amount_minor is None:
+            amount_minor = known.amount_minor
+        attempt, amount_minor = _charge(captures, None if known is None else known.attempt_id, amount_minor)
         act = Act(actor=actor, act="dispute.opened", reason=reason)
         return await self._state(attempt, terms, FactKind.DISPUTE_OPENED, amount_minor, act)
 
@@ -133,3 +138,20 @@ class DisputeActs:
         async with self._database.read() as connection:
             [dispute] = await rows_of(connection, statement, DisputeRow)
         return Stated(dispute=dispute, is_news=not applied.duplicate)
+
+
+def _charge(captures: Sequence[Capture], attempt_id: str | None, amount_minor: int | None) -> tuple[AttemptRow, int]:
+    """The charge that is disputed, and how much of it: of the attempt that is named, or the first that brought it.
+
+    Raises:
+        InvalidRequest: none brought as much.
+    """
+    brought: Counter[str] = Counter()
+    for capture in captures:
+        brought[capture.attempt.attempt_id] += capture.amount_minor
+    for capture in captures:
+        charge_minor = brought[capture.attempt.attempt_id]
+        wanted_minor = charge_minor if amount_minor is None else amount_minor
+        if attempt_id in {None, capture.attempt.attempt_id} and 0 < wanted_minor <= charge_minor:
+            return capture.attempt, wanted_minor
+    raise InvalidRequest("amount_invalid", f"{max(brought.values())} was captured at once", param="amount")

@@ -5,7 +5,7 @@ says that the merchant won; until either, what is questioned is held. So the mer
 of facts alone, whichever came first; only the entries on the way to it differ.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final
 
@@ -134,21 +134,26 @@ class DisputeCase:
         """Note that an operator stated facts that nobody knew."""
         self._acts += [(act, fact.dispute_id) for fact in facts if fact.dispute_id is not None]
 
-    def settle(self, intent: IntentRow, now: datetime) -> DisputeChanges:
-        """Fold everything; `now` is business time, `intent` as the batch leaves it."""
+    def settle(self, available_on: Mapping[str, date], now: datetime) -> DisputeChanges:
+        """Fold everything.
+
+        Args:
+            available_on: by id of the attempt the day from which the money that it brought is available.
+            now: business time.
+        """
         changes = DisputeChanges(disputed_minor=0, acts=list(self._acts))
         for dispute_id, row in self._rows.items():
             facts = tuple(fact for fact in self._facts if fact.dispute_id == dispute_id)
             if any(fact.fact_id not in self._old for fact in facts):
-                self._rows[dispute_id] = self._settled(row, intent, facts, now, changes)
-        return msgspec.structs.replace(changes, disputed_minor=sum(map(_disputed_minor, self._rows.values())))
+                self._rows[dispute_id] = self._settled(row, available_on.get(row.attempt_id), facts, now, changes)
+        return msgspec.structs.replace(changes, disputed_minor=sum(row.disputed_minor for row in self._rows.values()))
 
     def _settled(
-        self, row: DisputeRow, intent: IntentRow, facts: tuple[FactRow, ...], now: datetime, changes: DisputeChanges
+        self, row: DisputeRow, day: date | None, facts: tuple[FactRow, ...], now: datetime, changes: DisputeChanges
     ) -> DisputeRow:
         said, said_before = Said(facts), Said(tuple(fact for fact in facts if fact.fact_id in self._old))
         before = self._before.get(row.dispute_id)
-        where = pending_until(intent.available_on, business_date_of(now)) if intent.available_on is not None else None
+        where = None if day is None else pending_until(day, business_date_of(now))
         entries = self._money_moved(row, said, said_before, where)
         changes.entries.extend(entries)
         row = msgspec.structs.replace(
@@ -282,10 +287,6 @@ def _event_types(before: DisputeRow | None, after: DisputeRow, entries: Sequence
     elif before is not None and (before.status, before.stage) != (after.status, after.stage):
         types.append("dispute.updated")
     return types
-
-
-def _disputed_minor(row: DisputeRow) -> int:
-    return 0 if row.status is DisputeStatus.WON else row.amount_minor
 
 
 def _is(row: DisputeRow, fact: Fact, terms: DisputeTerms) -> bool:

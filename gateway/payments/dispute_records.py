@@ -57,6 +57,11 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     leased_until: datetime | None
 
+    @property
+    def disputed_minor(self) -> int:
+        """What of the payment cannot be refunded for it: all that it is of, until it is won."""
+        return 0 if self.status is DisputeStatus.WON else self.amount_minor
+
 
 class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Evidence as it was handed in, sealed with the merchant's data key: it tells of payers.
@@ -101,6 +106,11 @@ async def disputes_of(connection: AsyncConnection, book_id: int, intent_ids: Ite
     wanted = any_(cast(sorted(set(intent_ids)), ARRAY(Text)))
     statement = select(disputes).where(c.book_id == book_id, c.intent_id == wanted).order_by(c.dispute_id)
     return await rows_of(connection, statement, DisputeRow)
+
+
+async def disputed_attempts(connection: AsyncConnection, book_id: int, intent_id: str) -> set[str]:
+    """The attempts whose charge is disputed, or lost in a dispute: the payer's bank takes that money back."""
+    return {row.attempt_id for row in await disputes_of(connection, book_id, [intent_id]) if row.disputed_minor}
 
 
 async def dispute_by_id(connection: AsyncConnection, book_id: int, dispute_id: str) -> DisputeRow | None:

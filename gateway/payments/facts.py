@@ -206,7 +206,7 @@ class FactApplier:
             await self._write(connection, book_id, changes, _told(book_id, findings), loaded)
             await self._post(connection, book_id, [entry for change in changes for entry in change.entries])
         for change in changes:
-            _count(change)
+            count_moved(change)
         return [
             new_facts if isinstance(new_facts, FactError) else _applied(subject, new_facts, settled)
             for subject, new_facts in zip(subjects, added, strict=True)
@@ -408,6 +408,7 @@ def _is_about(fact: Fact, subject: Subject) -> bool:
     return fact.kind not in DISPUTE_FACTS and (fact.kind in CHARGE_FACTS) == (subject.attempt_id is not None)
 
 
-def _count(change: Changes) -> None:
+def count_moved(change: Changes) -> None:
+    """Count the payment if it reached another status; for whoever has committed what a case came to."""
     if any(move.subject_id == change.intent.intent_id for move in change.moves):
         PAYMENT_INTENTS.labels(change.intent.method, change.latest.provider, change.intent.status).inc()

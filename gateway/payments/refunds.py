@@ -338,9 +338,9 @@ def _fitting(captures: Sequence[Capture], amount_minor: int) -> Capture:
         Refused: `exceeds_original`: the payment has the money, in several receipts.
     """
     for capture in captures:
-        if amount_minor <= capture.left_minor:
+        if amount_minor <= capture.refundable_minor:
             return capture
-    most_minor = max(capture.left_minor for capture in captures)
+    most_minor = max(capture.refundable_minor for capture in captures)
     raise Refused(
         Refusal.EXCEEDS_ORIGINAL.code,
         f"it was paid by {len(captures)} receipts; one refund gives back {most_minor} at most",

@@ -2,7 +2,8 @@
 
 What certainly never reached the provider (name not resolved, connection refused, TLS not agreed, no connection free)
 is `NotAttempted`; everything that may have reached it (time-out, connection lost, 5xx, more bytes than anyone needs)
-is `Unknown`. Nothing is retried and no redirect is followed. Logs and metrics name the operation and never hold a
+is `Unknown`; so is an answer that is packed though it was asked for as it is, for nobody could tell whether it is
+whole. Nothing is retried and no redirect is followed. Logs and metrics name the operation and never hold a
 query, a header or a body.
 """
 
@@ -155,6 +156,8 @@ class ProviderHttp:
             return Unknown(reason=_reason(error))
         if response.status >= _SERVER_ERROR:
             return Unknown(reason=f"http_{response.status}")
+        if outgoing.is_packed(response):
+            return Unknown(reason="AnswerPacked")
         return Answer(status=response.status, headers=response.headers, body=content)
 
     def _client(self, base_url: str) -> outgoing.Client:

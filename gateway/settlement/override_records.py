@@ -86,11 +86,6 @@ class OverrideRow(msgspec.Struct, frozen=True, kw_only=True):
                 return OverrideState.APPROVED
 
 
-def is_second_person(proposed_by: str, decided_by: str) -> bool:
-    """Whether these are two people for certain: two operators, or two logins of the machine, never one of each."""
-    return decided_by != proposed_by and decided_by.startswith("op_") == proposed_by.startswith("op_")
-
-
 async def add_proposal(connection: AsyncConnection, row: OverrideRow) -> None:
     """Write a proposal; the caller has locked its subject."""
     values = msgspec.structs.asdict(row)

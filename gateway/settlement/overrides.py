@@ -17,7 +17,7 @@ from gateway.foundation.database import Database
 from gateway.foundation.ids import new_id
 from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
-from gateway.merchants.operators import record_act
+from gateway.merchants.operators import is_second_person, record_act
 from gateway.payments.calls import Calls, subject_of
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import FactApplier
@@ -34,7 +34,6 @@ from gateway.settlement.override_records import (
     add_decision,
     add_proposal,
     add_result,
-    is_second_person,
     override_by_id,
     overrides_of,
     overrides_page,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 import msgspec
 from sqlalchemy import RowMapping, insert, select, update
@@ -26,6 +27,7 @@ from ledger.journal import ExternalReference, JournalEntry, LinkedGroup, Posted
 from ledger.posting import Ledger, post_entries
 from ledger.posting_rules.marks import payout_marked
 from ledger.posting_rules.payouts import payout_rejected, payout_requested
+from ledger.refusals import Refusal
 
 SYSTEM: Final = "system"
 PAYOUT_SCHEME: Final = "payout"
@@ -113,6 +115,11 @@ def end_to_end_id(payout_id: str) -> str:
     return payout_id.replace("_", "").upper()
 
 
+def reserve_key(payout_id: str) -> UUID:
+    """Ledger key of the entry that takes the payout's money."""
+    return entry_key(payout_id, "reserve")
+
+
 def destination_context(payout_id: str) -> str:
     """What a payout's bank account is sealed for."""
     return f"payout_destination:{payout_id}"
@@ -140,7 +147,7 @@ class Payouts:
         result = await self._ledger.post(
             book_id,
             payout_requested(
-                key=entry_key(payout_id, "reserve"),
+                key=reserve_key(payout_id),
                 merchant=payout.account_id,
                 amount_minor=payout.amount_minor,
                 currency=payout.currency,
@@ -156,19 +163,20 @@ class Payouts:
             if payout.state is not PayoutState.REQUESTED or payout.reserved_sequence is not None:
                 return payout
             if not isinstance(result, Posted):
-                return await move(
-                    connection,
-                    payout,
-                    PayoutState.REJECTED,
-                    actor=SYSTEM,
-                    reason="the ledger refused",
-                    reject_code=result.refusal.code,
-                )
+                return await _refused(connection, payout, "the ledger refused", result.refusal)
             payout = await _set(connection, payout, reserved_sequence=result.sequence)
             await _tell(connection, payout, "payout.created")
             if payout.livemode:
                 return payout
             return await move(connection, payout, PayoutState.APPROVED, actor=SYSTEM, reason="test mode")
+
+    async def refuse(self, book_id: int, payout_id: str, *, reason: str) -> Payout:
+        """Refuse a requested payout as the ledger would, and nothing moves; one that was reserved stays as it is."""
+        async with self._database.transaction() as connection:
+            payout = await locked(connection, book_id, payout_id)
+            if payout.state is not PayoutState.REQUESTED or payout.reserved_sequence is not None:
+                return payout
+            return await _refused(connection, payout, reason, Refusal.BELOW_FLOOR)
 
     async def approve(self, book_id: int, payout_id: str, *, actor: str, reason: str) -> Payout:
         """An operator lets a reserved payout go to the bank.
@@ -221,6 +229,10 @@ class Payouts:
             if payout.state is PayoutState.REJECTED:
                 return payout
             return await reject_locked(connection, payout, actor=actor, reason=reason, reject_code=reject_code)
+
+
+async def _refused(connection: AsyncConnection, payout: Payout, reason: str, refusal: Refusal) -> Payout:
+    return await move(connection, payout, PayoutState.REJECTED, actor=SYSTEM, reason=reason, reject_code=refusal.code)
 
 
 async def find(connection: AsyncConnection, book_id: int, payout_id: str) -> Payout:

@@ -18,10 +18,12 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
 from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
+from gateway.merchants.operators import is_second_person
 from gateway.payments.claims import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
+from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.entries import metadata_of, pending_until
 from gateway.payments.errors import Refused
-from gateway.payments.records import IntentRow, RefundRow, lock_intents, refunds_by_id, replace_rows, rows_of
+from gateway.payments.records import IntentRow, RefundRow, facts_of, lock_intents, refunds_by_id, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
@@ -91,7 +93,8 @@ class RefundClaims:
 
         Raises:
             NotFound: a token of nothing.
-            Refused: `refund_claim_closed` or `refund_claim_expired`; nothing changed.
+            Refused: `refund_claim_closed`, `refund_claim_expired`, or `payment_disputed`: his bank takes the money
+                back; nothing changed.
         """
         async with self._database.transaction() as connection:
             known = await claim_by_token(connection, self._vault, token)
@@ -103,6 +106,7 @@ class RefundClaims:
             now = (await clock_of(connection, before.book_id)).now()
             if now >= before.expires_at:
                 raise Refused("refund_claim_expired", f"it was to be claimed before {before.expires_at:%Y-%m-%d}")
+            await _check_undisputed(connection, before)
             claim = await advance(
                 connection,
                 before,
@@ -123,18 +127,19 @@ class RefundClaims:
         return Offer(claim=claim, description=intent.description)
 
     async def approve(self, book_id: int, claim_id: str, *, actor: str, reason: str) -> ClaimRow:
-        """An operator lets a claimed transfer go to the bank; never the one who offered the money.
+        """An operator lets a claimed transfer go to the bank; never one who may be the one who offered the money.
 
         Raises:
             LookupError: there is no such claim.
-            Refused: `refund_claim_closed`, `second_person_required`.
+            Refused: `refund_claim_closed`, `second_person_required`, `payment_disputed`; in this order.
         """
         async with self._database.transaction() as connection:
             claim = await locked_claim(connection, book_id, claim_id)
             if claim.state is not ClaimState.CLAIMED:
                 raise Refused("refund_claim_closed", f"the claim is {claim.state}")
-            if claim.offered_by == actor:
+            if claim.offered_by != claim.account_id and not is_second_person(claim.offered_by, actor):
                 raise Refused("second_person_required", "whoever offered the money does not let it go")
+            await _check_undisputed(connection, claim)
             now = (await clock_of(connection, book_id)).now()
             return await advance(connection, claim, ClaimState.APPROVED, now, actor=actor, reason=reason)
 
@@ -278,6 +283,20 @@ async def refund_of(connection: AsyncConnection, claim: ClaimRow) -> RefundRow |
         return None
     [refund] = await refunds_by_id(connection, claim.book_id, [claim.refund_id])
     return refund
+
+
+async def _check_undisputed(connection: AsyncConnection, claim: ClaimRow) -> None:
+    """Refuse to pay what the payer gets, or got, through a dispute of the charge that it came by."""
+    disputed = await disputed_attempts(connection, claim.book_id, claim.intent_id)
+    if not disputed:
+        return
+    refund = await refund_of(connection, claim)
+    facts = await facts_of(connection, claim.book_id, [claim.intent_id])
+    receipt = next((fact for fact in facts if fact.fact_id == claim.held_fact_id), None)
+    charge = refund or receipt
+    assert charge is not None, "a claim pays a refund or returns held money"
+    if charge.attempt_id in disputed:
+        raise Refused("payment_disputed", "the payer's bank takes this money back")
 
 
 def destination_context(claim_id: str) -> str:

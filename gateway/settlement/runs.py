@@ -23,15 +23,17 @@ from gateway.payments.tables import refund_claims
 from gateway.settlement import settlements
 from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.files import FileState, PayoutFiles
-from gateway.settlement.payouts import SYSTEM, Payouts, PayoutState
+from gateway.settlement.payouts import SYSTEM, Payout, Payouts, PayoutState, reserve_key
 from gateway.settlement.schedules import PAYOUT_FEE, execution_date
 from gateway.settlement.settlements import Settlement
 from gateway.settlement.submission import BankConnection, Submission, measure_in_transit, measure_unanswered
 from gateway.settlement.tables import payout_files as files_table
 from gateway.settlement.tables import payouts as payouts_table
 from gateway.settlement.tables import settlements as settlements_table
+from ledger import feed
 from ledger.business_days import BusinessCalendar, thai_banks
-from ledger.journal import JournalEntry, Posted
+from ledger.chart_of_accounts import AccountKind
+from ledger.journal import AccountRef, JournalEntry, Posted
 from ledger.posting import Ledger
 from ledger.posting_rules.settlement import became_available, merchant_debt_recognised, merchant_debt_recovered
 
@@ -144,13 +146,29 @@ class SettlementRun:
         await self._post_debt(settlement)
         paid_minor = 0
         if settlement.payout_id is not None:
-            payout = await self.payouts.reserve(settlement.book_id, settlement.payout_id)
+            payout = await self._pay_out(settlement, settlement.payout_id)
             if payout.reserved_sequence is not None:
                 paid_minor = payout.amount_minor + PAYOUT_FEE.total_minor
         async with self._database.transaction() as connection:
             closed_at = (await clock_of(connection, settlement.book_id)).now()
             await settlements.close(connection, settlement, paid_minor=paid_minor, at=closed_at)
         return paid_minor
+
+    async def _pay_out(self, settlement: Settlement, payout_id: str) -> Payout:
+        """Reserve the payout, unless a refund took of a day's money after the cut and before the day was moved.
+
+        The day is below zero then, and what is available higher by as much than what the merchant has.
+        """
+        pending = AccountRef(AccountKind.MERCHANT_PENDING, settlement.account_id, settlement.currency)
+        async with self._database.read() as connection:
+            days = await settlements.days_of(connection, settlement)
+        async with self._database.ledger_pool.acquire() as ledger:
+            left = [await feed.pending_on(ledger, settlement.book_id, pending, day) for day, _ in days]
+            # A run that died after the reserve goes on with it: it is posted, and was covered then.
+            is_reserved = await feed.entry_by_key(ledger, settlement.book_id, reserve_key(payout_id)) is not None
+        if is_reserved or min(left, default=0) >= 0:
+            return await self.payouts.reserve(settlement.book_id, payout_id)
+        return await self.payouts.refuse(settlement.book_id, payout_id, reason="its money was taken after the cut")
 
     async def _make_available(self, settlement: Settlement) -> None:
         async with self._database.read() as connection:

@@ -111,8 +111,7 @@ class Sender:
 
     def _new_line(self, url: str) -> "Line":
         # One endpoint's alone: a connection made for a host must not serve another host at the same address.
-        # What is kept of an answer is kept as it came: how it is packed must not make a failure of a webhook taken.
-        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls, decompress=False)
+        client = outgoing.Client(connect_seconds=self._timeout_seconds, tls=self._tls)
         return Line(client, url, allow_loopback=self._allow_loopback, timeout_seconds=self._timeout_seconds)
 
 

@@ -130,6 +130,36 @@ async def test_held_money_is_taken_once_by_its_merchant(client, services, mercha
     ]
 
 
+async def test_a_merchant_names_the_receipt_by_the_timeline(client, services, merchant):
+    intent = await paid(client, services, merchant, seconds=3_600, amount=10_000)
+    principal = await services.house.principal(merchant.account_id, merchant.book_id)
+    view = await services.intents.get(principal, intent)
+    await services.house.pay(principal, view, services.house.scb, seconds=3_600, amount=20_000, transaction="txn_2")
+    url = f"/v1/payment_intents/{intent}"
+    told = (await client.get(f"{url}/timeline", headers=merchant.headers())).json()["data"]
+    held = {item["details"]["amount_held"]: item["details"]["fact"] for item in told if item["type"] == "fact"}
+    first, second = held[10_000], held[20_000]
+    before = (await client.get(url, headers=merchant.headers())).json()
+
+    async def ask(way, key, **body):
+        return await client.post(f"{url}/{way}", headers=merchant.money(key), **body)
+
+    for way in ("accept_held", "return_held"):
+        problem(await ask(way, f"{way}-1", json={"held": "x"}), 400, "parameter_invalid")
+        problem(await ask(way, f"{way}-2", json={"receipt": second}), 400, "parameter_unknown")
+        problem(await ask(way, f"{way}-3", json={"held": "fact_test_00000000000000000000000000"}), 404, "not_found")
+    assert (await client.get(url, headers=merchant.headers())).json() == before
+    taken = await ask("accept_held", "a1", json={"held": second})
+    assert (taken.status_code, taken.json()["held"], taken.json()["amount_captured"]) == (200, second, 20_000)
+    assert (await ask("accept_held", "a1", json={"held": second})).content == taken.content
+    problem(await ask("accept_held", "a1", json={"held": first}), 422, "idempotency_key_reused")
+    problem(await ask("accept_held", "a2", json={"held": second}), 409, "nothing_held")
+    problem(await ask("return_held", "r1", json={"held": second}), 409, "nothing_held")
+    claim = await ask("return_held", "r2", json={})
+    assert (claim.status_code, claim.json()["held"], claim.json()["amount"]) == (201, first, 10_000)
+    assert (await ask("return_held", "r2")).content == claim.content, "no body and an empty one are the same"
+
+
 async def test_guesses_meet_the_limit_of_their_address(client, monkeypatch):
     monkeypatch.setattr(authentication, "PAYER_LIMIT", RateLimit(per_second=1, burst=2))
     guesses = (client.post(f"/v1/refund_claims/g{number}", json=ACCOUNT) for number in range(20))

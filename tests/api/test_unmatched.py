@@ -43,11 +43,59 @@ async def test_held_money_is_listed_with_totals_and_returned(client, services, m
     claim = await client.post(f"{URL}/return", json=body, headers=ann[1])
     assert (claim.status_code, claim.json()["amount"], claim.json()["status"]) == (201, 100_000, "open")
     assert claim.json()["token"]
+    assert claim.json()["held"] == row["id"]
     problem(await client.post(f"{URL}/return", json=body, headers=ann[1]), 409, "nothing_held")
     late = await client.get(f"{URL}?book={merchant.book_id}&reason=late", headers=ann[1])
     assert late.json()["data"] == []
     after = await client.get(f"{URL}?book={merchant.book_id}&starting_after={row['id']}", headers=ann[1])
     assert after.json()["data"] == []
+
+
+async def test_a_named_receipt_is_returned_and_asking_again_offers_no_other(client, services, merchant, principal, ann):
+    payment = await paid_twice(client, services, merchant, principal)
+    intent = await services.house.intents.get(principal, payment)
+    await services.house.pay(principal, intent, services.house.scb, amount=77_00, transaction="txn_3")
+    url = f"{URL}?book={merchant.book_id}"
+    oldest, newest = (await client.get(url, headers=ann[1])).json()["data"]
+    body = {"book": merchant.book_id, "payment_intent": payment, "held": newest["id"], "reason": "the payer called"}
+    claim = await client.post(f"{URL}/return", json=body, headers=ann[1])
+    assert (claim.status_code, claim.json()["amount"], claim.json()["held"]) == (201, 77_00, newest["id"])
+    listed = (await client.get(url, headers=ann[1])).json()
+    problem(await client.post(f"{URL}/return", json=body, headers=ann[1]), 409, "nothing_held")
+    unknown = body | {"held": "fact_test_00000000000000000000000000"}
+    problem(await client.post(f"{URL}/return", json=unknown, headers=ann[1]), 404, "not_found")
+    problem(await client.post(f"{URL}/return", json=body | {"held": "x"}, headers=ann[1]), 400, "parameter_invalid")
+    assert (await client.get(url, headers=ann[1])).json() == listed
+    assert [(row["id"], row["claim"]) for row in listed["data"]] == [(oldest["id"], None), (newest["id"], "open")]
+    accepted = {"book": merchant.book_id, "held": oldest["id"], "reason": "the merchant asked"}
+    taken = await client.post(f"{URL}/accept", json=accepted, headers=ann[1])
+    assert (taken.json()["held"], taken.json()["amount_held"]) == (oldest["id"], 77_00)
+
+
+async def test_offered_money_of_a_live_payment_is_let_go_by_another_operator(
+    client, services, merchant, principal, ann
+):
+    payment = await paid_twice(client, services, merchant, principal)
+    body = {"book": merchant.book_id, "payment_intent": payment, "reason": "paid twice"}
+    claim = (await client.post(f"{URL}/return", json=body, headers=ann[1])).json()
+    await services.house.run("UPDATE gateway.refund_claims SET livemode = true WHERE claim_id = $1", claim["id"])
+    ben, reader = await operator(services, Scope.UNMATCHED_WRITE), await operator(services, Scope.LEDGER_READ)
+    url, body = f"{URL}/claims/{claim['id']}/approve", {"book": merchant.book_id, "reason": "the payer called"}
+    problem(await client.post(url, json=body, headers=reader[1]), 403, "scope_missing")
+    problem(await client.post(url, json=body, headers=ben[1]), 409, "refund_claim_closed")
+    account = {"bank_code": "004", "account_number": "1234567890", "name": "A payer"}
+    assert (await client.post(f"/v1/refund_claims/{claim['token']}", json=account)).status_code == 200
+    problem(await client.post(url, json=body, headers=ann[1]), 409, "second_person_required")
+    problem(await client.post(url, json=body | {"book": 99}, headers=ben[1]), 404, "not_found")
+    unknown = f"{URL}/claims/clm_test_00000000000000000000000000/approve"
+    problem(await client.post(unknown, json=body, headers=ben[1]), 404, "not_found")
+    [row] = await services.house.rows("SELECT state FROM gateway.refund_claims")
+    assert row["state"] == "claimed"
+    done = await client.post(url, json=body, headers=ben[1])
+    assert (done.status_code, done.json()["id"], done.json()["token"]) == (200, claim["id"], None)
+    [row] = await services.house.rows("SELECT state FROM gateway.refund_claims")
+    assert row["state"] == "approved"
+    problem(await client.post(url, json=body, headers=ben[1]), 409, "refund_claim_closed")
 
 
 async def test_held_money_is_taken_for_a_merchant_who_asked(client, services, merchant, principal, ann):

@@ -20,6 +20,15 @@ PAID_TOO_MUCH: Final = "pay_too_much"
 TOO_MUCH_MINOR: Final = 250_25
 FORGED_UNPAID: Final = "forged_unpaid"
 LATER: Final = " later"
+ANOTHER_ATTEMPT: Final = "another_attempt_while_unknown"
+JANITOR_AND_CALLBACK: Final = "janitor_and_callback_at_once"
+SETTLED_BY_TWO: Final = "settled_by_two_people"
+HARD_CASES: Final = {
+    ANOTHER_ATTEMPT: "charge",
+    JANITOR_AND_CALLBACK: "callback",
+    SETTLED_BY_TWO: "charge",
+}
+"""What is made by more than a fault, see `hard_cases.py`, and the operation that it is about."""
 ALONE: Final = frozenset({"token", "inquiry", "cancel", "capture", "refund"})
 """Operations whose requests may name no amount by which a fault could be told whom to strike: a book for each cell."""
 FIRST_AMOUNT_MINOR: Final = 1_201_00
@@ -56,6 +65,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def ordered_fault(self) -> str:
         """What the sandbox is asked to do."""
         return FaultKind.PAY_WRONG_AMOUNT.value if self.fault == PAID_TOO_MUCH else self.fault
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it needs a book of its own."""
+        return self.operation in ALONE or self.fault in HARD_CASES
 
     @property
     def is_manual(self) -> bool:
@@ -100,6 +114,8 @@ def _befalls(able: Capabilities, operations: Iterable[str]) -> Iterable[tuple[st
                     yield operation, fault.value
             if operation == "pay":
                 yield operation, PAID_TOO_MUCH
+            if "inquiry" in operations:
+                yield from ((operation, case) for case, about in HARD_CASES.items() if about == operation)
             if operation == "refund" and able.refunds is not RefundRule.VOID_SAME_DAY:
                 yield from (
                     (operation + LATER, fault.value) for fault in FaultKind if fault in FAULTS_OF_OPERATION["refund"]

@@ -15,6 +15,9 @@ merchant was told the end.
 
 - `inquiry`: the charge's answer and the callback were lost as well, or nobody would have asked.
 - `pay_wrong_amount`: the payer pays too little; `pay_too_much`: too much, where the rail takes another amount.
+- `another_attempt_while_unknown`: while nobody knows what became of the payment, three more attempts are asked for.
+- `janitor_and_callback_at_once`: the payer pays and the callback comes while the janitor's question is under way.
+- `settled_by_two_people`: the provider is silent for an hour, two people settle the payment, and then it speaks.
 - `pay_after_expiry`: the payer comes when the time to pay is over; `forged_unpaid`: a callback says that he paid.
 - `held: accepted`, `held: offered back`: what the merchant then decided about the money that was held for the payer.
 - `not reached`: the fault struck nothing: the payment never came to that operation.

@@ -208,8 +208,12 @@ class House:
 
 
 @asynccontextmanager
-async def running(database: ClonedDatabase) -> AsyncIterator[House]:
-    """The gateway and the sandbox on a fresh database, with the worker's loops that payments need."""
+async def running(database: ClonedDatabase, *, timeout_seconds: float = TIMEOUT_SECONDS) -> AsyncIterator[House]:
+    """The gateway and the sandbox on a fresh database, with the worker's loops that payments need.
+
+    Args:
+        timeout_seconds: how long a provider may take.
+    """
     port = _free_port()
     settings = Settings.from_environment(
         {
@@ -219,7 +223,7 @@ async def running(database: ClonedDatabase) -> AsyncIterator[House]:
             "SANDBOX_CONTROL_KEY": secrets.token_hex(16),
             "QUICKKUB_SANDBOX_PORT": str(_free_port()),
             "QUICKKUB_PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "QUICKKUB_PROVIDER_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS),
+            "QUICKKUB_PROVIDER_TIMEOUT_SECONDS": str(timeout_seconds),
             "QUICKKUB_IDEMPOTENCY_LEASE_SECONDS": "8",
         }
     )

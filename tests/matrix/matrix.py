@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from tests.matrix.cells import ALONE, Cell, cells_of
+from tests.matrix.cells import HARD_CASES, Cell, cells_of
+from tests.matrix.hard_cases import HardPlayer
 from tests.matrix.house import AT_ONCE, House, Lane
 from tests.matrix.play import Played, Player, Rounds
 from tests.matrix.proofs import complaints_of
@@ -12,18 +13,19 @@ from tests.matrix.proofs import complaints_of
 HEADER: Final = "| method | operation | fault | payment | refund | remarks |\n|---|---|---|---|---|---|"
 
 
-async def play(house: House, provider: str) -> tuple[list[Played], list[str]]:
-    """Play every cell of a provider; returns what they came to and everything that did not hold."""
+async def play(house: House, provider: str, cells: Sequence[Cell] | None = None) -> tuple[list[Played], list[str]]:
+    """Play every cell of a provider, or those; returns what they came to and everything that did not hold."""
     rounds, gate = Rounds(), asyncio.Semaphore(AT_ONCE)
     shared = await house.open_lane(provider)
 
     async def player_of(cell: Cell) -> Player:
-        if cell.operation not in ALONE:
+        if not cell.is_alone:
             return Player(house, rounds, gate, cell, shared)
+        kind = HardPlayer if cell.fault in HARD_CASES else Player
         async with gate:
-            return Player(house, rounds, gate, cell, await house.open_lane(provider, rate_ppm=0))
+            return kind(house, rounds, gate, cell, await house.open_lane(provider, rate_ppm=0))
 
-    players = await asyncio.gather(*(player_of(cell) for cell in cells_of(provider)))
+    players = await asyncio.gather(*(player_of(cell) for cell in cells or cells_of(provider)))
     tasks = [asyncio.create_task(player.play()) for player in players]
     try:
         await rounds.drive(house, tasks)

@@ -101,9 +101,7 @@ class Player:
     async def play(self) -> None:
         """All of it."""
         async with self._gate:
-            await self._order_faults()
-            self._body = await self._request()
-            await self._ask()
+            await self._begin()
         while True:
             async with self._gate:
                 is_over = await self._step()
@@ -114,6 +112,11 @@ class Player:
         elif self.played.intent["amount_held"]:
             async with self._gate:
                 await self._decide_about_held()
+
+    async def _begin(self) -> None:
+        await self._order_faults()
+        self._body = await self._request()
+        await self._ask()
 
     async def _order_faults(self) -> None:
         cell = self._cell

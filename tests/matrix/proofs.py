@@ -85,9 +85,9 @@ def _sums(entries: Iterable[RecordedEntry]) -> Sums:
     for entry in entries:
         intent = next((reference.value for reference in entry.references if reference.scheme == INTENT_SCHEME), "")
         amount_minor = entry.postings[0].amount_minor
-        if entry.kind in RECEIPTS:
+        if entry.kind in {*RECEIPTS, EntryKind.PAYMENT_MARK_PROVED}:
             sums.received[intent] += amount_minor
-        if entry.kind is EntryKind.PAYMENT_CAPTURED:
+        if entry.kind in {EntryKind.PAYMENT_CAPTURED, EntryKind.PAYMENT_MARKED}:
             sums.captured[intent] += amount_minor
         if entry.kind is EntryKind.PAYER_MONEY_HELD:
             sums.held[intent] += amount_minor

@@ -12,10 +12,14 @@ import sys
 import pytest
 
 from gateway.providers.registry import ADAPTERS
-from tests.matrix.cells import cells_of
+from tests.matrix.cells import HARD_CASES, cells_of
 from tests.matrix.document import names_in
+from tests.matrix.hard_cases import NOT_REACHED
 from tests.matrix.house import running
 from tests.matrix.matrix import play, section
+
+PATIENT_SECONDS = 15
+"""No case here waits for a provider's silence, and a slow machine must not look like it."""
 
 
 @pytest.mark.skipif(not os.environ.get("QUICKKUB_TESTS_LONG"), reason="takes minutes: make test-long")
@@ -28,6 +32,18 @@ async def test_whatever_goes_wrong_the_journal_is_what_the_provider_says(databas
     (tmp_path / f"{provider}.md").write_text(table)
     sys.stdout.write(table)
     assert complaints == []
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("provider", [adapter.name for adapter in ADAPTERS])
+async def test_hard_cases_end_as_the_provider_says(database, provider: str) -> None:
+    """Each case with one method, which sends no payer to a page if there is such a one; the long test plays all."""
+    cells = sorted(cells_of(provider), key=lambda cell: cell.able.return_url)
+    hard = [next(cell for cell in cells if cell.fault == case) for case in HARD_CASES]
+    async with running(database, timeout_seconds=PATIENT_SECONDS) as house:
+        cells, complaints = await play(house, provider, hard)
+    assert complaints == []
+    assert {played.cell.fault for played in cells if NOT_REACHED not in played.note} == set(HARD_CASES)
 
 
 @pytest.mark.parametrize("provider", [adapter.name for adapter in ADAPTERS])

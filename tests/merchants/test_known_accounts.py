@@ -1,5 +1,7 @@
 """What is remembered of accounts with providers: one that is there, for a second; that there is none, never."""
 
+import asyncio
+
 from gateway.merchants import known_accounts
 from gateway.merchants.known_accounts import KnownAccounts
 from gateway.merchants.provider_accounts import connect
@@ -7,6 +9,10 @@ from tests.statements import noted
 
 BOOK_ID = 1_000_001
 LIVE = {"book_id": BOOK_ID, "base_url": "https://api.omise.co", "public_url": "https://pay.shop.example"}
+
+
+def kept(accounts):
+    return [each.account.provider for each in accounts._known.values()]
 
 
 async def test_an_account_is_read_once_a_second(opened, vault, account, monkeypatch):
@@ -50,4 +56,29 @@ async def test_only_so_many_are_kept(opened, vault, account, monkeypatch):
     accounts = KnownAccounts(opened, vault)
     for provider in ("scb", "omise", "kbank"):
         assert (await accounts.of_book(account.test_book_id, provider)).provider == provider
-    assert len(accounts._known) == 1
+    assert kept(accounts) == ["omise", "kbank"]
+
+
+async def test_what_is_over_is_let_go_by_whatever_is_looked_up_next(opened, vault, account, monkeypatch):
+    seconds = [100.0]
+    monkeypatch.setattr(known_accounts.time, "monotonic", lambda: seconds[0])
+    accounts = KnownAccounts(opened, vault)
+    for provider, later in (("scb", 0.4), ("omise", 0.4), ("kbank", 0.1)):
+        await accounts.of_book(account.test_book_id, provider)
+        seconds[0] += later
+    assert kept(accounts) == ["scb", "omise", "kbank"], "nobody's second is over"
+    seconds[0] = 101.0
+    await accounts.of_book(account.test_book_id, "omise")
+    assert kept(accounts) == ["omise", "kbank"], "the one whose second is just over is gone, though nobody asked for it"
+    seconds[0] = 101.5
+    await accounts.of_book(account.test_book_id, "omise")
+    assert kept(accounts) == ["kbank", "omise"], "read anew, it stays longer than what was read before it"
+    seconds[0] = 200.0
+    assert await accounts.of_callback("guessed") is None
+    assert kept(accounts) == []
+
+
+async def test_an_account_that_many_look_up_at_once_is_kept_once(opened, vault, account):
+    accounts = KnownAccounts(opened, vault)
+    await asyncio.gather(*(accounts.of_book(account.test_book_id, "scb") for _ in range(5)))
+    assert kept(accounts) == ["scb"]

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
+from prometheus_client import REGISTRY
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
@@ -34,15 +35,20 @@ async def created(house, merchant):
     return await house.intents.create(merchant, QR_ASKED)
 
 
-async def accept(house, merchant, intent, acceptance_id=None):
+async def accept(house, merchant, intent, acceptance_id=None, held_id=None):
     own = acceptance_id or new_id("acp", livemode=False)
-    return await house.accepting.accept_oldest(merchant, intent.id, acceptance_id=own)
+    return await house.accepting.accept(merchant, intent.id, held_id=held_id, acceptance_id=own)
 
 
-async def offer(house, merchant, intent, claim_id=None):
+async def offer(house, merchant, intent, claim_id=None, held_id=None):
     held = HeldMoney(house.database, VAULT, clock_of=clock_of, record_events=events.record)
     return await held.offer(
-        merchant.book_id, intent.id, account_id=merchant.account_id, actor=merchant.account_id, claim_id=claim_id
+        merchant.book_id,
+        intent.id,
+        account_id=merchant.account_id,
+        actor=merchant.account_id,
+        claim_id=claim_id,
+        held_id=held_id,
     )
 
 
@@ -64,7 +70,8 @@ async def test_late_payment_is_the_payment_once_it_is_accepted(house, merchant):
     merchant = await house.move_clock(merchant, days=3)
     assert await house.balances(merchant) == {"provider_receivable": 1_000_00, "payer_refundable": 1_000_00}
     view = await accept(house, merchant, intent)
-    assert view == await house.intents.get(merchant, intent.id)
+    now = await house.intents.get(merchant, intent.id)
+    assert asdict(view) == asdict(now) | {"held": view.held}
     assert (view.status, view.qualifiers, view.latest_attempt.status) == ("succeeded", ["paid_late"], "captured")
     assert (view.amount_received, view.amount_captured, view.amount_held) == (1_000_00, 1_000_00, 0)
     assert (view.amount_refundable, view.amount_returned) == (1_000_00, 0)
@@ -159,6 +166,22 @@ async def test_what_was_paid_over_or_twice_is_accepted_on_top(house, merchant, f
     assert "payer_refundable" not in balances
     assert (await house.event_types(merchant))[-1] == "payment_intent.held_accepted"
     assert await seen(house, merchant) == []
+
+
+async def test_a_payment_is_counted_once_for_each_status_that_it_reaches(house, merchant):
+    def counted(status):
+        labels = {"method": "promptpay", "provider": "scb", "status": status}
+        return REGISTRY.get_sample_value("quickkub_payment_intents_total", labels) or 0
+
+    before = (counted("succeeded"), counted("requires_action"))
+    intent = await created(house, merchant)
+    await house.pay(merchant, intent, house.scb, seconds=LATE_SECONDS)
+    assert (counted("succeeded"), counted("requires_action")) == (before[0], before[1] + 1)
+    await accept(house, merchant, intent)
+    assert counted("succeeded") == before[0] + 1
+    await house.pay(merchant, intent, house.scb, transaction="txn_2", seconds=LATE_SECONDS)
+    await accept(house, merchant, intent)
+    assert counted("succeeded") == before[0] + 1, "more of its money is no other status"
 
 
 async def test_assigned_receipt_that_is_held_is_accepted_as_well(house, merchant):
@@ -311,7 +334,7 @@ async def test_what_is_offered_conflicted_or_a_strangers_is_refused_and_nothing_
     assert (await house.intents.get(merchant, conflicted.id)).status == "conflicted"
     before = (await house.balances(merchant), await house.event_types(merchant))
     with pytest.raises(NotFound):
-        await house.accepting.accept_oldest(other, over.id, acceptance_id="acp_test_x")
+        await house.accepting.accept(other, over.id, acceptance_id="acp_test_x")
     assert await refused(accept(house, merchant, clean)) == "nothing_held"
     assert await refused(accept(house, merchant, conflicted)) == "payment_conflicted"
     assert (await house.balances(merchant), await house.event_types(merchant)) == before
@@ -319,6 +342,37 @@ async def test_what_is_offered_conflicted_or_a_strangers_is_refused_and_nothing_
     before = (await house.balances(merchant), await house.event_types(merchant))
     assert await refused(accept(house, merchant, over)) == "nothing_held"
     assert (await house.balances(merchant), await house.event_types(merchant)) == before
+
+
+async def test_a_named_receipt_is_accepted_or_returned_and_no_other_in_its_place(house, merchant):
+    intent, other = await created(house, merchant), await created(house, merchant)
+    await house.pay(merchant, intent, house.scb, seconds=LATE_SECONDS, transaction="txn_1", amount=100_00)
+    await house.pay(merchant, intent, house.scb, seconds=LATE_SECONDS, transaction="txn_2", amount=200_00)
+    await house.pay(merchant, intent, house.scb, seconds=LATE_SECONDS, transaction="txn_3", amount=300_00)
+    await house.pay(merchant, other, house.scb, seconds=LATE_SECONDS, transaction="txn_4", amount=400_00)
+    first, second, third, strange = [row.id for row in (await unmatched(house.database, merchant.book_id)).rows]
+
+    async def nothing_moves(doing, code):
+        before = (await house.balances(merchant), await house.event_types(merchant))
+        if code == "not_found":
+            with pytest.raises(NotFound):
+                await doing
+        else:
+            assert await refused(doing) == code
+        assert (await house.balances(merchant), await house.event_types(merchant)) == before
+
+    taken = await accept(house, merchant, intent, held_id=second)
+    assert (taken.held, taken.amount_captured, taken.amount_held) == (second, 200_00, 400_00)
+    offered = await offer(house, merchant, intent, held_id=third)
+    assert (offered.held, offered.amount) == (third, 300_00)
+    for gone in (second, third):
+        await nothing_moves(accept(house, merchant, intent, held_id=gone), "nothing_held")
+        await nothing_moves(offer(house, merchant, intent, held_id=gone), "nothing_held")
+    for unknown in (strange, "fact_test_x"):
+        await nothing_moves(accept(house, merchant, intent, held_id=unknown), "not_found")
+        await nothing_moves(offer(house, merchant, intent, held_id=unknown), "not_found")
+    assert (await accept(house, merchant, intent)).held == first, "without a name the oldest, as ever"
+    assert await seen(house, merchant) == [("twice", 300_00), ("late", 400_00)]
 
 
 async def test_facts_that_come_after_an_acceptance_fold_with_it(house, merchant):

@@ -1,8 +1,10 @@
 """Every way a call can fail, against real sockets: what never left is not attempted, all else is unknown."""
 
 import asyncio
+import gzip
 import logging
 import socket
+import zlib
 
 import pytest
 
@@ -25,6 +27,13 @@ async def _call_replied(reply: Reply, **options):
 
     async with serving(handler) as stub:
         return await _call(stub.url, **options)
+
+
+def serving_raw(data: bytes):
+    async def handler(request: Request) -> Reply:
+        return Raw(data)
+
+    return serving(handler)
 
 
 async def test_answer_is_given_back_whole():
@@ -102,6 +111,32 @@ async def test_answer_that_drips_for_ever_is_unknown():
 )
 async def test_connection_lost_after_sending_is_unknown(data: bytes):
     assert isinstance(await _call_replied(Raw(data)), Unknown)
+
+
+WHOLE = gzip.compress(b'{"status":"paid"}')
+
+
+@pytest.mark.parametrize(
+    ("packing", "body"),
+    [("gzip", WHOLE), ("gzip", WHOLE[:12]), ("gzip", b""), ("deflate", zlib.compress(b"{}")[:3]), ("br", b"{}")],
+)
+@pytest.mark.parametrize("is_chunked", [True, False])
+async def test_packed_answer_is_unknown_whether_it_is_whole_or_cut_short(packing: str, body: bytes, is_chunked: bool):
+    # The framing is whole: nothing but the packed bytes themselves could tell that some are missing.
+    length = b"transfer-encoding: chunked" if is_chunked else b"content-length: %d" % len(body)
+    chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+    framed = chunk + b"0\r\n\r\n" if is_chunked else body
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: %b\r\n%b\r\n\r\n" % (packing.encode(), length)
+
+    async with serving_raw(head + framed) as stub:
+        assert await _call(stub.url) == Unknown(reason="AnswerPacked")
+        assert [request.headers["accept-encoding"] for request in stub.requests] == ["identity"]
+
+
+async def test_answer_that_says_it_is_as_it_is_is_taken():
+    answer = await _call_replied((200, b"{}", {"content-encoding": "identity"}))
+    assert isinstance(answer, Answer)
+    assert answer.body == b"{}"
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])

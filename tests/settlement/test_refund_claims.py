@@ -9,7 +9,8 @@ from lxml import etree
 from gateway.payments import tokens
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import CreateIntent
-from gateway.providers.base import Method
+from gateway.providers.base import FactKind, Method
+from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
 from gateway.settlement.confirmations import Confirmation
 from gateway.settlement.daily import Daily
 from gateway.settlement.reporting import file_totals
@@ -219,14 +220,61 @@ async def test_live_claim_waits_for_a_second_person(desk, paid):
         await desk.claims.approve(desk.book_id, refund.claim, actor="op_2", reason="too early")
     await desk.claims.claim(refund.claim_token, ACCOUNT)
     assert await desk.sent() == 0
-    with pytest.raises(Refused) as refused:
-        await desk.claims.approve(desk.book_id, refund.claim, actor="op_1", reason="my own")
-    assert refused.value.code == "second_person_required"
+    for same in ("op_1", "cli:root"):  # whoever came by key may be this login
+        with pytest.raises(Refused) as refused:
+            await desk.claims.approve(desk.book_id, refund.claim, actor=same, reason="my own")
+        assert refused.value.code == "second_person_required"
+    assert (await desk.row(refund.claim))["state"] == "claimed"
     await desk.claims.approve(desk.book_id, refund.claim, actor="op_2", reason="checked")
     assert (await desk.moves(refund.claim))[-1] == ("approved", "op_2")
     assert await desk.sent() == 1
     with pytest.raises(Refused):
         await desk.claims.refuse(desk.book_id, refund.claim, actor="op_2", reason="too late")
+
+
+@pytest.mark.parametrize("operator", ["op_2", "cli:root"])
+async def test_what_its_merchant_offered_any_operator_lets_go(desk, paid, operator):
+    refund = await desk.refund(paid)
+    await desk.house.run("UPDATE gateway.refund_claims SET livemode = true WHERE claim_id = $1", refund.claim)
+    await desk.claims.claim(refund.claim_token, ACCOUNT)
+    claim = await desk.claims.approve(desk.book_id, refund.claim, actor=operator, reason="checked")
+    assert claim.state == "approved"
+
+
+async def disputed(desk, intent, outcome=None):
+    """A letter says that the payment's charge is disputed; then what became of it."""
+    acts, said = desk.house.dispute_acts, {"actor": "op_ann", "reason": "a letter"}
+    terms = DisputeTerms(reference=f"case {intent.id}", stage=DisputeStage.DISPUTE, reason_code="general")
+    if outcome is None:
+        return await acts.open(desk.book_id, intent.id, terms, **said)
+    known = (await acts.open(desk.book_id, intent.id, terms, **said)).dispute
+    return await acts.record(desk.book_id, known.dispute_id, outcome, **said)
+
+
+async def test_no_claim_pays_what_the_payers_bank_takes_back(desk, paid):
+    refund = await desk.refund(paid)
+    await disputed(desk, paid)
+    before = (await desk.balances(), await desk.row(refund.claim))
+    with pytest.raises(Refused) as refused:
+        await desk.claims.claim(refund.claim_token, ACCOUNT)
+    assert refused.value.code == "payment_disputed"
+    assert (await desk.balances(), await desk.row(refund.claim)) == before
+    await disputed(desk, paid, FactKind.DISPUTE_WON)
+    assert (await desk.claims.claim(refund.claim_token, ACCOUNT)).claim.state == "approved"
+
+
+async def test_no_operator_lets_a_claim_go_that_is_disputed_meanwhile(desk, paid):
+    refund = await desk.refund(paid)
+    await desk.house.run("UPDATE gateway.refund_claims SET livemode = true WHERE claim_id = $1", refund.claim)
+    await desk.claims.claim(refund.claim_token, ACCOUNT)
+    await disputed(desk, paid)
+    before = (await desk.balances(), await desk.row(refund.claim))
+    with pytest.raises(Refused) as refused:
+        await desk.claims.approve(desk.book_id, refund.claim, actor="op_2", reason="checked")
+    assert refused.value.code == "payment_disputed"
+    assert (await desk.balances(), await desk.row(refund.claim), await desk.sent()) == (*before, 0)
+    await desk.claims.refuse(desk.book_id, refund.claim, actor="op_2", reason="the bank has it")
+    assert (await desk.house.refunds.get(desk.merchant, refund.id)).status == "failed"
 
 
 async def test_operator_refuses_a_claim_and_the_merchant_has_the_money(desk, paid):
@@ -326,7 +374,7 @@ async def test_accepting_held_money_changes_nothing_that_statements_must_show(de
     said = [(each.kind, each.subject, each.amount_minor) for each in before.breaks]
     assert sum(amount for *_, amount in said) == 1_250_00
     own = "acp_test_00000000000000000000000001"
-    await desk.house.accepting.accept_oldest(desk.merchant, intent.id, acceptance_id=own)
+    await desk.house.accepting.accept(desk.merchant, intent.id, acceptance_id=own)
     assert "payer_refundable" not in await desk.balances()
     after = await daily.reconcile(desk.book_id, today)
     assert [(each.kind, each.subject, each.amount_minor) for each in after.breaks] == said

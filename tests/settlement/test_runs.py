@@ -133,6 +133,52 @@ async def test_payout_is_rejected_and_nothing_moves_when_the_money_left_after_th
     assert "payout.failed" not in await shop.events()
 
 
+async def test_what_a_refund_takes_of_a_day_after_the_cut_is_not_paid_out_as_well(shop, monkeypatch):
+    captured = await shop.capture(1_000_00, available_on=TUESDAY)
+    run = shop.run
+    genuine = run._make_available
+
+    async def refunded_before(settlement):
+        if not await shop.balance(AccountKind.REFUNDS_PAYABLE):
+            await shop.refund(captured, 400_00, pending_until=TUESDAY)
+        await genuine(settlement)
+
+    monkeypatch.setattr(run, "_make_available", refunded_before)
+    result = await run.run(shop.book_id, TUESDAY)
+    assert (result.payouts, result.payouts_refused, result.files_submitted) == (0, 1, 0)
+    assert await shop.money() == (-400_00, 1_000_00, 0)
+    [payout] = await shop.payouts()
+    assert (payout.state, payout.reject_code, payout.reserved_sequence) == (PayoutState.REJECTED, "below_floor", None)
+    assert [event for event in await shop.events() if event.startswith("payout")] == []
+    await run.run(shop.book_id, WEDNESDAY)
+    assert await shop.money() == (0, 0, 600_00)
+    listed = await shop.settlements()
+    assert [each["carried_out_minor"] for each in listed] == [1_000_00, 0]
+    assert [(each["payout_minor"], each["debt_minor"]) for each in listed] == [(0, 0), (600_00, 0)]
+
+
+async def test_payout_that_is_reserved_stays_whatever_is_taken_of_its_day_later(shop, monkeypatch):
+    captured = await shop.capture(1_000_00, available_on=TUESDAY)
+    await shop.capture(500_00, available_on=THURSDAY)
+    genuine = shop.ledger.post
+
+    async def post(book_id, entry):
+        result = await genuine(book_id, entry)
+        if entry.kind is EntryKind.PAYOUT_REQUESTED:
+            raise LedgerUnavailable("gone after the commit")
+        return result
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.ledger, "post", post)
+        with pytest.raises(ExceptionGroup):
+            await shop.run.run(shop.book_id, TUESDAY)
+    await shop.refund(captured, 400_00, pending_until=TUESDAY)
+    await Sweeper(shop.database, shop.run).run_once()
+    [payout], [settlement] = await shop.payouts(), await shop.settlements()
+    assert (payout.state, settlement["state"]) == (PayoutState.IN_TRANSIT, "closed")
+    assert await shop.money() == (100_00, 0, 1_000_00)
+
+
 async def test_claim_is_posted_once_by_a_run_that_died_after_posting_it(shop, monkeypatch):
     captured = await shop.capture(300_00, available_on=TUESDAY)
     await shop.run.run(shop.book_id, TUESDAY)
