@@ -39,12 +39,14 @@ _CLAIM: Final = Statement(
                              WHERE theirs.account_id = idempotency_requests.account_id) AS wrapped_key
 """)
 )
+# The planner does not see how many keys there are, see `reads.any_of`.
 _FINISH: Final = Statement(
     text("""
     UPDATE gateway.idempotency_requests AS known
     SET response_status = new.response_status, sealed_response = new.sealed_response, leased_until = NULL
-    FROM unnest(CAST(:book_ids AS bigint[]), CAST(:account_ids AS text[]), CAST(:keys AS text[]),
-                CAST(:lease_ids AS uuid[]), CAST(:statuses AS integer[]), CAST(:sealed AS bytea[]))
+    FROM unnest(CAST(:book_ids AS bigint[]), CAST(:account_ids AS text[]),
+                CAST((SELECT CAST(:keys AS text[])) AS text[]), CAST(:lease_ids AS uuid[]),
+                CAST(:statuses AS integer[]), CAST(:sealed AS bytea[]))
          AS new (book_id, account_id, key, lease_id, response_status, sealed_response)
     WHERE known.book_id = new.book_id AND known.account_id = new.account_id AND known.key = new.key
       AND known.lease_id = new.lease_id

@@ -330,16 +330,18 @@ async def _claim(source: Source, *, limit: int, lease: timedelta) -> list[_Item]
     return [_Item(**row) for row in rows]
 
 
-# Where the lease lapsed and somebody else has the callback now, nothing is written: their verdict will be the same.
+# Where the lease lapsed and somebody else has the callback now, nothing is written: their verdict will be the same. The
+# planner does not see how many there are, see `reads.any_of`.
 _FINISH: Final = Statement(
     sql("""
     UPDATE gateway.webhook_inbox AS inbox
     SET state = ended.state, reason = ended.reason, event_id = ended.event_id, attempts = ended.attempts,
         next_attempt_at = coalesce(ended.next_attempt_at, inbox.next_attempt_at), processed_at = ended.processed_at,
         lease_until = NULL
-    FROM unnest(CAST(:inbox_ids AS text[]), CAST(:leases AS timestamptz[]), CAST(:states AS text[]),
-                CAST(:reasons AS text[]), CAST(:event_ids AS text[]), CAST(:attempts AS integer[]),
-                CAST(:next_attempts AS timestamptz[]), CAST(:processed AS timestamptz[]))
+    FROM unnest(CAST((SELECT CAST(:inbox_ids AS text[])) AS text[]), CAST(:leases AS timestamptz[]),
+                CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:event_ids AS text[]),
+                CAST(:attempts AS integer[]), CAST(:next_attempts AS timestamptz[]),
+                CAST(:processed AS timestamptz[]))
          AS ended (inbox_id, lease_until, state, reason, event_id, attempts, next_attempt_at, processed_at)
     WHERE inbox.inbox_id = ended.inbox_id AND inbox.lease_until = ended.lease_until
 """)
