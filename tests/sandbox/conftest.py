@@ -95,12 +95,16 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class FakeGateway:
-    """Keeps callbacks. `refusals` counts down: so many are answered 500 first. While it hangs, it answers none."""
+    """Keeps callbacks. `refusals` counts down: so many are answered 500 first. While it hangs, it answers none; while
+    it may not answer, it waits until it may.
+    """
 
     def __init__(self) -> None:
         self.told: list[Told] = []
         self.refusals = 0
         self.hangs = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.root = ""
         self._news = asyncio.Condition()
 
@@ -116,6 +120,7 @@ class FakeGateway:
             self._news.notify_all()
         if self.hangs:
             await asyncio.sleep(60)
+        await self.may_answer.wait()
         refused = self.refusals > 0
         self.refusals -= refused
         await send({"type": "http.response.start", "status": 500 if refused else 200, "headers": []})

@@ -54,6 +54,21 @@ async def test_omise_gives_up_after_one_repeat_when_never_answered(sandbox, gate
     assert await settled(sandbox) == [("failed", 2)]
 
 
+async def test_callback_that_was_taken_is_not_repeated_when_its_outcome_cannot_be_stored_for_a_while(
+    sandbox, shared, gateway
+):
+    _, owner = shared
+    gateway.may_answer.clear()
+    await pay_qr(sandbox)
+    await gateway.wait_for(1)
+    await owner.execute("ALTER TABLE sandbox.callback_queue RENAME TO nowhere")
+    gateway.may_answer.set()
+    await asyncio.sleep(1)
+    await owner.execute("ALTER TABLE sandbox.nowhere RENAME TO callback_queue")
+    assert await settled(sandbox) == [("delivered", 1)]
+    assert len(gateway.told) == 1
+
+
 async def test_callback_comes_twice_or_never_when_ordered(sandbox, gateway):
     await sandbox.control.add_fault(**QK, operation="callback", fault="callback_lost")
     await sandbox.control.add_fault(**QK, operation="callback", fault="callback_duplicate")
@@ -79,6 +94,13 @@ async def test_callback_is_overtaken_by_the_next_when_reordered(sandbox, gateway
     await pay_qr(sandbox, "QKSECOND")
     told = await gateway.wait_for(2)
     assert [call.fields["billPaymentRef1"] for call in told] == ["QKSECOND", "QKFIRST"]
+
+
+async def test_callback_is_overtaken_by_the_next_of_the_same_operation_when_reordered(sandbox, gateway):
+    await sandbox.control.add_fault(**QK, operation="callback", fault="callback_reordered", seconds=60)
+    paid = await sandbox.control.pay(**QK, reference="QK1", amount_minor=5000, transaction_count=2)
+    told = await gateway.wait_for(2)
+    assert [call.fields["transactionId"] for call in told] == [paid[1].transaction_id, paid[0].transaction_id]
 
 
 async def test_forged_callback_names_a_payment_that_nobody_finds_when_ordered(sandbox, gateway):
