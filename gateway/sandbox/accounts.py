@@ -83,10 +83,9 @@ class Accounts:
 
     async def find_by_token(self, provider: str, token: str) -> str | None:
         """The world to which the provider has granted the token, while it lives; real time."""
-        digest = _digest(provider, token)
 
         async def look_up() -> tuple[str, datetime] | None:
-            row = await self._pool.fetchrow(_BY_TOKEN, digest)
+            row = await self._pool.fetchrow(_BY_TOKEN, _digest(provider, token))
             return None if row is None else (row["world"], row["expires_at"])
 
         found = await self._recall((provider, token), look_up)

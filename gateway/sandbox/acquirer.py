@@ -25,8 +25,15 @@ _OF_CHARGE: Final = " WHERE world = $1 AND provider = $2 AND id = $3 RETURNING *
 _SET_DETAILS: Final = f"{_UPDATE}details = details || $4{_OF_CHARGE}"
 _END: Final = f"{_UPDATE}status = $4, failure_code = $5{_OF_CHARGE}"
 _AUTHORIZE: Final = f"{_UPDATE}status = 'authorized', expires_at = $4{_OF_CHARGE}"
-_CAPTURE: Final = f"{_UPDATE}status = 'captured', captured_minor = captured_minor + $4, failure_code = NULL{_OF_CHARGE}"
-_RETURN: Final = f"{_UPDATE}returned_minor = returned_minor + $4{_OF_CHARGE}"
+_MOVE: Final = (
+    "WITH moved AS (INSERT INTO sandbox.acquired_movements (world, provider, charge_id, amount_minor, id, kind, status,"
+    " fee_minor, fee_vat_minor, reference, details, occurred_at, booked_on, ends_as, ends_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)) "
+)
+_CAPTURE: Final = (
+    f"{_MOVE}{_UPDATE}status = 'captured', captured_minor = captured_minor + $4, failure_code = NULL{_OF_CHARGE}"
+)
+_RETURN: Final = f"{_MOVE}{_UPDATE}returned_minor = returned_minor + $4{_OF_CHARGE}"
 
 
 class Rail(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,9 +164,10 @@ async def capture(
         the charge and the movement.
     """
     fee_minor = share(amount_minor, rail.rate(world))
-    movement = await _move(
+    return await _move(
         world,
         charge,
+        _CAPTURE,
         "payment",
         amount_minor,
         fees=(fee_minor, share(fee_minor, world.settings.vat_rate_ppm)),
@@ -167,8 +175,6 @@ async def capture(
         reference=reference or charge["reference"],
         details=details,
     )
-    charge = await _update(world, charge, _CAPTURE, amount_minor)
-    return charge, movement
 
 
 async def give_back(
@@ -214,9 +220,10 @@ async def give_back(
         )
         assert row is not None
         fees = (row["fee"], row["vat"])
-    movement = await _move(
+    return await _move(
         world,
         charge,
+        _RETURN,
         kind,
         amount_minor,
         fees=fees,
@@ -226,7 +233,6 @@ async def give_back(
         ends_as=ends_as,
         ends_at=None if ends_as is None else world.now + (ENDS_AFTER if ends_after is None else ends_after),
     )
-    return await _update(world, charge, _RETURN, amount_minor), movement
 
 
 async def movements_of(world: World, charge: Row, *kinds: str) -> list[Row]:
@@ -356,6 +362,7 @@ async def end_refunds_due(world: World, provider: str) -> list[Row]:
 async def _move(
     world: World,
     charge: Row,
+    statement: str,
     kind: str,
     amount_minor: int,
     *,
@@ -365,28 +372,29 @@ async def _move(
     details: Mapping[str, Any] | None,
     ends_as: str | None = None,
     ends_at: datetime | None = None,
-) -> Row:
-    row = await world.connection.fetchrow(
-        "INSERT INTO sandbox.acquired_movements (world, provider, id, charge_id, kind, status, amount_minor, fee_minor,"
-        " fee_vat_minor, reference, details, occurred_at, booked_on, ends_as, ends_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING *",
-        world.name,
-        charge["provider"],
-        identifier,
-        charge["id"],
-        kind,
-        "done" if ends_as is None else "pending",
-        amount_minor,
-        *fees,
-        reference,
-        dict(details or {}),
-        world.now,
-        world.today,
-        ends_as,
-        ends_at,
-    )
-    assert row is not None
-    return row
+) -> tuple[Row, Row]:
+    """Keep a movement and change its charge with one `statement`; returns both."""
+    # In the order of the statement's values.
+    movement = {
+        "world": world.name,
+        "provider": charge["provider"],
+        "charge_id": charge["id"],
+        "amount_minor": amount_minor,
+        "id": identifier,
+        "kind": kind,
+        "status": "done" if ends_as is None else "pending",
+        "fee_minor": fees[0],
+        "fee_vat_minor": fees[1],
+        "reference": reference,
+        "details": dict(details or {}),
+        "occurred_at": world.now,
+        "booked_on": world.today,
+        "ends_as": ends_as,
+        "ends_at": ends_at,
+    }
+    changed = await world.connection.fetchrow(statement, *movement.values())
+    assert changed is not None
+    return changed, movement | {"batch_id": None}
 
 
 async def _update(world: World, charge: Row, statement: str, *values: Any) -> Row:

@@ -14,7 +14,6 @@ from typing import Final
 
 import aiohttp
 import asyncpg
-import msgspec
 
 from gateway.foundation import outgoing
 from gateway.foundation.clock import real_now
@@ -45,25 +44,18 @@ _QUEUE: Final = (
     " (id, world, provider, subject, url, body, content_type, forged, held, due_at, created_at)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
 )
-_TURN: Final = """
-    WITH outcomes AS MATERIALIZED (
-        SELECT * FROM unnest(
-            (SELECT $4::text[]), (SELECT $5::text[]), (SELECT $6::integer[]), (SELECT $7::timestamptz[])
-        ) AS outcome (id, state, status, again_at)),
-    ended AS (
-        UPDATE sandbox.callback_queue queue SET state = outcomes.state, last_status = status, due_at = again_at
-        FROM outcomes WHERE queue.id = outcomes.id),
-    claimable AS (
-        SELECT id, world, provider FROM sandbox.callback_queue
-        WHERE state = 'queued' AND due_at <= (SELECT $2::timestamptz) AND id NOT IN (SELECT id FROM outcomes)
-        ORDER BY due_at, id LIMIT (SELECT $3::bigint) FOR UPDATE SKIP LOCKED)
-    -- Only accounts call back, so each has its own.
-    UPDATE sandbox.callback_queue queue SET due_at = $1, attempts = attempts + 1
-    FROM claimable JOIN sandbox.provider_accounts USING (world, provider) JOIN sandbox.worlds USING (world)
-    WHERE queue.id = claimable.id
-    RETURNING queue.id, queue.world, queue.provider, url, body, content_type, forged, attempts, credentials,
-        settings::text"""
-"""The planner does not see the values: where it does, it plans anew in every turn, which takes longer than the turn."""
+_CLAIM: Final = (
+    "WITH claimable AS ("
+    " SELECT id, world, provider FROM sandbox.callback_queue WHERE state = 'queued' AND due_at <= $2"
+    " ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)"
+    # Only accounts call back, so each has its own.
+    " UPDATE sandbox.callback_queue queue SET due_at = $1, attempts = attempts + 1"
+    " FROM claimable JOIN sandbox.provider_accounts USING (world, provider) JOIN sandbox.worlds USING (world)"
+    " WHERE queue.id = claimable.id"
+    " RETURNING queue.id, queue.world, queue.provider, url, body, content_type, forged, attempts, credentials,"
+    "  settings::text"
+)
+_STORE: Final = "UPDATE sandbox.callback_queue SET state = $2, last_status = $3, due_at = $4 WHERE id = $1"
 
 _logger = get_logger(__name__)
 
@@ -162,15 +154,6 @@ def _queue(
     )
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one try; `again_at` counts where it is to be tried again."""
-
-    id: str
-    state: str
-    status: int | None
-    again_at: datetime
-
-
 class CallbackSender:
     """Sends what is queued. One a process; several processes share the queue by leases."""
 
@@ -182,7 +165,9 @@ class CallbackSender:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[tuple[str, str, int | None, datetime]] = []
+        self._is_due = True
+        """Whether something may be due that nobody has claimed."""
 
     def start(self) -> None:
         """Begin to send, in the background."""
@@ -195,44 +180,52 @@ class CallbackSender:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(*UNREACHABLE):
-            await self._turn(0)
+            await self._store()
         await self._client.close()
 
     def wake(self) -> None:
         """Something was queued."""
+        self._is_due = True
         self._wake.set()
 
     async def _run(self) -> None:
         while True:
             self._wake.clear()
             try:
-                claimed = await self._turn(AT_ONCE - len(self._sending))
+                await self._store()
+                claimed = await self._claim(AT_ONCE - len(self._sending))
             except UNREACHABLE as error:
                 _logger.warning("callbacks wait for the database", extra={"error": type(error).__name__})
-                claimed = []
+                claimed, self._is_due = [], True
             for row in claimed:
                 # Each by itself: a gateway that hangs delays no other callback.
                 task = asyncio.create_task(self._send(row))
                 self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
-            with suppress(TimeoutError):
+                task.add_done_callback(self._sent)
+            try:
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
+            except TimeoutError:
+                self._is_due = True
 
-    async def _turn(self, count: int) -> Sequence[Row]:
-        """Store the outcomes there are, and lease what is due, the oldest first: one statement for all of it."""
-        outcomes, now = self._outcomes[:], real_now()
-        rows = await self._pool.fetch(
-            _TURN,
-            now + LEASE,
-            now,
-            count,
-            [outcome.id for outcome in outcomes],
-            [outcome.state for outcome in outcomes],
-            [outcome.status for outcome in outcomes],
-            [outcome.again_at for outcome in outcomes],
-        )
-        del self._outcomes[: len(outcomes)]
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _logger.warning("a callback could not be sent, it goes again", exc_info=task.exception())
+
+    async def _store(self) -> None:
+        """Store what became of tries; what cannot be stored is stored later."""
+        if outcomes := self._outcomes[:]:
+            await self._pool.executemany(_STORE, outcomes)
+            del self._outcomes[: len(outcomes)]
+
+    async def _claim(self, count: int) -> Sequence[Row]:
+        """Lease what is due, the oldest first."""
+        if not self._is_due or not count:
+            return []
+        self._is_due, now = False, real_now()
+        rows = await self._pool.fetch(_CLAIM, now + LEASE, now, count)
+        self._is_due |= len(rows) == count
         return sorted(rows, key=lambda row: str(row["id"]))
 
     async def _send(self, row: Row) -> None:
@@ -261,5 +254,5 @@ class CallbackSender:
             state = "failed"
         retry_seconds = rules.retry_seconds(settings_of(row["settings"]))
         again_at = real_now() + timedelta(seconds=retry_seconds)
-        self._outcomes.append(Outcome(id=row["id"], state=state, status=status, again_at=again_at))
+        self._outcomes.append((row["id"], state, status, again_at))
         self._wake.set()

@@ -52,7 +52,7 @@ class Sandbox:
         """Run `act` in its world, unless a fault comes before it; the answer is held back or spoiled after the commit.
 
         Args:
-            world_name: locked while `act` runs, never while an answer is held back.
+            world_name: locked while `act` runs, unless it is alone, and never while an answer is held back.
             act: gets the world and the fault that it has to play itself (a decline, a refund that fails later).
             provider: who is asked.
             operation: one of `faults.FAULTS_OF_OPERATION`.

@@ -1,8 +1,8 @@
 """A world: everything that the invented providers know of one test book, under one lock and one clock.
 
 `Worlds.open` locks the world until the operation's transaction ends and first lets the days pass that have
-passed. The lock is an advisory one, so an operation that only looks has nothing for its COMMIT to write. Business time
-of a world is real time plus its offset; it only moves forward.
+passed. The lock is an advisory one, so an operation that only looks has nothing for its COMMIT to write; one that is a
+single statement can go without. Business time of a world is real time plus its offset; it only moves forward.
 """
 
 import asyncio
@@ -162,12 +162,11 @@ def _together(statements: tuple[str, ...]) -> str:
     """One statement that does what these constants do; its values are theirs one after the other."""
     parts, values_before = [], 0
     for number, statement in enumerate(statements):
+
+        def renumbered(match: re.Match[str], before: int = values_before) -> str:
+            return f"${before + int(match[1])}"
+
         nth = statements[:number].count(statement) + 1
-        first = values_before
-
-        def renumbered(match: re.Match[str], first: int = first) -> str:
-            return f"${first + int(match[1])}"
-
         parts.append(_PARAMETER.sub(renumbered, statement.replace("{nth}", str(nth))))
         values_before += max(int(parameter) for parameter in _PARAMETER.findall(statement))
     *others, last = parts
