@@ -190,12 +190,23 @@ async def send(source: Source, statement: Statement, parameters: Mapping[str, An
     return cast("Sequence[Mapping[str, Any]]", result.mappings().all()) if result.returns_rows else ()
 
 
+class _DriverError(Exception):
+    """An error of the driver as SQLAlchemy hands it on: with its SQLSTATE, and itself as the cause."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.sqlstate: str | None = getattr(error, "sqlstate", None)
+        self.__cause__ = error
+
+
 def _as_of_sqlalchemy(sql: str, error: Exception) -> DBAPIError:
     """The error as SQLAlchemy would raise it, so that callers need to know one kind."""
     state = getattr(error, "sqlstate", None) or ""
     kind = IntegrityError if state.startswith("23") else DBAPIError
+    # Of the driver's own errors one speaks of a value that it cannot send, all others of the connection.
     is_gone = isinstance(error, asyncpg.InterfaceError | asyncpg.PostgresConnectionError)
-    return kind(sql, None, error, hide_parameters=True, connection_invalidated=is_gone)
+    is_gone = is_gone and not isinstance(error, ValueError)
+    return kind(sql, None, _DriverError(error), hide_parameters=True, connection_invalidated=is_gone)
 
 
 def is_passing(error: DBAPIError) -> bool:

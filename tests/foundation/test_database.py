@@ -138,3 +138,20 @@ async def test_error_of_a_statement_shows_none_of_its_values(opened):
         async with opened.transaction() as connection:
             await connection.execute(text("INSERT INTO public.missing VALUES (:note)"), {"note": "planted"})
     assert "planted" not in str(caught.value)
+
+
+async def test_a_statement_by_itself_that_is_refused_for_a_while_is_no_failure_of_ours(opened, database):
+    """What the front door answers with 503, and what is halved until one item stands alone, is told by these."""
+    locking = await asyncpg.connect(database.owner_dsn)
+    try:
+        async with locking.transaction():
+            await locking.execute("LOCK TABLE public.notes")
+            with pytest.raises(DBAPIError) as waited:
+                await opened.ask(Statement(text("SELECT note FROM public.notes")), {})
+    finally:
+        await locking.close()
+    assert isinstance(waited.value.orig.__cause__, asyncpg.LockNotAvailableError)
+    assert is_passing(waited.value)
+    with pytest.raises(DBAPIError) as unsendable:
+        await opened.ask(Statement(text("SELECT CAST(:number AS integer)")), {"number": "one"})
+    assert not is_passing(unsendable.value)
