@@ -14,6 +14,7 @@
 -- it asks for the order of the one that is meant (a range of one value; `=` would make the order mean nothing), and sorting
 -- is off. An update finds its rows by ctid: of arrays that the planner cannot see it expects ten rows, of a LIMIT that it
 -- cannot see a tenth, and by ctid one row is the cheapest there is.
+-- Before PostgreSQL 18 what is off and cannot be avoided counts as very dear, which is no reason to compile it (jit).
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
 --
 -- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
@@ -35,7 +36,7 @@ CREATE FUNCTION ledger.post_entries_v1(
     OUT replayed_at timestamptz[], OUT breaches smallint[], OUT found_ids bigint[], OUT posted_minor bigint[]
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
 DECLARE
     MOST constant bigint := 9223372036854775807;
