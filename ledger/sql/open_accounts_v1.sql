@@ -2,7 +2,7 @@
 CREATE FUNCTION ledger.open_accounts_v1(p_book bigint, p_kind smallint[], p_owner text[], p_currency text[])
 RETURNS bigint[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
 DECLARE
     opened_at timestamptz;

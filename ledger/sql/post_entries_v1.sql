@@ -14,6 +14,7 @@
 -- it asks for the order of the one that is meant (a range of one value; `=` would make the order mean nothing), and sorting
 -- is off. An update finds its rows by ctid: of arrays that the planner cannot see it expects ten rows, of a LIMIT that it
 -- cannot see a tenth, and by ctid one row is the cheapest there is.
+-- Before PostgreSQL 18 what is off and cannot be avoided counts as very dear, which is no reason to compile it (jit).
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
 --
 -- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
@@ -35,34 +36,31 @@ CREATE FUNCTION ledger.post_entries_v1(
     OUT replayed_at timestamptz[], OUT breaches smallint[], OUT found_ids bigint[], OUT posted_minor bigint[]
 )
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
 DECLARE
     MOST constant bigint := 9223372036854775807;
-    ACCEPTED constant smallint := 99;  -- above every refusal, so least() keeps the first of the precedence order
-    PLACE constant smallint := 1; POST constant smallint := 2; RELEASE constant smallint := 3; EXPIRE constant smallint := 4;
+    ACCEPTED constant integer := 99;  -- above every refusal, so least() keeps the first of the precedence order
+    PLACE constant integer := 1; POST constant integer := 2; RELEASE constant integer := 3; EXPIRE constant integer := 4;
     entry_count constant integer := cardinality(p_key);
     posting_count constant integer := cardinality(p_debit);
     account_count constant integer := cardinality(p_account_id);
-    has_draws constant boolean := p_original_key IS NOT NULL;
-    has_reversals constant boolean := p_reverses_key IS NOT NULL;
-    has_holds constant boolean := p_hold_action IS NOT NULL;
-    has_groups constant boolean := p_group IS NOT NULL;
-    has_imports constant boolean := p_occurred_at IS NOT NULL;
-    has_up_to constant boolean := p_up_to IS NOT NULL;
-    plain boolean := NOT (has_draws OR has_reversals OR has_holds OR has_groups OR has_imports OR has_up_to)
-        AND p_drawable_minor IS NULL AND NOT p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[];
+    plain boolean := num_nonnulls(p_original_key, p_reverses_key, p_hold_action, p_group, p_occurred_at, p_up_to,
+                                  p_drawable_minor) = 0 AND NOT p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[];
+    -- NULL where everything is plain
+    has_draws boolean; has_reversals boolean; has_holds boolean; has_groups boolean; has_imports boolean; has_up_to boolean;
     single boolean;  -- every entry has one posting and nothing rare
-    head ledger.blocks;
-    seen record;
+    head_block bigint; head_sequence bigint; head_incarnation integer; head_hash bytea; head_at timestamptz;
+    first_mode text;
     probing boolean := false;
-    refused boolean;
-    careful boolean;
+    refused boolean; careful boolean; rare boolean;
     -- accounts, by position
     ids bigint[]; rows_at tid[]; debits bigint[]; credits bigint[]; highest bigint[]; lowest bigint[]; signs smallint[];
     held_debits bigint[]; held_credits bigint[]; freezes smallint[]; any_switched boolean;
     pending boolean[]; currencies text[]; unusual boolean; stale boolean; same_day boolean;
-    touched integer[]; touched_last bigint[]; opened integer[]; opened_ids bigint[];
+    last_sequences bigint[];  -- of what this call moved; 0: held money only, NULL: nothing
+    opened integer[]; opened_ids bigint[]; opened_rows tid[];
+    kind_signs smallint[]; kind_highest bigint[]; kind_lowest bigint[];
     -- entries, by position
     modes smallint[]; draws_on bigint[]; reverses bigint[]; holds bigint[]; booked_on date[]; group_firsts bigint[];
     new_sequences bigint[]; entry_first integer[];
@@ -73,17 +71,16 @@ DECLARE
     -- originals that entries of this call reverse, and their lines one after the other
     reversed ledger.reversed_v1; reversal_number integer[]; reversed_own integer[];
     -- holds that entries of this call resolve
-    held ledger.held_v1; hold_number integer[]; hold_own integer[]; action smallint;
-    hold_accounts integer[];
+    held ledger.held_v1; hold_number integer[]; hold_own integer[]; action integer;
     -- postings, by position
     amounts bigint[]; lines smallint[]; posting_sequences bigint[]; debit_after bigint[]; credit_after bigint[];
     -- what was so when the current linked group began
     this_group integer; group_entry integer; group_sequence bigint; group_failed boolean;
     saved_sequences bigint[]; saved_drawable bigint[]; saved_drawn bigint[]; saved_reversed ledger.reversed_v1;
     saved_held ledger.held_v1; saved_highest bigint[]; saved_lowest bigint[]; saved_held_debits bigint[];
-    saved_held_credits bigint[]; saved_hold_accounts integer[]; saved_occurred_at timestamptz;
+    saved_held_credits bigint[]; saved_last_sequences bigint[]; saved_occurred_at timestamptz;
     closed_through date; closing_through date; first_day date; last_day date; last_occurred_at timestamptz;
-    sequence bigint; refusal smallint; breach smallint;
+    sequence bigint; refusal integer; breach integer;
     i integer; j integer; k integer; m integer; d integer; c integer; x integer; amount bigint;
     first_posting integer; last_posting integer; applied integer; breached integer; suspect boolean; checked boolean;
     leaves bytea; setting text;
@@ -107,6 +104,12 @@ BEGIN
         RAISE EXCEPTION 'arrays do not belong together' USING ERRCODE = 'QK003';
     END IF;
     IF NOT plain THEN
+        has_draws := p_original_key IS NOT NULL;
+        has_reversals := p_reverses_key IS NOT NULL;
+        has_holds := p_hold_action IS NOT NULL;
+        has_groups := p_group IS NOT NULL;
+        has_imports := p_occurred_at IS NOT NULL;
+        has_up_to := p_up_to IS NOT NULL;
         PERFORM ledger.check_rare_v1(p_kind, p_posting_count, p_original_key, p_drawn_minor, p_reverses_key,
                                      p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at, p_up_to);
     END IF;
@@ -115,11 +118,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no book %', p_book USING ERRCODE = 'QK001';
     END IF;
-    -- recorded_at rises strictly within a book, so the newest block comes first from an ordered append of partitions.
-    SELECT b.* INTO STRICT head FROM ledger.blocks AS b
-    WHERE b.book_id = p_book ORDER BY b.recorded_at DESC LIMIT 1;
-    posted_at := greatest(clock_timestamp(), head.recorded_at + interval '1 microsecond');
-
     -- Parameters that say how many they are, as (SELECT …): the planner cannot see a length, so no plan is made for each.
     IF p_effective_on = array_fill(p_effective_on[1], ARRAY[entry_count]) THEN
         first_day := p_effective_on[1];
@@ -127,21 +125,32 @@ BEGIN
     ELSE
         SELECT min(u.day), max(u.day) INTO first_day, last_day FROM unnest((SELECT p_effective_on)) AS u(day);
     END IF;
-    SELECT m.modes, p.closed_through, p.closing_through INTO modes, closed_through, closing_through
-    FROM (
+    -- recorded_at rises strictly within a book, so the newest block comes first from an ordered append of partitions.
+    SELECT b.block_number, b.last_sequence, b.incarnation, b.hash, b.recorded_at,
+           (SELECT k.mode FROM ledger.entry_kinds AS k WHERE k.kind = p_kind[1]),
+           (SELECT p.ends_on FROM ledger.periods AS p
+            WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= first_day ORDER BY p.ends_on DESC LIMIT 1)
+    INTO STRICT head_block, head_sequence, head_incarnation, head_hash, head_at, first_mode, closing_through
+    FROM ledger.blocks AS b
+    WHERE b.book_id = p_book ORDER BY b.recorded_at DESC LIMIT 1;
+    posted_at := greatest(clock_timestamp(), head_at + interval '1 microsecond');
+    IF p_kind = array_fill(p_kind[1], ARRAY[entry_count]) THEN
+        modes := array_fill((CASE first_mode WHEN 'authorising' THEN 2 WHEN 'recording' THEN 1 WHEN 'adjusting' THEN 3
+                             ELSE 0 END)::smallint, ARRAY[entry_count]);
+    ELSE
         SELECT array_agg(CASE k.mode WHEN 'authorising' THEN 2 WHEN 'recording' THEN 1 WHEN 'adjusting' THEN 3
-                         ELSE 0 END::smallint ORDER BY u.n) AS modes
-        FROM unnest((SELECT p_kind)) WITH ORDINALITY AS u(kind, n) LEFT JOIN ledger.entry_kinds AS k ON k.kind = u.kind
-    ) AS m, (
-        SELECT max(p.ends_on) FILTER (WHERE p.state = 'closed') AS closed_through, max(p.ends_on) AS closing_through
-        FROM ledger.periods AS p WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= first_day
-    ) AS p;
+                         ELSE 0 END::smallint ORDER BY u.n) INTO modes
+        FROM unnest((SELECT p_kind)) WITH ORDINALITY AS u(kind, n) LEFT JOIN ledger.entry_kinds AS k ON k.kind = u.kind;
+    END IF;
+    IF closing_through IS NOT NULL THEN
+        SELECT max(p.ends_on) INTO closed_through FROM ledger.periods AS p
+        WHERE p.book_id = p_book AND p.state = 'closed' AND p.ends_on >= first_day;
+    END IF;
     IF NOT (isfinite(first_day) AND isfinite(last_day)) OR 'infinity' = ANY (p_available_on)
         OR '-infinity' = ANY (p_available_on)
     THEN
         RAISE EXCEPTION 'a business date must be a day' USING ERRCODE = '22008';
     END IF;
-    plain := plain AND closing_through IS NULL;
 
     ids := p_account_id;
     IF cardinality(p_name_position) > 0 THEN
@@ -175,85 +184,93 @@ BEGIN
         any_switched := false;
         same_day := first_day = last_day;
         -- Only when this call could reach the end of bigint is every entry added up before it is applied.
-        careful := coalesce((SELECT max(u.amount) FROM unnest(p_amount_minor) AS u(amount)), 0)::numeric * posting_count
-            > MOST / 2;
+        careful := MOST / 2 / greatest(posting_count, 1) < ANY (p_amount_minor);
         IF unusual OR p_currency IS NULL OR p_available_on IS NOT NULL OR 30 = ANY (p_name_kind)
             OR p_currency <> ANY (p_name_currency)
         THEN
-            SELECT array_agg(t.currency ORDER BY t.n), array_agg(t.kind = 30 ORDER BY t.n), array_agg(t.freeze ORDER BY t.n),
-                   coalesce(bool_or(t.freeze > 0), false), coalesce(bool_or(t.stale), false),
-                   same_day AND coalesce(bool_and(t.effective_on IN (first_day, '-infinity')), true),
-                   careful OR coalesce(max(greatest(t.debits_posted, t.credits_posted)), 0) > MOST / 4,
-                   coalesce(bool_and(t.currency IS NOT NULL AND (p_currency IS NULL OR t.currency = p_currency)), true)
-            INTO currencies, pending, freezes, any_switched, stale, same_day, careful, suspect
-            FROM (
-                SELECT u.n, coalesce(a.currency, p_name_currency[array_position(p_name_position, u.n::integer)]) AS currency,
-                       coalesce(a.kind, p_name_kind[array_position(p_name_position, u.n::integer)]) AS kind,
-                       (a.debits_frozen::integer + 2 * a.credits_frozen::integer + 4 * a.closed::integer)::smallint AS freeze,
-                       a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> p_account_fingerprint[u.n] AS stale,
-                       a.effective_on, a.debits_posted, a.credits_posted
-                FROM unnest(ids) WITH ORDINALITY AS u(id, n)
-                LEFT JOIN LATERAL (
-                    SELECT r.* FROM ledger.accounts AS r
-                    WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
-                ) AS a ON true
-            ) AS t;
+            SELECT array_agg(a.currency ORDER BY u.n), array_agg(a.kind = 30 ORDER BY u.n),
+                   array_agg((a.debits_frozen::integer + 2 * a.credits_frozen::integer + 4 * a.closed::integer)::smallint
+                             ORDER BY u.n),
+                   coalesce(bool_or(a.debits_frozen OR a.credits_frozen OR a.closed), false),
+                   coalesce(bool_or(a.account_id IS NULL AND u.id IS NOT NULL
+                                    OR a.fingerprint <> p_account_fingerprint[u.n]), false),
+                   same_day AND coalesce(bool_and(a.effective_on IN (first_day, '-infinity')), true),
+                   careful OR coalesce(max(greatest(a.debits_posted, a.credits_posted)), 0) > MOST / 4
+            INTO currencies, pending, freezes, any_switched, stale, same_day, careful
+            FROM unnest(ids) WITH ORDINALITY AS u(id, n)
+            LEFT JOIN LATERAL (
+                SELECT r.* FROM ledger.accounts AS r
+                WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
+            ) AS a ON true;
             IF stale THEN
                 RAISE EXCEPTION 'an account is not what its number was' USING ERRCODE = 'QK007';
             END IF;
-            IF NOT suspect OR EXISTS (
+        END IF;
+        IF array_position(found_ids, NULL) IS NOT NULL THEN  -- what is not open yet is as its kind is
+            SELECT array_agg(k.sign), array_agg(k.highest), array_agg(k.lowest) INTO kind_signs, kind_highest, kind_lowest
+            FROM (SELECT unnest((SELECT p_name_kind)) AS kind) AS u
+            LEFT JOIN LATERAL (
+                SELECT CASE n.normal_side WHEN 'D' THEN 1 ELSE -1 END AS sign,
+                       CASE n.normal_side WHEN 'D' THEN n.ceiling_minor ELSE -n.floor_minor END AS highest,
+                       CASE n.normal_side WHEN 'D' THEN n.floor_minor ELSE -n.ceiling_minor END AS lowest
+                FROM ledger.account_kinds AS n WHERE n.kind = u.kind LIMIT 1
+            ) AS k ON true;
+            FOR k IN 1..cardinality(p_name_position) LOOP
+                d := p_name_position[k];
+                IF ids[d] IS NULL THEN
+                    debits[d] := 0;
+                    credits[d] := 0;
+                    signs[d] := kind_signs[k];
+                    highest[d] := kind_highest[k];
+                    lowest[d] := kind_lowest[k];
+                    IF currencies IS NOT NULL THEN
+                        currencies[d] := p_name_currency[k];
+                        pending[d] := p_name_kind[k] = 30;
+                    END IF;
+                END IF;
+            END LOOP;
+        END IF;
+        IF currencies IS NOT NULL THEN
+            IF array_position(currencies, NULL) IS NOT NULL OR p_currency <> ANY (currencies) OR EXISTS (
                 SELECT FROM (SELECT unnest(p_debit) AS d, unnest(p_credit) AS c, unnest(p_available_on) AS available_on) AS u
                 WHERE (u.available_on IS NOT NULL) <> (pending[u.d] OR pending[u.c]))
             THEN
                 RAISE EXCEPTION 'accounts are not what the postings say' USING ERRCODE = 'QK003';
             END IF;
         END IF;
-        FOR k IN 1..cardinality(p_name_position) LOOP  -- what is not open yet is as its kind is
-            d := p_name_position[k];
-            IF ids[d] IS NULL THEN
-                SELECT CASE n.normal_side WHEN 'D' THEN 1 ELSE -1 END AS sign,
-                       CASE n.normal_side WHEN 'D' THEN n.ceiling_minor ELSE -n.floor_minor END AS highest,
-                       CASE n.normal_side WHEN 'D' THEN n.floor_minor ELSE -n.ceiling_minor END AS lowest
-                INTO seen FROM ledger.account_kinds AS n WHERE n.kind = p_name_kind[k];
-                debits[d] := 0;
-                credits[d] := 0;
-                signs[d] := seen.sign;
-                highest[d] := seen.highest;
-                lowest[d] := seen.lowest;
-            END IF;
-        END LOOP;
         IF array_position(signs, NULL) IS NOT NULL THEN
             RAISE EXCEPTION 'no such kind of account' USING ERRCODE = 'QK003';
         END IF;
-        plain := plain AND NOT any_switched;
+        plain := plain AND closing_through IS NULL AND NOT any_switched;
 
-        IF has_draws THEN
-            SELECT o.sequences, o.drawable, o.drawn, o.draws_number, o.own_number
-            INTO original_sequences, original_drawable, original_drawn, draws_number, own_number
-            FROM ledger.drawn_on_v1(p_book, p_key, p_original_key) AS o;
-        END IF;
-        IF has_reversals THEN
-            SELECT (r.reversed).*, r.reversal_number, r.reversed_own INTO reversed.sequences, reversed.drawable,
-                   reversed.first_line, reversed.line_count, reversed.debits, reversed.credits, reversed.left_minor,
-                   reversal_number, reversed_own
-            FROM ledger.reversed_by_v1(p_book, p_key, p_reverses_key) AS r;
-        END IF;
-        IF has_holds THEN
-            SELECT (r.held).*, r.hold_number, r.hold_own INTO held.sequences, held.debits, held.credits, held.amounts,
-                   held.expires_at, held.resolved, hold_number, hold_own
-            FROM ledger.holds_of_v1(p_book, p_key, p_hold_key) AS r;
-            hold_accounts := '{}';
-            SELECT array_agg(coalesce(a.debits_held, 0) ORDER BY u.n), array_agg(coalesce(a.credits_held, 0) ORDER BY u.n)
-            INTO held_debits, held_credits
-            FROM unnest(ids) WITH ORDINALITY AS u(id, n)
-            LEFT JOIN LATERAL (
-                SELECT r.* FROM ledger.accounts AS r
-                WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
-            ) AS a ON true;
-        END IF;
-        IF has_imports THEN
-            SELECT e.occurred_at INTO last_occurred_at FROM ledger.entries AS e
-            WHERE e.book_id = p_book AND e.occurred_at IS NOT NULL ORDER BY e.sequence DESC LIMIT 1;
+        IF NOT plain THEN
+            IF has_draws THEN
+                SELECT o.sequences, o.drawable, o.drawn, o.draws_number, o.own_number
+                INTO original_sequences, original_drawable, original_drawn, draws_number, own_number
+                FROM ledger.drawn_on_v1(p_book, p_key, p_original_key) AS o;
+            END IF;
+            IF has_reversals THEN
+                SELECT (r.reversed).*, r.reversal_number, r.reversed_own INTO reversed.sequences, reversed.drawable,
+                       reversed.first_line, reversed.line_count, reversed.debits, reversed.credits, reversed.left_minor,
+                       reversal_number, reversed_own
+                FROM ledger.reversed_by_v1(p_book, p_key, p_reverses_key) AS r;
+            END IF;
+            IF has_holds THEN
+                SELECT (r.held).*, r.hold_number, r.hold_own INTO held.sequences, held.debits, held.credits, held.amounts,
+                       held.expires_at, held.resolved, hold_number, hold_own
+                FROM ledger.holds_of_v1(p_book, p_key, p_hold_key) AS r;
+                SELECT array_agg(coalesce(a.debits_held, 0) ORDER BY u.n), array_agg(coalesce(a.credits_held, 0) ORDER BY u.n)
+                INTO held_debits, held_credits
+                FROM unnest(ids) WITH ORDINALITY AS u(id, n)
+                LEFT JOIN LATERAL (
+                    SELECT r.* FROM ledger.accounts AS r
+                    WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
+                ) AS a ON true;
+            END IF;
+            IF has_imports THEN
+                SELECT e.occurred_at INTO last_occurred_at FROM ledger.entries AS e
+                WHERE e.book_id = p_book AND e.occurred_at IS NOT NULL ORDER BY e.sequence DESC LIMIT 1;
+            END IF;
         END IF;
 
         IF probing THEN
@@ -274,20 +291,20 @@ BEGIN
             ) AS q ON true
             LEFT JOIN ledger.stored_contents_v1(p_book, p_key) AS s ON s.key = u.key;
             accepted_as := array_fill(0, ARRAY[entry_count]);
+            sequences := array_fill(0::bigint, ARRAY[entry_count]);
+            breaches := NULL;
             replayed_at := array_fill(NULL::timestamptz, ARRAY[entry_count]);
         END IF;
 
-        sequence := head.last_sequence;
-        refused := false;
-        breaches := NULL;
+        sequence := head_sequence;
         refusals := array_fill(0::smallint, ARRAY[entry_count]);
         new_sequences := array_fill(0::bigint, ARRAY[entry_count]);
-        sequences := new_sequences;
         posting_sequences := array_fill(0::bigint, ARRAY[posting_count]);
         debit_after := posting_sequences;
         credit_after := posting_sequences;
         amounts := p_amount_minor;
         lines := array_fill(1::smallint, ARRAY[posting_count]);
+        last_sequences := array_fill(NULL::bigint, ARRAY[account_count]);
         IF NOT plain THEN
             draws_on := array_fill(NULL::bigint, ARRAY[entry_count]);
             reverses := draws_on;
@@ -298,68 +315,72 @@ BEGIN
             this_group := 0;
         END IF;
         last_posting := 0;
+        rare := NOT plain OR probing;
+        -- What an entry may change of these is set back where that is dealt with, not anew for each entry.
+        refusal := ACCEPTED;
+        breach := 0;
+        breached := 0;
+        suspect := false;
+        checked := false;
+        action := 0;
         FOR i IN 1..entry_count LOOP
             first_posting := last_posting + 1;
             last_posting := last_posting + p_posting_count[i];
-            refusal := ACCEPTED;
-            breach := 0;
-            action := 0;
-            IF NOT plain THEN
-                entry_first[i] := first_posting;
-            END IF;
-
-            IF has_groups THEN
-                IF coalesce(p_group[i], 0) <> this_group THEN
-                    this_group := coalesce(p_group[i], 0);
-                    group_failed := false;
-                    group_entry := i;
-                    group_sequence := sequence;
-                    saved_sequences := original_sequences; saved_drawable := original_drawable; saved_drawn := original_drawn;
-                    saved_reversed := reversed; saved_held := held; saved_occurred_at := last_occurred_at;
-                    IF has_holds THEN
-                        saved_highest := highest; saved_lowest := lowest;
-                        saved_held_debits := held_debits; saved_held_credits := held_credits;
-                        saved_hold_accounts := hold_accounts;
-                    END IF;
+            IF rare THEN
+                IF NOT plain THEN
+                    entry_first[i] := first_posting;
                 END IF;
-                IF this_group > 0 AND group_failed THEN
-                    refusals[i] := 60;
-                    CONTINUE;
-                END IF;
-            END IF;
-
-            IF probing THEN
-                k := accepted_as[key_number[i]];
-                IF known_sequence[i] IS NOT NULL THEN
-                    IF known_same[i] THEN
-                        sequences[i] := known_sequence[i];
-                        replayed_at[i] := known_at[i];
-                        CONTINUE;
-                    END IF;
-                    refusal := 10;
-                ELSIF k > 0 THEN
-                    IF contents[i] = contents[k] THEN
-                        sequences[i] := new_sequences[k];
-                        replayed_at[i] := posted_at;
-                        IF has_up_to THEN
-                            FOR j IN first_posting..last_posting LOOP
-                                amounts[j] := amounts[entry_first[k] + j - first_posting];
-                            END LOOP;
+                IF has_groups THEN
+                    IF coalesce(p_group[i], 0) <> this_group THEN
+                        this_group := coalesce(p_group[i], 0);
+                        group_failed := false;
+                        group_entry := i;
+                        group_sequence := sequence;
+                        saved_sequences := original_sequences; saved_last_sequences := last_sequences;
+                        saved_drawable := original_drawable; saved_drawn := original_drawn;
+                        saved_reversed := reversed; saved_held := held; saved_occurred_at := last_occurred_at;
+                        IF has_holds THEN
+                            saved_highest := highest; saved_lowest := lowest;
+                            saved_held_debits := held_debits; saved_held_credits := held_credits;
                         END IF;
+                    END IF;
+                    IF this_group > 0 AND group_failed THEN
+                        refusals[i] := 60;
                         CONTINUE;
                     END IF;
-                    refusal := 10;
+                END IF;
+
+                IF probing THEN
+                    k := accepted_as[key_number[i]];
+                    IF known_sequence[i] IS NOT NULL THEN
+                        IF known_same[i] THEN
+                            sequences[i] := known_sequence[i];
+                            replayed_at[i] := known_at[i];
+                            CONTINUE;
+                        END IF;
+                        refusal := 10;
+                    ELSIF k > 0 THEN
+                        IF contents[i] = contents[k] THEN
+                            sequences[i] := new_sequences[k];
+                            replayed_at[i] := posted_at;
+                            IF has_up_to THEN
+                                FOR j IN first_posting..last_posting LOOP
+                                    amounts[j] := amounts[entry_first[k] + j - first_posting];
+                                END LOOP;
+                            END IF;
+                            CONTINUE;
+                        END IF;
+                        refusal := 10;
+                    END IF;
                 END IF;
             END IF;
 
-            IF modes[i] = 0 THEN
-                refusal := least(refusal, 11::smallint);
-            ELSIF last_posting < first_posting THEN
-                refusal := least(refusal, 12::smallint);
+            IF modes[i] = 0 OR last_posting < first_posting THEN
+                refusal := least(refusal, CASE modes[i] WHEN 0 THEN 11 ELSE 12 END);
             END IF;
             IF NOT plain THEN
                 IF p_drawable_minor[i] < 0 OR p_original_key[i] IS NOT NULL AND p_drawn_minor[i] = 0 THEN
-                    refusal := least(refusal, 13::smallint);
+                    refusal := least(refusal, 13);
                 END IF;
                 IF has_draws AND draws_number[i] > 0 THEN
                     k := draws_number[i];
@@ -373,10 +394,10 @@ BEGIN
                 IF has_reversals AND reversal_number[i] > 0 THEN
                     k := reversal_number[i];
                     IF reversed.sequences[k] IS NULL THEN
-                        refusal := least(refusal, 20::smallint);
+                        refusal := least(refusal, 20);
                     ELSE
                         IF reversed.drawable[k] AND p_original_key[i] IS DISTINCT FROM p_reverses_key[i] THEN
-                            refusal := least(refusal, 24::smallint);
+                            refusal := least(refusal, 24);
                         END IF;
                         FOR j IN first_posting..last_posting LOOP
                             x := reversed.first_line[k] + p_reverses_line[j] - 1;
@@ -384,11 +405,11 @@ BEGIN
                                 OR coalesce(ids[p_debit[j]], -p_debit[j]) <> reversed.credits[x]
                                 OR coalesce(ids[p_credit[j]], -p_credit[j]) <> reversed.debits[x]
                             THEN
-                                refusal := least(refusal, 24::smallint);
+                                refusal := least(refusal, 24);
                             ELSIF amounts[j] > reversed.left_minor[x] OR p_reverses_line[j] = ANY (
                                 p_reverses_line[first_posting:j - 1])
                             THEN
-                                refusal := least(refusal, 22::smallint);
+                                refusal := least(refusal, 22);
                             END IF;
                         END LOOP;
                     END IF;
@@ -415,11 +436,11 @@ BEGIN
                         booked_on[i] := closing_through + 1;
                         breach := 16;
                     ELSIF modes[i] = 2 OR p_effective_on[i] <= closed_through THEN
-                        refusal := least(refusal, 40::smallint);
+                        refusal := least(refusal, 40);
                     END IF;
                 END IF;
                 IF p_occurred_at[i] < last_occurred_at OR p_occurred_at[i] > posted_at THEN
-                    refusal := least(refusal, 41::smallint);
+                    refusal := least(refusal, 41);
                 END IF;
                 IF any_switched AND action <> RELEASE AND action <> EXPIRE THEN
                     FOR j IN first_posting..last_posting LOOP
@@ -436,17 +457,17 @@ BEGIN
                 END IF;
             END IF;
 
-            suspect := false;
-            breached := 0;
-            checked := careful AND (action = POST OR action = 0
-                AND NOT (has_up_to AND coalesce(0 < ANY (p_up_to[first_posting:last_posting]), false)));
-            IF checked THEN
-                SELECT b.breached INTO breached
-                FROM ledger.entry_breaches_v1(
-                    debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
-                    p_credit[first_posting:last_posting], p_amount_minor[first_posting:last_posting], false) AS b;
-                IF action = POST THEN
-                    breached := breached & 4;  -- what is posted was set aside
+            IF careful THEN
+                checked := action = POST OR action = 0
+                    AND NOT coalesce(0 < ANY (p_up_to[first_posting:last_posting]), false);
+                IF checked THEN
+                    SELECT coalesce(b.breached, 0) INTO breached
+                    FROM ledger.entry_breaches_v1(
+                        debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
+                        p_credit[first_posting:last_posting], p_amount_minor[first_posting:last_posting], false) AS b;
+                    IF action = POST THEN
+                        breached := breached & 4;  -- what is posted was set aside
+                    END IF;
                 END IF;
             END IF;
             applied := first_posting - 1;
@@ -456,42 +477,45 @@ BEGIN
                 amount := amounts[j];
                 IF amount > 0 AND d <> c AND (p_currency IS NOT NULL OR currencies[d] = currencies[c]) THEN
                     CONTINUE WHEN refusal < ACCEPTED OR breached & 4 = 4;
-                    IF action > 0 THEN
-                        -- Limits move with what is held; whoever posts a hold gives it back first.
-                        m := CASE WHEN action = PLACE THEN 1 ELSE -1 END;
-                        amount := CASE WHEN action = PLACE THEN amount ELSE held.amounts[k] END;
-                        IF action = PLACE THEN
-                            breached := CASE WHEN debits[d] - credits[d] + amount::numeric > highest[d]
-                                                  AND signs[d] < 0
-                                               OR debits[c] - credits[c] - amount::numeric < lowest[c] AND signs[c] > 0 THEN 1
-                                             WHEN debits[d] - credits[d] + amount::numeric > highest[d]
-                                               OR debits[c] - credits[c] - amount::numeric < lowest[c] THEN 2
-                                             ELSE 0 END;
-                            IF greatest(held_debits[d], held_credits[c]) + amount::numeric > 4000000000000000000 THEN
-                                breached := breached | 4;
+                    IF NOT plain THEN
+                        IF action > 0 THEN
+                            -- Limits move with what is held; whoever posts a hold gives it back first.
+                            m := CASE WHEN action = PLACE THEN 1 ELSE -1 END;
+                            amount := CASE WHEN action = PLACE THEN amount ELSE held.amounts[k] END;
+                            IF action = PLACE THEN
+                                breached := CASE WHEN debits[d] - credits[d] + amount::numeric > highest[d]
+                                                      AND signs[d] < 0
+                                                   OR debits[c] - credits[c] - amount::numeric < lowest[c]
+                                                      AND signs[c] > 0 THEN 1
+                                                 WHEN debits[d] - credits[d] + amount::numeric > highest[d]
+                                                   OR debits[c] - credits[c] - amount::numeric < lowest[c] THEN 2
+                                                 ELSE 0 END;
+                                IF greatest(held_debits[d], held_credits[c]) + amount::numeric > 4000000000000000000 THEN
+                                    breached := breached | 4;
+                                END IF;
+                                CONTINUE WHEN breached > 0;
                             END IF;
-                            CONTINUE WHEN breached > 0;
-                        END IF;
-                        highest[d] := highest[d] - m * amount;
-                        lowest[c] := lowest[c] + m * amount;
-                        held_debits[d] := held_debits[d] + m * amount;
-                        held_credits[c] := held_credits[c] + m * amount;
-                        CONTINUE WHEN action <> POST;
-                        amount := amounts[j];
-                    ELSIF has_up_to THEN
-                        IF p_up_to[j] > 0 THEN
-                            amount := greatest(0, least(amount,
-                                CASE WHEN p_up_to[j] & 1 = 1 THEN highest[d]::numeric - debits[d] + credits[d] END,
-                                CASE WHEN p_up_to[j] & 2 = 2 THEN debits[c] - credits[c] - lowest[c]::numeric END));
-                            IF amount = 0 THEN
-                                refusal := least(refusal, 52::smallint);
+                            highest[d] := highest[d] - m * amount;
+                            lowest[c] := lowest[c] + m * amount;
+                            held_debits[d] := held_debits[d] + m * amount;
+                            held_credits[c] := held_credits[c] + m * amount;
+                            CONTINUE WHEN action <> POST;
+                            amount := amounts[j];
+                        ELSIF has_up_to THEN
+                            IF p_up_to[j] > 0 THEN
+                                amount := greatest(0, least(amount,
+                                    CASE WHEN p_up_to[j] & 1 = 1 THEN highest[d]::numeric - debits[d] + credits[d] END,
+                                    CASE WHEN p_up_to[j] & 2 = 2 THEN debits[c] - credits[c] - lowest[c]::numeric END));
+                                IF amount = 0 THEN
+                                    refusal := least(refusal, 52);
+                                    CONTINUE;
+                                END IF;
+                                amounts[j] := amount;
+                            END IF;
+                            IF careful AND NOT checked AND greatest(debits[d], credits[c]) > MOST - amount THEN
+                                breached := 4;  -- what the rest of a balancing entry would move is not known then
                                 CONTINUE;
                             END IF;
-                            amounts[j] := amount;
-                        END IF;
-                        IF careful AND NOT checked AND greatest(debits[d], credits[c]) > MOST - amount THEN
-                            breached := 4;  -- what the rest of a balancing entry would move is not known then
-                            CONTINUE;
                         END IF;
                     END IF;
                     debits[d] := debits[d] + amount;
@@ -518,19 +542,24 @@ BEGIN
                 END IF;
             END LOOP;
 
-            IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN  -- a limit is about what the whole entry leaves behind
-                SELECT b.breached INTO breached
-                FROM ledger.entry_breaches_v1(
-                    debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
-                    p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
-            END IF;
-            IF breached > 0 THEN
-                IF breached & 4 = 4 OR modes[i] <> 1 AND action <> POST THEN
-                    refusal := least(refusal, CASE WHEN breached & 4 = 4 AND modes[i] = 1 THEN 55
-                                                   WHEN breached & 1 = 1 THEN 53 WHEN breached & 2 = 2 THEN 54 ELSE 55 END);
-                ELSE
-                    breach := breach | (breached & 1) | 2 * (breached & 2);
+            IF suspect OR breached > 0 THEN
+                -- A limit is about what the whole entry leaves behind.
+                IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN
+                    SELECT b.breached INTO breached
+                    FROM ledger.entry_breaches_v1(
+                        debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
+                        p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
                 END IF;
+                IF breached > 0 THEN
+                    IF breached & 4 = 4 OR modes[i] <> 1 AND action <> POST THEN
+                        refusal := least(refusal, CASE WHEN breached & 4 = 4 AND modes[i] = 1 THEN 55
+                                                       WHEN breached & 1 = 1 THEN 53 WHEN breached & 2 = 2 THEN 54 ELSE 55 END);
+                    ELSE
+                        breach := breach | (breached & 1) | 2 * (breached & 2);
+                    END IF;
+                END IF;
+                suspect := false;
+                breached := 0;
             END IF;
 
             IF refusal < ACCEPTED THEN
@@ -543,6 +572,8 @@ BEGIN
                 END LOOP;
                 refusals[i] := refusal;
                 refused := true;
+                refusal := ACCEPTED;
+                breach := 0;
                 IF has_groups AND this_group > 0 THEN  -- all or nothing
                     group_failed := true;
                     FOR m IN group_entry..i - 1 LOOP
@@ -569,10 +600,10 @@ BEGIN
                     sequence := group_sequence;
                     original_sequences := saved_sequences; original_drawable := saved_drawable; original_drawn := saved_drawn;
                     reversed := saved_reversed; held := saved_held; last_occurred_at := saved_occurred_at;
+                    last_sequences := saved_last_sequences;
                     IF has_holds THEN
                         highest := saved_highest; lowest := saved_lowest;
                         held_debits := saved_held_debits; held_credits := saved_held_credits;
-                        hold_accounts := saved_hold_accounts;
                     END IF;
                 END IF;
                 CONTINUE;
@@ -580,10 +611,18 @@ BEGIN
 
             sequence := sequence + 1;
             new_sequences[i] := sequence;
+            FOR j IN first_posting..last_posting LOOP
+                IF posting_sequences[j] > 0 THEN
+                    last_sequences[p_debit[j]] := sequence;
+                    last_sequences[p_credit[j]] := sequence;
+                END IF;
+            END LOOP;
             IF breach > 0 THEN
                 breaches := coalesce(breaches, array_fill(0::smallint, ARRAY[entry_count]));
                 breaches[i] := breach;
+                breach := 0;
             END IF;
+            CONTINUE WHEN NOT rare;
             IF NOT plain THEN
                 IF has_draws THEN
                     k := draws_number[i];
@@ -623,7 +662,8 @@ BEGIN
                 IF has_holds THEN
                     k := hold_own[i];
                     IF action > 0 THEN
-                        hold_accounts := hold_accounts || p_debit[first_posting] || p_credit[first_posting];
+                        last_sequences[p_debit[first_posting]] := coalesce(last_sequences[p_debit[first_posting]], 0);
+                        last_sequences[p_credit[first_posting]] := coalesce(last_sequences[p_credit[first_posting]], 0);
                     END IF;
                     IF action > PLACE THEN
                         held.resolved[hold_number[i]] := true;
@@ -688,57 +728,59 @@ BEGIN
         END IF;
     END IF;
     -- Whoever posts commits next: what follows in this transaction may not write any more.
-    IF sequence = head.last_sequence THEN
+    IF sequence = head_sequence THEN
         setting := set_config('transaction_read_only', 'on', true);
         RETURN;
     END IF;
 
     -- Accounts: opened, then moved, by the place where each row was read: under the book's lock nobody has moved it since.
-    SELECT array_agg(t.account), array_agg(t.last_sequence) INTO touched, touched_last
-    FROM (
-        SELECT u.account, max(u.sequence) AS last_sequence
-        FROM (SELECT unnest(p_debit) AS account, unnest(posting_sequences) AS sequence
-              UNION ALL
-              SELECT unnest(p_credit), unnest(posting_sequences)) AS u
-        WHERE u.sequence > 0
-        GROUP BY u.account
-    ) AS t;
     IF array_position(ids, NULL) IS NOT NULL THEN
-        SELECT array_agg(p_name_position[n]), ledger.open_accounts_v1(
-                   p_book, array_agg(p_name_kind[n]), array_agg(p_name_owner[n]), array_agg(p_name_currency[n]))
+        SELECT array_agg(u.position), ledger.open_accounts_v1(
+                   p_book, array_agg(u.kind), array_agg(u.owner), array_agg(u.currency))
         INTO opened, opened_ids
-        FROM generate_series(1, cardinality(p_name_position)) AS n
-        WHERE ids[p_name_position[n]] IS NULL AND p_name_position[n] = ANY (touched || hold_accounts);
+        FROM (SELECT unnest(p_name_position) AS position, unnest(p_name_kind) AS kind, unnest(p_name_owner) AS owner,
+                     unnest(p_name_currency) AS currency) AS u
+        WHERE ids[u.position] IS NULL AND last_sequences[u.position] IS NOT NULL;
+        SELECT array_agg((SELECT a.ctid FROM ledger.accounts AS a
+                          WHERE a.book_id = p_book AND a.account_id BETWEEN u.id AND u.id ORDER BY a.account_id LIMIT 1))
+        INTO opened_rows FROM (SELECT unnest((SELECT opened_ids)) AS id) AS u;
         FOR k IN 1..coalesce(cardinality(opened), 0) LOOP
             ids[opened[k]] := opened_ids[k];
-            SELECT a.ctid AS row_at INTO seen FROM ledger.accounts AS a
-            WHERE a.book_id = p_book AND a.account_id BETWEEN opened_ids[k] AND opened_ids[k] ORDER BY a.account_id LIMIT 1;
-            rows_at[opened[k]] := seen.row_at;
+            rows_at[opened[k]] := opened_rows[k];
         END LOOP;
     END IF;
-    UPDATE ledger.accounts AS a
-    SET debits_posted = debits[u.account], credits_posted = credits[u.account], last_sequence = u.last_sequence,
-        effective_on = CASE WHEN same_day THEN first_day ELSE a.effective_on END
-    FROM (SELECT unnest((SELECT touched)) AS account, unnest((SELECT touched_last)) AS last_sequence
-          LIMIT (SELECT cardinality(touched))) AS u
-    WHERE a.ctid = rows_at[u.account] AND a.book_id = p_book;
-    GET DIAGNOSTICS k = ROW_COUNT;
-    IF k <> coalesce(cardinality(touched), 0) THEN
-        RAISE EXCEPTION '% accounts moved, % found', cardinality(touched), k USING ERRCODE = 'QK004';
-    END IF;
     IF has_holds THEN
-        UPDATE ledger.accounts AS a SET debits_held = held_debits[u.account], credits_held = held_credits[u.account]
+        UPDATE ledger.accounts AS a
+        SET debits_posted = u.debits, credits_posted = u.credits, debits_held = u.debits_held, credits_held = u.credits_held,
+            last_sequence = greatest(u.last_sequence, a.last_sequence),
+            effective_on = CASE WHEN same_day AND u.last_sequence > 0 THEN first_day ELSE a.effective_on END
         FROM (
-            SELECT h.account, r.row_at
-            FROM (SELECT DISTINCT unnest((SELECT hold_accounts)) AS account) AS h
-            CROSS JOIN LATERAL (
-                SELECT r.ctid AS row_at FROM ledger.accounts AS r
-                WHERE r.book_id = p_book AND r.account_id BETWEEN ids[h.account] AND ids[h.account]
-                ORDER BY r.account_id LIMIT 1
-            ) AS r
-            LIMIT (SELECT cardinality(hold_accounts))
+            SELECT x.* FROM (
+                SELECT unnest((SELECT rows_at)) AS row_at, unnest((SELECT debits)) AS debits,
+                       unnest((SELECT credits)) AS credits,
+                       unnest((SELECT held_debits)) AS debits_held, unnest((SELECT held_credits)) AS credits_held,
+                       unnest((SELECT last_sequences)) AS last_sequence
+            ) AS x
+            WHERE x.last_sequence IS NOT NULL LIMIT (SELECT account_count)
         ) AS u
         WHERE a.ctid = u.row_at AND a.book_id = p_book;
+    ELSE
+        UPDATE ledger.accounts AS a
+        SET debits_posted = u.debits, credits_posted = u.credits, last_sequence = u.last_sequence,
+            effective_on = CASE WHEN same_day THEN first_day ELSE a.effective_on END
+        FROM (
+            SELECT x.* FROM (
+                SELECT unnest((SELECT rows_at)) AS row_at, unnest((SELECT debits)) AS debits,
+                       unnest((SELECT credits)) AS credits,
+                       unnest((SELECT last_sequences)) AS last_sequence
+            ) AS x
+            WHERE x.last_sequence IS NOT NULL LIMIT (SELECT account_count)
+        ) AS u
+        WHERE a.ctid = u.row_at AND a.book_id = p_book;
+    END IF;
+    GET DIAGNOSTICS k = ROW_COUNT;
+    IF k <> cardinality(array_remove(last_sequences, NULL)) THEN
+        RAISE EXCEPTION '% accounts moved, % found', cardinality(array_remove(last_sequences, NULL)), k USING ERRCODE = 'QK004';
     END IF;
     IF NOT same_day THEN
         PERFORM ledger.move_days_v1(p_book, array_agg(t.account_id), array_agg(t.day), array_agg(t.debits), array_agg(t.credits))
@@ -759,7 +801,7 @@ BEGIN
 
     IF plain THEN
         INSERT INTO ledger.entries (book_id, sequence, recorded_at, block_number, key, effective_on, kind, caller, metadata)
-        SELECT p_book, u.sequence, posted_at, head.block_number + 1, u.key, u.effective_on, u.kind, u.caller, u.metadata
+        SELECT p_book, u.sequence, posted_at, head_block + 1, u.key, u.effective_on, u.kind, u.caller, u.metadata
         FROM (SELECT unnest(new_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
                      unnest(p_kind) AS kind, unnest(p_caller) AS caller, unnest(p_metadata) AS metadata) AS u
         WHERE u.sequence > 0;
@@ -767,7 +809,7 @@ BEGIN
         INSERT INTO ledger.entries (book_id, sequence, recorded_at, block_number, key, effective_on, kind, caller, metadata,
                                     booked_on, occurred_at, group_first, draws_on, drawn_minor, drawable_minor, reverses,
                                     hold_action, hold)
-        SELECT p_book, u.sequence, posted_at, head.block_number + 1, u.key, u.effective_on, u.kind, u.caller, u.metadata,
+        SELECT p_book, u.sequence, posted_at, head_block + 1, u.key, u.effective_on, u.kind, u.caller, u.metadata,
                u.booked_on, u.occurred_at, u.group_first, u.draws_on, u.drawn_minor, u.drawable_minor, u.reverses,
                u.hold_action, u.hold
         FROM (SELECT unnest(new_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
@@ -807,35 +849,37 @@ BEGIN
         FROM unnest(p_reference_entry, p_reference_scheme, p_reference_value) AS u(entry, scheme, value)
         WHERE new_sequences[u.entry] > 0;
     END IF;
-    IF p_drawable_minor IS NOT NULL THEN
-        INSERT INTO ledger.entry_caps (book_id, sequence, drawable_minor, drawn_minor)
-        SELECT p_book, u.sequence, u.drawable_minor, 0
-        FROM unnest(new_sequences, p_drawable_minor) AS u(sequence, drawable_minor)
-        WHERE u.sequence > 0 AND u.drawable_minor IS NOT NULL;
-    END IF;
-    IF has_draws THEN
-        UPDATE ledger.entry_caps AS e SET drawn_minor = u.drawn_minor
-        FROM (
-            SELECT c.row_at, o.drawn_minor
-            FROM unnest((SELECT original_sequences), (SELECT original_drawn)) AS o(sequence, drawn_minor)
-            CROSS JOIN LATERAL (
-                SELECT r.ctid AS row_at FROM ledger.entry_caps AS r
-                WHERE r.book_id = p_book AND r.sequence = o.sequence LIMIT 1
-            ) AS c
-            LIMIT (SELECT cardinality(original_sequences))
-        ) AS u
-        WHERE e.ctid = u.row_at AND e.book_id = p_book AND e.drawn_minor <> u.drawn_minor;
-    END IF;
-    IF has_holds THEN
-        PERFORM ledger.write_holds_v1(p_book, p_hold_action, p_hold_expires_at, holds, new_sequences, p_posting_count,
-                                      p_debit, p_credit, amounts, ids);
+    IF NOT plain THEN
+        IF p_drawable_minor IS NOT NULL THEN
+            INSERT INTO ledger.entry_caps (book_id, sequence, drawable_minor, drawn_minor)
+            SELECT p_book, u.sequence, u.drawable_minor, 0
+            FROM unnest(new_sequences, p_drawable_minor) AS u(sequence, drawable_minor)
+            WHERE u.sequence > 0 AND u.drawable_minor IS NOT NULL;
+        END IF;
+        IF has_draws THEN
+            UPDATE ledger.entry_caps AS e SET drawn_minor = u.drawn_minor
+            FROM (
+                SELECT c.row_at, o.drawn_minor
+                FROM unnest((SELECT original_sequences), (SELECT original_drawn)) AS o(sequence, drawn_minor)
+                CROSS JOIN LATERAL (
+                    SELECT r.ctid AS row_at FROM ledger.entry_caps AS r
+                    WHERE r.book_id = p_book AND r.sequence = o.sequence LIMIT 1
+                ) AS c
+                LIMIT (SELECT cardinality(original_sequences))
+            ) AS u
+            WHERE e.ctid = u.row_at AND e.book_id = p_book AND e.drawn_minor <> u.drawn_minor;
+        END IF;
+        IF has_holds THEN
+            PERFORM ledger.write_holds_v1(p_book, p_hold_action, p_hold_expires_at, holds, new_sequences, p_posting_count,
+                                          p_debit, p_credit, amounts, ids);
+        END IF;
     END IF;
 
     -- bench: hash begins
     IF single AND plain AND p_available_on IS NULL AND cardinality(p_reference_entry) = 0 THEN
         SELECT sha256(string_agg(sha256(
             ('\x0001'::bytea || int8send(p_book)) || int8send(u.sequence) || (timestamptz_send(posted_at)
-            || int8send(head.block_number + 1)) || (uuid_send(u.key) || date_send(u.effective_on) || int2send(u.kind))
+            || int8send(head_block + 1)) || (uuid_send(u.key) || date_send(u.effective_on) || int2send(u.kind))
             || (int4send(octet_length(u.caller)) || convert_to(u.caller, 'UTF8'))
             || (int4send(octet_length(u.metadata)) || u.metadata) || '\x0000000100000000000001'::bytea
             || ((int8send(ids[u.d]) || int8send(ids[u.c]) || int8send(u.amount_minor))
@@ -852,14 +896,14 @@ BEGIN
             booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after, p_available_on,
             ids, signs, p_reference_entry, p_reference_scheme, p_reference_value);
     ELSE
-        leaves := ledger.leaves_hash_v1(p_book, head.last_sequence, sequence, posted_at);
+        leaves := ledger.leaves_hash_v1(p_book, head_sequence, sequence, posted_at);
     END IF;
     -- bench: hash ends
     INSERT INTO ledger.blocks (book_id, recorded_at, block_number, incarnation, layout_version, first_sequence,
                                last_sequence, previous_hash, hash)
-    VALUES (p_book, posted_at, head.block_number + 1, head.incarnation, 1, head.last_sequence + 1, sequence, head.hash,
-            ledger.block_hash_v1(head.hash, 1::smallint, p_book, head.incarnation, head.block_number + 1,
-                                 head.last_sequence + 1, sequence, posted_at, leaves));
+    VALUES (p_book, posted_at, head_block + 1, head_incarnation, 1, head_sequence + 1, sequence, head_hash,
+            ledger.block_hash_v1(head_hash, 1::smallint, p_book, head_incarnation, head_block + 1,
+                                 head_sequence + 1, sequence, posted_at, leaves));
     -- What is acknowledged is durable, whatever a session or role was set to in order to be faster elsewhere.
     IF current_setting('synchronous_commit') = 'off' THEN
         setting := set_config('synchronous_commit', 'on', true);

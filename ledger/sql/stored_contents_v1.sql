@@ -2,7 +2,7 @@
 CREATE FUNCTION ledger.stored_contents_v1(p_book bigint, p_key uuid[]) RETURNS TABLE (key uuid, content text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     SET TimeZone = utc SET DateStyle = iso, ymd SET bytea_output = hex
-    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
     WITH found AS (
         SELECT e.*
