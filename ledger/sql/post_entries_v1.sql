@@ -197,7 +197,7 @@ BEGIN
                    same_day AND coalesce(bool_and(a.effective_on IN (first_day, '-infinity')), true),
                    careful OR coalesce(max(greatest(a.debits_posted, a.credits_posted)), 0) > MOST / 4
             INTO currencies, pending, freezes, any_switched, stale, same_day, careful
-            FROM unnest(ids) WITH ORDINALITY AS u(id, n)
+            FROM unnest((SELECT ids)) WITH ORDINALITY AS u(id, n)
             LEFT JOIN LATERAL (
                 SELECT r.* FROM ledger.accounts AS r
                 WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
@@ -261,7 +261,7 @@ BEGIN
                 FROM ledger.holds_of_v1(p_book, p_key, p_hold_key) AS r;
                 SELECT array_agg(coalesce(a.debits_held, 0) ORDER BY u.n), array_agg(coalesce(a.credits_held, 0) ORDER BY u.n)
                 INTO held_debits, held_credits
-                FROM unnest(ids) WITH ORDINALITY AS u(id, n)
+                FROM unnest((SELECT ids)) WITH ORDINALITY AS u(id, n)
                 LEFT JOIN LATERAL (
                     SELECT r.* FROM ledger.accounts AS r
                     WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
@@ -892,7 +892,7 @@ BEGIN
         WHERE u.sequence > 0;
     ELSIF NOT (has_draws OR has_reversals OR has_holds OR has_groups OR has_imports OR has_up_to) THEN
         leaves := ledger.given_leaves_hash_v1(
-            p_book, head.block_number + 1, posted_at, new_sequences, p_key, p_effective_on, p_kind, p_caller, p_metadata,
+            p_book, head_block + 1, posted_at, new_sequences, p_key, p_effective_on, p_kind, p_caller, p_metadata,
             booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after, p_available_on,
             ids, signs, p_reference_entry, p_reference_scheme, p_reference_value);
     ELSE
