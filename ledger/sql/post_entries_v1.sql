@@ -110,8 +110,13 @@ BEGIN
         has_groups := p_group IS NOT NULL;
         has_imports := p_occurred_at IS NOT NULL;
         has_up_to := p_up_to IS NOT NULL;
-        PERFORM ledger.check_rare_v1(p_kind, p_posting_count, p_original_key, p_drawn_minor, p_reverses_key,
-                                     p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at, p_up_to);
+        -- A limit to draw on is all that is rare of most: of it there is nothing to check.
+        IF num_nonnulls(p_original_key, p_drawn_minor, p_reverses_key, p_hold_action, p_hold_key, p_hold_expires_at, p_group,
+                        p_occurred_at, p_up_to) > 0 OR p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[]
+        THEN
+            PERFORM ledger.check_rare_v1(p_kind, p_posting_count, p_original_key, p_drawn_minor, p_reverses_key,
+                                         p_hold_action, p_hold_key, p_hold_expires_at, p_group, p_occurred_at, p_up_to);
+        END IF;
     END IF;
 
     PERFORM 1 FROM ledger.books AS b WHERE b.book_id = p_book FOR NO KEY UPDATE;
