@@ -1,4 +1,6 @@
-"""Connections to PostgreSQL: one engine for statements, one pool for posting. Locks are taken by callers.
+"""Connections to PostgreSQL: an engine for transactions; a pool for posting, and for statements by themselves.
+
+Locks are taken by callers.
 
 Both pools log in as the app role. A posting session never waits long for a lock and never idles in a transaction
 with the book locked: `lock_timeout` 2 s, `idle_in_transaction_session_timeout` 5 s. Transactions are READ COMMITTED
