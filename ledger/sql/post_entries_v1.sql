@@ -100,6 +100,8 @@ BEGIN
         OR cardinality(p_posting_count) <> entry_count OR cardinality(p_credit) <> posting_count
         OR cardinality(p_amount_minor) <> posting_count OR cardinality(p_account_fingerprint) <> account_count
         OR cardinality(p_name_kind) <> cardinality(p_name_position)
+        -- What is written must be what is hashed, see given_leaves_hash_v1.
+        OR p_reverses_key IS NULL AND p_reverses_line IS NOT NULL OR p_original_key IS NULL AND p_drawn_minor IS NOT NULL
     THEN
         RAISE EXCEPTION 'arrays do not belong together' USING ERRCODE = 'QK003';
     END IF;
