@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import business_date_of
@@ -24,8 +24,8 @@ from gateway.payments.entries import INTENT_SCHEME, REFUND_SCHEME, metadata_of, 
 from gateway.payments.errors import EntryRefused, Refused
 from gateway.payments.records import IntentRow, RefundRow, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
-from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
-from gateway.payments.tables import intents, refund_claims
+from gateway.payments.states import CLAIM_MOVES, ClaimState, DisputeStatus, RefundStatus
+from gateway.payments.tables import disputes, facts, intents, refund_claims, refunds
 from gateway.settlement.confirmations import BANK_LINE_SCHEME, Confirmation
 from gateway.settlement.payout_files import Transfer
 from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState, post_with
@@ -53,11 +53,14 @@ class ClaimTransfers:
         self.claims = RefundClaims(database, ledger, vault)
 
     async def waiting(self, connection: AsyncConnection, book_id: int) -> list[tuple[ClaimRow, Transfer]]:
-        """Approved claims that are in no file, locked; those that somebody else is gathering are left out."""
+        """Approved claims that are in no file, locked; those that somebody else is gathering are left out.
+
+        So are those of charges that were disputed since, until the dispute is won.
+        """
         c = refund_claims.c
         statement = (
             select(refund_claims)
-            .where(c.book_id == book_id, c.state == ClaimState.APPROVED, c.payout_file_id.is_(None))
+            .where(c.book_id == book_id, c.state == ClaimState.APPROVED, c.payout_file_id.is_(None), ~_is_disputed())
             .order_by(c.claim_id)
             .limit(CLAIMS_IN_FILE_MAX)
             .with_for_update(skip_locked=True)
@@ -129,6 +132,20 @@ class ClaimTransfers:
             currency=claim.currency,
             creditor=opened_destination(self._vault, claim),
         )
+
+
+def _is_disputed() -> ColumnElement[bool]:
+    """Whether the payer's bank takes the money of the claim's charge, or took it: see `disputed_attempts`."""
+    c, d, f, r = refund_claims.c, disputes.c, facts.c, refunds.c
+    of_refund = select(r.attempt_id).where(r.book_id == c.book_id, r.refund_id == c.refund_id)
+    of_held = select(f.attempt_id).where(
+        f.book_id == c.book_id, f.intent_id == c.intent_id, f.fact_id == c.held_fact_id
+    )
+    charge = func.coalesce(
+        of_refund.correlate(refund_claims).scalar_subquery(), of_held.correlate(refund_claims).scalar_subquery()
+    )
+    is_of_charge = (d.book_id == c.book_id, d.intent_id == c.intent_id, d.attempt_id == charge)
+    return select(d.dispute_id).where(*is_of_charge, d.status != DisputeStatus.WON).correlate(refund_claims).exists()
 
 
 async def on_their_way(connection: AsyncConnection, book_id: int) -> list[SentTransfer]:

@@ -176,7 +176,8 @@ async def next_due(source: Source, lane: Lane, *, now: datetime) -> list[Deliver
     return [_made(Delivery, row) for row in await send(source, _NEXT_DUE, parameters)]
 
 
-# What was sent was sent, whoever has the lane by now: attempts and deliveries are written in any case.
+# What was sent was sent, whoever has the lane by now: attempts and deliveries are written in any case. What somebody
+# else delivered meanwhile stays delivered.
 _RECORD: Final = Statement(
     sql("""
     WITH lane AS (
@@ -203,8 +204,10 @@ _RECORD: Final = Statement(
     marked AS (
         UPDATE gateway.webhook_deliveries AS delivery
         SET attempts = delivery.attempts + 1, attempts_since_asked = delivery.attempts_since_asked + 1,
-            state = tried.state, next_attempt_at = coalesce(tried.next_attempt_at, delivery.next_attempt_at),
-            delivered_at = CASE WHEN tried.state = 'delivered' THEN CAST(:now AS timestamptz) END
+            state = CASE WHEN delivery.state = 'delivered' THEN delivery.state ELSE tried.state END,
+            next_attempt_at = coalesce(tried.next_attempt_at, delivery.next_attempt_at),
+            delivered_at = CASE WHEN tried.state = 'delivered' THEN CAST(:now AS timestamptz)
+              ELSE delivery.delivered_at END
         FROM tried
         WHERE delivery.book_id = :book_id AND delivery.delivery_id = tried.delivery_id)
     SELECT count(*) AS lanes FROM lane

@@ -100,6 +100,8 @@ BEGIN
         OR cardinality(p_posting_count) <> entry_count OR cardinality(p_credit) <> posting_count
         OR cardinality(p_amount_minor) <> posting_count OR cardinality(p_account_fingerprint) <> account_count
         OR cardinality(p_name_kind) <> cardinality(p_name_position)
+        -- What is written must be what is hashed, see given_leaves_hash_v1.
+        OR p_reverses_key IS NULL AND p_reverses_line IS NOT NULL OR p_original_key IS NULL AND p_drawn_minor IS NOT NULL
     THEN
         RAISE EXCEPTION 'arrays do not belong together' USING ERRCODE = 'QK003';
     END IF;
@@ -895,7 +897,7 @@ BEGIN
                      unnest(p_debit) AS d, unnest(p_credit) AS c, unnest(amounts) AS amount_minor,
                      unnest(debit_after) AS debit_after, unnest(credit_after) AS credit_after) AS u
         WHERE u.sequence > 0;
-    ELSIF NOT (has_draws OR has_reversals OR has_holds OR has_groups OR has_imports OR has_up_to) THEN
+    ELSIF num_nonnulls(p_original_key, p_reverses_key, p_hold_action, p_group, p_occurred_at, p_up_to) = 0 THEN
         leaves := ledger.given_leaves_hash_v1(
             p_book, head_block + 1, posted_at, new_sequences, p_key, p_effective_on, p_kind, p_caller, p_metadata,
             booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after, p_available_on,

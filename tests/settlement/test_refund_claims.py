@@ -277,6 +277,25 @@ async def test_no_operator_lets_a_claim_go_that_is_disputed_meanwhile(desk, paid
     assert (await desk.house.refunds.get(desk.merchant, refund.id)).status == "failed"
 
 
+@pytest.mark.parametrize("is_held", [False, True], ids=["of a refund", "of held money"])
+async def test_no_file_holds_an_approved_claim_that_is_disputed_meanwhile(desk, paid, is_held):
+    if is_held:
+        intent = await desk.paid(amount=1_250_00)
+        claim = await desk.held.offer(desk.book_id, intent.id, account_id=desk.merchant.account_id, actor="acct")
+        claim_id, token = claim.id, claim.token
+    else:
+        intent, refund = paid, await desk.refund(paid)
+        claim_id, token = refund.claim, refund.claim_token
+    await desk.claims.claim(token, ACCOUNT)
+    await disputed(desk, intent)
+    before = (await desk.balances(), await desk.row(claim_id))
+    assert before[1]["state"] == "approved"
+    assert (await desk.sent(), await desk.balances(), await desk.row(claim_id)) == (0, *before)
+    await disputed(desk, intent, FactKind.DISPUTE_WON)
+    assert await desk.sent() == 1
+    assert (await desk.row(claim_id))["state"] == "in_transit"
+
+
 async def test_operator_refuses_a_claim_and_the_merchant_has_the_money(desk, paid):
     refund = await desk.refund(paid)
     await asyncio.gather(

@@ -185,3 +185,22 @@ async def test_only_a_claim_that_found_less_than_it_might_keeps_the_next_apart(f
     pace.found(found, limit=20)
     await pace.next_claim()
     assert (clock() - started >= APART_SECONDS * 0.9) is is_apart
+
+
+async def test_a_failure_that_is_told_late_does_not_undo_what_another_delivered(house: House):
+    await house.endpoint(NOWHERE)
+    await house.happen("refund.failed")
+    ((lane, due),) = await _claim(house)
+    house.clock.advance(seconds=LEASE.total_seconds() + 1)
+    ((other, _),) = await _claim(house)
+    after, delivered_at = LaneAfter(lease_until=house.clock()), house.clock()
+    async with house.database.transaction() as connection:
+        assert await lanes.record(connection, other, [_delivered(house, due[0])], after, now=delivered_at)
+    silent = Attempt(outcome=AttemptOutcome.TIMED_OUT, attempted_at=house.clock(), milliseconds=9)
+    for again_at in (house.clock() + timedelta(seconds=5), None):
+        late = Tried(delivery=due[0], attempt=silent, sealed_response_body=None, next_attempt_at=again_at)
+        house.clock.advance(seconds=1)
+        async with house.database.transaction() as connection:
+            assert not await lanes.record(connection, lane, [late], after, now=house.clock())
+        (row,) = await deliveries_of(house)
+        assert (row["state"], row["delivered_at"]) == ("delivered", delivered_at)
