@@ -1,8 +1,9 @@
-"""Connections to PostgreSQL: an engine for transactions; a pool for posting, and for statements by themselves.
+"""Connections to PostgreSQL: an engine for transactions, a pool for statements by themselves, a pool for the ledger.
 
-Locks are taken by callers.
+Locks are taken by callers. What takes long – a posting that waits for its book, a ledger that is read – has connections
+of its own, so that no request's key has to wait for one.
 
-Both pools log in as the app role. A posting session never waits long for a lock and never idles in a transaction
+All log in as the app role. A posting session never waits long for a lock and never idles in a transaction
 with the book locked: `lock_timeout` 2 s, `idle_in_transaction_session_timeout` 5 s. Transactions are READ COMMITTED
 and are opened and committed by the use case, before any reply is built.
 """
@@ -45,9 +46,12 @@ SESSION_SETTINGS: Final = {
 class Database:
     """The connections of one process to one database; open with `Database.open`, end with `close`."""
 
-    def __init__(self, dsn: str, engine: AsyncEngine, ledger_pool: asyncpg.Pool) -> None:
+    def __init__(
+        self, dsn: str, engine: AsyncEngine, *, statement_pool: asyncpg.Pool, ledger_pool: asyncpg.Pool
+    ) -> None:
         self._dsn = dsn
         self.engine = engine
+        self._statement_pool = statement_pool
         self.ledger_pool = ledger_pool
         # The same connections; a statement is a transaction of its own, without BEGIN before and ROLLBACK after it.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -55,28 +59,31 @@ class Database:
 
     @classmethod
     async def open(cls, dsn: str, *, pool_size: int = POOL_SIZE) -> Self:
-        """Open both pools. The posting pool connects now, so a wrong address shows here.
+        """Open all. The ledger's pool connects now, so a wrong address shows here.
 
         Args:
             dsn: `postgresql://…` of the app role, as asyncpg reads it (a socket folder goes into `?host=`).
-            pool_size: most connections of each of the two pools.
+            pool_size: most connections of the engine, and of the ledger's pool; half as many for single statements,
+                which are short.
         """
 
         async def connect(*_: object, **__: object) -> asyncpg.Connection:
             return await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=SESSION_SETTINGS)
 
-        ledger_pool = await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=pool_size,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            server_settings=SESSION_SETTINGS,
-            reset=keeps_nothing,
-            # A statement stays prepared, however long it is.
-            statement_cache_size=STATEMENTS_MAX,
-            max_cached_statement_lifetime=0,
-            max_cacheable_statement_size=0,
-        )
+        async def pool(size: int, *, at_once: int) -> asyncpg.Pool:
+            return await asyncpg.create_pool(
+                dsn,
+                min_size=at_once,
+                max_size=size,
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                server_settings=SESSION_SETTINGS,
+                reset=keeps_nothing,
+                # A statement stays prepared, however long it is.
+                statement_cache_size=STATEMENTS_MAX,
+                max_cached_statement_lifetime=0,
+                max_cacheable_statement_size=0,
+            )
+
         engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=connect,
@@ -89,7 +96,8 @@ class Database:
             hide_parameters=True,
         )
         _check_when_lent(engine)
-        return cls(dsn, engine, ledger_pool)
+        ledger_pool, statement_pool = await pool(pool_size, at_once=1), await pool((pool_size + 1) // 2, at_once=0)
+        return cls(dsn, engine, statement_pool=statement_pool, ledger_pool=ledger_pool)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -104,7 +112,7 @@ class Database:
             DBAPIError: of SQLAlchemy, as from a connection of its own. OSError: there was no connection.
         """
         try:
-            async with self.ledger_pool.acquire(timeout=WAIT_SECONDS_MAX) as connection:
+            async with self._statement_pool.acquire(timeout=WAIT_SECONDS_MAX) as connection:
                 rows = await connection.fetch(statement.sql, *statement.arguments(parameters))
                 return cast("Sequence[Mapping[str, Any]]", rows)  # records are, but do not say so
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -136,6 +144,7 @@ class Database:
     async def close(self) -> None:
         """Close every connection, letting none linger in a transaction."""
         await self.engine.dispose()
+        await self._statement_pool.close()
         await self.ledger_pool.close()
 
 

@@ -74,6 +74,11 @@ async def test_a_statement_by_itself_has_committed_when_it_answers(opened):
         assert (await other.execute(text("SELECT note FROM public.notes"))).scalars().all() == ["kept"]
 
 
+async def test_a_statement_by_itself_waits_for_nobody_who_reads_the_ledger(opened):
+    async with opened.ledger_pool.acquire(), opened.ledger_pool.acquire(), asyncio.timeout(20):
+        assert [row["note"] for row in await opened.ask(NOTE, {"note": "meanwhile"})] == ["meanwhile"]
+
+
 async def test_errors_are_the_same_however_a_statement_is_sent(opened):
     divided, missing = (Statement(text(f"SELECT {what}")) for what in ("1 / 0", "absent"))
     for statement, state in ((divided, "22012"), (missing, "42703")):
