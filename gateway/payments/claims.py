@@ -2,9 +2,9 @@
 
 Two kinds of money: that of a refund (set aside as for any refund) and that which is held for the payer (paid twice,
 too late, too much, too little); never that of a charge which the payer's bank takes back in a dispute. A claim is an
-offer first; what follows, from the payer's bank account to the bank
-statement, is `gateway/settlement/refund_claims.py`. The token is the payer's only right to the money: it is derived
-from the claim's id by a secret key, shown to the merchant when the offer is made, and stored as a hash.
+offer first; what follows, from the payer's bank account to the bank statement, is in
+`gateway/settlement/refund_claims.py`. The token is the payer's only right to the money: it is derived from the claim's
+id by a secret key, shown to the merchant when the offer is made, and stored as a hash.
 """
 
 from collections.abc import Iterable
