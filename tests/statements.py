@@ -26,5 +26,5 @@ def noted(database: Database) -> list[str]:
         statements.append(statement.sql)
         return await plain(statement, parameters)
 
-    database.ask = ask  # type: ignore[method-assign]
+    database.ask = ask  # type: ignore[method-assign]  # Noted on the way, and asked all the same.
     return statements

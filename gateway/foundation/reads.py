@@ -1,6 +1,7 @@
 """Several reads as one statement: what it costs to send a statement is paid once, and all see the same moment."""
 
 from collections.abc import Mapping
+from types import GenericAlias
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,6 +19,11 @@ def any_of(name: str, kind: Any = Text) -> Any:
     """
     unseen = select(cast(bindparam(name), ARRAY(kind))).scalar_subquery()
     return any_(cast(unseen, ARRAY(kind)))
+
+
+def rows_decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[list[Any]]:
+    """Reads rows that PostgreSQL has gathered as JSON, each as one of that kind."""
+    return msgspec.json.Decoder(GenericAlias(list, (kind,)))
 
 
 class Query(NamedTuple):
@@ -39,7 +45,7 @@ class Reads:
     """
 
     def __init__(self, **queries: Query) -> None:
-        self._decoders: Final = [msgspec.json.Decoder(list[query.kind]) for query in queries.values()]  # type: ignore[name-defined]
+        self._decoders: Final = [rows_decoder(query.kind) for query in queries.values()]
         columns = []
         for name, query in queries.items():
             found = query.rows.subquery(name)

@@ -5,14 +5,15 @@ what SQLAlchemy does for each execution: a quarter of the processor time. In a t
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import ClauseElement, TextClause, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.compiler import SQLCompiler
 
-_SENT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]
-_NAMED: Final = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
+_SENT: Final = asyncpg_dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy does not annotate it.
+_NAMED: Final = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]  # Nor this one.
 
 
 class Statement:
@@ -23,8 +24,8 @@ class Statement:
     """
 
     def __init__(self, statement: ClauseElement) -> None:
-        sent = statement.compile(dialect=_SENT)
-        self._names: Final = tuple(sent.positiontup or ())  # type: ignore[attr-defined]  # of every compiled statement
+        sent = cast("SQLCompiler", statement.compile(dialect=_SENT))
+        self._names: Final = tuple(sent.positiontup or ())
         self._values: Final = {name: value for name, value in sent.params.items() if value is not None}
         self.sql: Final = str(sent)
         self.text: Final[TextClause] = text(str(statement.compile(dialect=_NAMED)))

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, insert
 
 from gateway.foundation.database import Source, send
-from gateway.foundation.reads import any_of
+from gateway.foundation.reads import any_of, rows_decoder
 from gateway.foundation.statements import Statement
 
 Row = msgspec.Struct | Mapping[str, Any]
@@ -101,7 +101,7 @@ class Writes:
         assert not self._parameters.keys() & parameters.keys(), f"{name} shares a parameter"
         self._parts.append(_Also(name, statement))
         self._parameters |= parameters
-        self._decoders[name] = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+        self._decoders[name] = rows_decoder(kind)
         return self
 
     async def send(self, source: Source) -> dict[str, list[Any]]:
