@@ -5,7 +5,6 @@ does – new credentials, a token's end – a second later. That there is no suc
 """
 
 import hashlib
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -15,9 +14,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.foundation.clock import real_now
-
-REMEMBERED_SECONDS: Final = 1
-REMEMBERED_MAX: Final = 10_000
+from gateway.foundation.remembering import Remembered
 
 _OF_WORLD: Final = "SELECT provider, credentials, callback_url FROM sandbox.provider_accounts WHERE world = $1"
 _BY_IDENTIFIER: Final = "SELECT world FROM sandbox.identifiers WHERE provider = $1 AND name = $2 AND value = $3"
@@ -47,19 +44,13 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     callback_url: str | None
 
 
-class _Known(msgspec.Struct, frozen=True):
-    found: Any
-    until_seconds: float
-    """By the monotonic clock."""
-
-
 class Accounts:
     """All accounts of a sandbox."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         """`pool` belongs to the caller."""
         self._pool = pool
-        self._known: dict[tuple[str, ...], _Known] = {}
+        self._known = Remembered[Any]()
 
     async def of_world(self, world: str, connection: PoolConnectionProxy | None = None) -> Mapping[str, Account]:
         """The accounts of a world, by provider; `connection`: one that the caller holds."""
@@ -111,15 +102,12 @@ class Accounts:
         self._known.clear()
 
     async def _recall(self, key: tuple[str, ...], look_up: Callable[[], Awaitable[Found | None]]) -> Found | None:
-        known = self._known.get(key)
-        if known is not None and time.monotonic() < known.until_seconds:
-            remembered: Found = known.found
+        if (known := self._known.get(key)) is not None:
+            remembered: Found = known
             return remembered
         found = await look_up()
         if found:
-            if len(self._known) >= REMEMBERED_MAX:
-                self._known.clear()
-            self._known[key] = _Known(found, time.monotonic() + REMEMBERED_SECONDS)
+            self._known.put(key, found)
         return found
 
 

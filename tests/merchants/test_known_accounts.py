@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.merchants import known_accounts
+from gateway.foundation import remembering
 from gateway.merchants.known_accounts import KnownAccounts
 from gateway.merchants.provider_accounts import connect
 from tests.statements import noted
@@ -12,12 +12,12 @@ LIVE = {"book_id": BOOK_ID, "base_url": "https://api.omise.co", "public_url": "h
 
 
 def kept(accounts):
-    return [each.account.provider for each in accounts._known.values()]
+    return [each.provider for each in accounts._known.values()]
 
 
 async def test_an_account_is_read_once_a_second(opened, vault, account, monkeypatch):
     seconds = [100.0]
-    monkeypatch.setattr(known_accounts.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(remembering.time, "monotonic", lambda: seconds[0])
     accounts, statements = KnownAccounts(opened, vault), noted(opened)
     scb = await accounts.of_book(account.test_book_id, "scb")
     seconds[0] += 0.9
@@ -46,13 +46,13 @@ async def test_a_new_account_is_found_at_once_and_new_credentials_a_second_later
             )
         found = await accounts.of_book(BOOK_ID, "omise")
         assert found.credentials["secret_key"] == "first"
-    monkeypatch.setattr(known_accounts, "REMEMBERED_SECONDS", 0)
+    monkeypatch.setattr(remembering, "REMEMBERED_SECONDS", 0)
     accounts._known.clear()
     assert (await accounts.of_book(BOOK_ID, "omise")).credentials["secret_key"] == "second"
 
 
 async def test_only_so_many_are_kept(opened, vault, account, monkeypatch):
-    monkeypatch.setattr(known_accounts, "ACCOUNTS_MAX", 2)
+    monkeypatch.setattr(remembering, "REMEMBERED_MAX", 2)
     accounts = KnownAccounts(opened, vault)
     for provider in ("scb", "omise", "kbank"):
         assert (await accounts.of_book(account.test_book_id, provider)).provider == provider
@@ -61,7 +61,7 @@ async def test_only_so_many_are_kept(opened, vault, account, monkeypatch):
 
 async def test_what_is_over_is_let_go_by_whatever_is_looked_up_next(opened, vault, account, monkeypatch):
     seconds = [100.0]
-    monkeypatch.setattr(known_accounts.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(remembering.time, "monotonic", lambda: seconds[0])
     accounts = KnownAccounts(opened, vault)
     for provider, later in (("scb", 0.4), ("omise", 0.4), ("kbank", 0.1)):
         await accounts.of_book(account.test_book_id, provider)

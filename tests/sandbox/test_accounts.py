@@ -5,7 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 
-from gateway.sandbox.accounts import REMEMBERED_SECONDS, Accounts, grant_token
+from gateway.foundation.remembering import REMEMBERED_SECONDS
+from gateway.sandbox.accounts import Accounts, grant_token
 from gateway.sandbox.world import open_pool
 
 

@@ -6,7 +6,7 @@ import base64
 import asyncpg
 import pytest
 
-from gateway.sandbox.accounts import REMEMBERED_SECONDS
+from gateway.foundation.remembering import REMEMBERED_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
