@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
+from gateway.foundation import database as room
 from gateway.foundation.database import Database
 from gateway.foundation.statements import Statement
 
 
-def noted(database: Database) -> list[str]:
+def noted(patches: pytest.MonkeyPatch, database: Database) -> list[str]:
     """The statements that are sent from now on over the database's connections, without BEGIN and COMMIT.
 
-    What goes over the ledger's own pool without `Database.ask` is not among them.
+    What goes over the ledger's own pool is not among them, nor what is posted.
     """
     statements: list[str] = []
 
@@ -20,11 +22,13 @@ def noted(database: Database) -> list[str]:
         statements.append(statement)
 
     event.listen(database.engine.sync_engine, "before_cursor_execute", note)
-    plain = database.ask
+    plain = room._fetch
 
-    async def ask(statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    async def fetch(
+        connection: Any, statement: Statement, parameters: Mapping[str, Any]
+    ) -> Sequence[Mapping[str, Any]]:
         statements.append(statement.sql)
-        return await plain(statement, parameters)
+        return await plain(connection, statement, parameters)
 
-    database.ask = ask  # type: ignore[method-assign]  # Noted on the way, and asked all the same.
+    patches.setattr(room, "_fetch", fetch)
     return statements

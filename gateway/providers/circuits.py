@@ -65,13 +65,22 @@ class CircuitBook(Protocol):
 
 
 class _Circuit:
-    """State of one circuit: closed while `opened_at` is None."""
+    """State of one circuit: closed while `opened_at` is None; of the calls in the window, how many were silent."""
 
     def __init__(self) -> None:
         self.calls: deque[tuple[int, bool]] = deque()
+        self.silent = 0
         self.opened_at: datetime | None = None
         self.probe_after_ms = 0
         self.look_after_ms = 0
+
+    def note(self, now_ms: int, *, is_answered: bool) -> None:
+        """Take a call into the window, and those out of it that are older."""
+        self.calls.append((now_ms, is_answered))
+        self.silent += not is_answered
+        while self.calls[0][0] < now_ms - WINDOW_MS:
+            _, was_answered = self.calls.popleft()
+            self.silent -= not was_answered
 
 
 def _monotonic_ms() -> int:
@@ -122,16 +131,10 @@ class Circuits:
                 if self._book is not None:
                     await self._book.closed(key)
             return
-        circuit.calls.append((now, is_answered))
-        while circuit.calls[0][0] < now - WINDOW_MS:
-            circuit.calls.popleft()
-        silent = sum(not answered for _, answered in circuit.calls)
-        if (
-            not is_answered
-            and len(circuit.calls) >= CALLS_MIN
-            and silent * 100 >= len(circuit.calls) * SILENT_SHARE_PERCENT
-        ):
+        circuit.note(now, is_answered=is_answered)
+        calls, silent = len(circuit.calls), circuit.silent
+        if not is_answered and calls >= CALLS_MIN and silent * 100 >= calls * SILENT_SHARE_PERCENT:
             circuit.opened_at = real_now()
             circuit.probe_after_ms = now + OPEN_MS
             if self._book is not None:
-                await self._book.opened(key, circuit.opened_at, calls=len(circuit.calls), silent=silent)
+                await self._book.opened(key, circuit.opened_at, calls=calls, silent=silent)

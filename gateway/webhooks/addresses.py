@@ -8,6 +8,7 @@ development a switch allows this machine itself, also without TLS.
 import asyncio
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -15,6 +16,9 @@ import httpx
 import msgspec
 
 URL_LENGTH_MAX: Final = 2048
+PARSED_MAX: Final = 1_000
+"""URLs whose parts are kept in mind: an endpoint's is taken apart for every attempt, at the price of a request to it.
+What is asked anew each time is where its host is."""
 TRANSLATED: Final = (
     IPv6Network("64:ff9b::/96"),
     IPv6Network("64:ff9b:1::/48"),
@@ -92,11 +96,7 @@ async def resolve(url: str, *, allow_loopback: bool) -> Target:
         allowed = address.is_loopback and allow_loopback
         if not allowed and (parsed.scheme != "https" or not is_public(address)):
             raise AddressRefused(f"{_host(parsed)} is not only at public addresses")
-    return Target(
-        url=str(parsed.copy_with(host=str(addresses[0]), port=port)),
-        host=parsed.netloc.decode(),
-        server_name=_host(parsed),
-    )
+    return _target(url, str(addresses[0]), port)
 
 
 def is_public(address: Address) -> bool:
@@ -109,6 +109,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
+@lru_cache(maxsize=PARSED_MAX)
 def _parsed(url: str) -> httpx.URL:
     if len(url) > URL_LENGTH_MAX or not url.isascii() or not url.isprintable():
         raise AddressRefused(f"the URL must be printable ASCII, at most {URL_LENGTH_MAX} characters")
@@ -119,6 +120,14 @@ def _parsed(url: str) -> httpx.URL:
     if parsed.scheme not in {"http", "https"} or not parsed.raw_host:
         raise AddressRefused("the URL must begin with https:// and name a host")
     return parsed
+
+
+@lru_cache(maxsize=PARSED_MAX)
+def _target(url: str, address: str, port: int) -> Target:
+    parsed = _parsed(url)
+    return Target(
+        url=str(parsed.copy_with(host=address, port=port)), host=parsed.netloc.decode(), server_name=_host(parsed)
+    )
 
 
 def _host(parsed: httpx.URL) -> str:

@@ -88,8 +88,8 @@ async def test_customers_are_found_by_address_and_listed_page_by_page(client, se
     problem(await client.get(URL, params={"email": "nonsense"}, headers=merchant.headers()), 400, "parameter_invalid")
 
 
-async def test_lists_ask_the_same_number_of_questions_for_any_number_of_rows(client, services, merchant):
-    asked = noted(services.database)
+async def test_lists_ask_the_same_number_of_questions_for_any_number_of_rows(client, services, merchant, monkeypatch):
+    asked = noted(monkeypatch, services.database)
     entry = {"kind": "ip", "value": "203.0.113.77", "reason": "x"}
 
     async def questions(url, **params):

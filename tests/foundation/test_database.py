@@ -83,13 +83,32 @@ async def test_errors_are_the_same_however_a_statement_is_sent(opened):
     divided, missing = (Statement(text(f"SELECT {what}")) for what in ("1 / 0", "absent"))
     for statement, state in ((divided, "22012"), (missing, "42703")):
         errors = []
-        async with opened.transaction() as connection:
-            for source in (opened, connection):
+        async with opened.transaction() as fresh, opened.transaction() as begun:
+            await send(begun, NOTE, {"note": "undone"})
+            for source in (opened, fresh, begun):
                 with pytest.raises(DBAPIError) as raised:
                     await send(source, statement, {})
                 errors.append((raised.value.orig.sqlstate, is_passing(raised.value)))
-            await connection.rollback()
-        assert errors == [(state, False)] * 2
+            await fresh.rollback()
+            await begun.rollback()
+        assert errors == [(state, False)] * 3
+    assert await notes(opened) == []
+
+
+async def test_a_session_that_is_ended_within_a_transaction_is_a_passing_error_and_is_not_lent_again(opened, database):
+    own = Statement(text("SELECT pg_backend_pid() AS own"))
+    superuser = await asyncpg.connect(database.superuser_dsn)
+    with pytest.raises(DBAPIError) as raised:
+        async with opened.transaction() as connection:
+            [row] = await send(connection, own, {})
+            await superuser.execute("SELECT pg_terminate_backend($1, 5000)", row["own"])
+            await send(connection, NOTE, {"note": "lost"})
+    await superuser.close()
+    assert is_passing(raised.value)
+    async with opened.transaction() as connection:
+        [again] = await send(connection, own, {})
+    assert again["own"] != row["own"]
+    assert await notes(opened) == []
 
 
 async def test_a_session_that_is_ended_is_a_passing_error_and_the_next_is_a_new_one(opened, database):

@@ -144,8 +144,8 @@ async def test_what_is_written_is_what_is_read(opened, write):
     assert await everything(opened) == [[FULL, EMPTY], [Shelf("top", 1)]]
 
 
-async def test_all_parts_are_one_statement_and_a_reference_may_point_to_another_part(opened, write):
-    statements = noted(opened)
+async def test_all_parts_are_one_statement_and_a_reference_may_point_to_another_part(opened, write, monkeypatch):
+    statements = noted(monkeypatch, opened)
     await write(Writes().insert(BOXES, [FULL]).insert(SHELVES, [Shelf("top", 1)]))
     assert len(statements) == 1
 

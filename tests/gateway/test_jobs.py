@@ -65,7 +65,9 @@ async def opened(database):
     await db.close()
 
 
-async def test_a_tick_enqueues_what_is_due_and_costs_one_question_where_nothing_is(opened: Database) -> None:
+async def test_a_tick_enqueues_what_is_due_and_costs_one_question_where_nothing_is(
+    opened: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened.ledger_pool.acquire() as connection:
         for book_id in (7, 8):
             await open_book(connection, book_id, code=f"book-{book_id}", mode="test")
@@ -77,7 +79,7 @@ async def test_a_tick_enqueues_what_is_due_and_costs_one_question_where_nothing_
         )
     scheduler = Scheduler(opened, tick_seconds=60)
     assert await scheduler.tick() > 0
-    statements = noted(opened)
+    statements = noted(monkeypatch, opened)
     assert await scheduler.tick() == 0
     assert len(statements) == 1
 

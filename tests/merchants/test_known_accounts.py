@@ -18,7 +18,7 @@ def kept(accounts):
 async def test_an_account_is_read_once_a_second(opened, vault, account, monkeypatch):
     seconds = [100.0]
     monkeypatch.setattr(remembering.time, "monotonic", lambda: seconds[0])
-    accounts, statements = KnownAccounts(opened, vault), noted(opened)
+    accounts, statements = KnownAccounts(opened, vault), noted(monkeypatch, opened)
     scb = await accounts.of_book(account.test_book_id, "scb")
     seconds[0] += 0.9
     assert await accounts.of_book(account.test_book_id, "scb") is scb

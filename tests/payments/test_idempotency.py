@@ -267,7 +267,7 @@ async def test_an_answer_whose_data_key_is_destroyed_meanwhile_is_given_and_nobo
         await run(store, merchant, answering(201))
 
 
-async def test_a_new_key_costs_two_statements(store, house, merchant):
-    statements = noted(house.database)
+async def test_a_new_key_costs_two_statements(store, house, merchant, monkeypatch):
+    statements = noted(monkeypatch, house.database)
     await run(store, merchant, answering(201))
     assert [statement.split()[0] for statement in statements] == ["INSERT", "UPDATE"]

@@ -128,8 +128,8 @@ async def test_payment_cancelled_while_its_retry_is_being_sent_stays_cancelled(h
     assert (intent.status, intent.amount_captured, intent.amount_held) == (IntentStatus.CANCELED, 0, 1_000_00)
 
 
-async def test_list_asks_the_same_number_of_questions_for_any_number_of_rows(house, merchant):
-    statements = noted(house.database)
+async def test_list_asks_the_same_number_of_questions_for_any_number_of_rows(house, merchant, monkeypatch):
+    statements = noted(monkeypatch, house.database)
     counts = []
     for wanted in (1, 6):
         while len((await house.intents.list(merchant, limit=100)).data) < wanted:

@@ -344,7 +344,7 @@ async def test_callback_of_an_account_that_is_gone_is_put_aside(desk: Desk):
     assert desk.applier.facts == []
 
 
-async def test_callbacks_that_end_together_are_written_together(desk: Desk):
+async def test_callbacks_that_end_together_are_written_together(desk: Desk, monkeypatch):
     together = asyncio.Barrier(5)
 
     async def found() -> Inquiry:
@@ -354,7 +354,7 @@ async def test_callbacks_that_end_together_are_written_together(desk: Desk):
     for number in range(5):
         desk.provider.answers[f"QK{number}"] = found
         await desk.receive(f"QK{number}")
-    statements = noted(desk.house.database)
+    statements = noted(monkeypatch, desk.house.database)
     assert await desk.settle() == 5
     ends = [one for one in statements if "UPDATE gateway.webhook_inbox" in one and "SKIP LOCKED" not in one]
     assert len(ends) == 1

@@ -27,9 +27,9 @@ async def deliverer(house: House):
 
 
 @pytest.fixture
-def asked(house: House) -> list[str]:
+def asked(house: House, monkeypatch) -> list[str]:
     """Statements so far."""
-    return noted(house.database)
+    return noted(monkeypatch, house.database)
 
 
 async def _claim(house: House, *, limit: int = 1) -> list[lanes.Claimed]:
