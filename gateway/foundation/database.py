@@ -46,6 +46,11 @@ SESSION_SETTINGS: Final = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
 }
+LOOKING_UP: Final = SESSION_SETTINGS | {"enable_seqscan": "off"}
+"""For sessions that look rows up by their keys. A statement is planned when a session first needs it, and its plan is
+kept: made while a table has a few pages, it would read the whole table for each row until somebody analyses it."""
+STANDING_ALONE: Final = LOOKING_UP | {"enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""For sessions of single statements, which name what they want: each row is looked up, none is read to be joined."""
 
 
 class Database:
@@ -74,16 +79,16 @@ class Database:
 
         async def connect(*_: object, **__: object) -> asyncpg.Connection:
             return await asyncpg.connect(
-                dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=SESSION_SETTINGS, **KEPT_PREPARED
+                dsn, timeout=CONNECT_TIMEOUT_SECONDS, server_settings=LOOKING_UP, **KEPT_PREPARED
             )
 
-        async def pool(size: int, *, at_once: int) -> asyncpg.Pool:
+        async def pool(size: int, *, at_once: int, settings: Mapping[str, str]) -> asyncpg.Pool:
             return await asyncpg.create_pool(
                 dsn,
                 min_size=at_once,
                 max_size=size,
                 timeout=CONNECT_TIMEOUT_SECONDS,
-                server_settings=SESSION_SETTINGS,
+                server_settings=dict(settings),
                 reset=keeps_nothing,
                 **KEPT_PREPARED,
             )
@@ -100,7 +105,8 @@ class Database:
             hide_parameters=True,
         )
         _check_when_lent(engine)
-        ledger_pool, statement_pool = await pool(pool_size, at_once=1), await pool((pool_size + 1) // 2, at_once=0)
+        ledger_pool = await pool(pool_size, at_once=1, settings=SESSION_SETTINGS)
+        statement_pool = await pool((pool_size + 1) // 2, at_once=0, settings=STANDING_ALONE)
         return cls(dsn, engine, statement_pool=statement_pool, ledger_pool=ledger_pool)
 
     @asynccontextmanager

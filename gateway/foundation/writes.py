@@ -81,7 +81,8 @@ class Writes:
 
         Args:
             table: has a column for each field of the rows.
-            rows: as they are to be.
+            rows: as they are to be, all with the same first column of their key: a book, an account. That column is
+                asked for by itself, so that the planner expects few rows and finds each by the index.
             untouched: columns that keep what they hold.
             cleared: columns that become NULL in the rows with these ids (the last column of the key); in the others
                 they keep what they hold.
@@ -91,6 +92,7 @@ class Writes:
             kept = {*table.primary_key.columns.keys(), *untouched, *cleared}
             columns = tuple(name for name in _columns_of(rows[0]) if name not in kept)
             self._parameters |= {_ids_name(table, name): sorted(ids) for name, ids in cleared.items()}
+            self._parameters[_first_name(table)] = _only({_value_of(row, _first_key(table)) for row in rows})
             self._add(_Update(table, columns, tuple(cleared)), rows)
         return self
 
@@ -151,7 +153,9 @@ def _written(part: _Insert | _Update) -> Any:
     for name in part.cleared:
         is_cleared = table.c[keys[-1]] == any_of(_ids_name(table, name))
         values[name] = case((is_cleared, None), else_=table.c[name])
-    return update(table).where(*(table.c[name] == new.c[name] for name in keys)).values(values)
+    first = bindparam(_first_name(table), type_=table.c[keys[0]].type)
+    found = (table.c[keys[0]] == first, new.c[keys[0]] == first, *(table.c[name] == new.c[name] for name in keys[1:]))
+    return update(table).where(*found).values(values)
 
 
 def _new_rows(part: _Insert | _Update, names: Sequence[str]) -> TableValuedAlias:
@@ -169,6 +173,24 @@ def _columns_of(row: Row) -> tuple[str, ...]:
 
 def _rows_name(part: _Insert | _Update) -> str:
     return f"{'new' if isinstance(part, _Insert) else 'changed'}_{part.table.name}"
+
+
+def _first_key(table: Table) -> str:
+    name: str = table.primary_key.columns.keys()[0]
+    return name
+
+
+def _first_name(table: Table) -> str:
+    return f"changed_{table.name}_of"
+
+
+def _value_of(row: Row, name: str) -> Any:
+    return getattr(row, name) if isinstance(row, msgspec.Struct) else row[name]
+
+
+def _only(values: set[Any]) -> Any:
+    [value] = values
+    return value
 
 
 def _ids_name(table: Table, name: str) -> str:
