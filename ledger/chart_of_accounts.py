@@ -36,6 +36,7 @@ class AccountKind(IntEnum):
     WHT_RECEIVABLE = 13
     PREPAID_TAX = 14
     MERCHANT_RECEIVABLE = 15
+    PAYER_RECEIVABLE = 16
     MERCHANT_PENDING = 30
     MERCHANT_AVAILABLE = 31
     MERCHANT_RESERVE = 32
@@ -95,6 +96,7 @@ CHART: Final[dict[AccountKind, KindRules]] = {
     AccountKind.BANK: _kind("1010", _ASSET, _D),
     AccountKind.PROVIDER_RECEIVABLE: _kind("1110", _ASSET, _D),
     AccountKind.MERCHANT_RECEIVABLE: _kind("1120", _ASSET, _D),
+    AccountKind.PAYER_RECEIVABLE: _kind("1130", _ASSET, _D),
     AccountKind.INPUT_VAT: _kind("1210", _ASSET, _D, owned=False),
     AccountKind.WHT_RECEIVABLE: _kind("1220", _ASSET, _D),
     AccountKind.PREPAID_TAX: _kind("1230", _ASSET, _D, owned=False),

@@ -17,7 +17,7 @@ from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.payments.accepting import AcceptedIntent
 from gateway.payments.claims import RefundClaim, claim_view
 from gateway.settlement.receipts import Receipt, TargetKind
-from gateway.settlement.unmatched import UnmatchedReason, UnmatchedRow, unmatched
+from gateway.settlement.unmatched import Place, UnmatchedReason, UnmatchedRow, unmatched
 
 _BOOK_MAX: Final = 2**63 - 1
 Book = Annotated[int, msgspec.Meta(ge=1, le=_BOOK_MAX)]
@@ -31,7 +31,8 @@ class UnmatchedItem(msgspec.Struct, frozen=True, kw_only=True):
     """Money that matches no payment, or not as it should.
 
     Attributes:
-        place: `held` for a payer, `waiting` to be identified or proved, or `nowhere` in our books.
+        place: `held` for a payer, `owed` by one who got it twice, `waiting` to be identified or proved, or `nowhere`
+            in our books.
         account: the merchant's, where it is of a payment, refund or payout: the subject.
         amount: what is left of it; of a mark below zero, what was credited and not seen yet.
         claim: of held money, the state of the claim by which it goes back.
@@ -39,7 +40,7 @@ class UnmatchedItem(msgspec.Struct, frozen=True, kw_only=True):
 
     object: Literal["unmatched"] = "unmatched"
     id: str
-    place: Literal["held", "waiting", "nowhere"]
+    place: Place
     reason: UnmatchedReason
     account: str | None
     subject: str
@@ -53,7 +54,7 @@ class UnmatchedItem(msgspec.Struct, frozen=True, kw_only=True):
 class UnmatchedTotal(msgspec.Struct, frozen=True, kw_only=True):
     """All of one reason and currency, whatever the page shows."""
 
-    place: Literal["held", "waiting", "nowhere"]
+    place: Place
     reason: UnmatchedReason
     currency: str
     count: int

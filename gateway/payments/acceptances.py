@@ -84,12 +84,14 @@ async def captures_of(connection: AsyncConnection, intent: IntentRow) -> list[Ca
     found = [each._replace(left_minor=each.left_minor - drawn.get(each.key, 0)) for each in found]
     room: Counter[str] = Counter()
     for each in found:
-        room[each.attempt.attempt_id] += each.left_minor
-    disputed = [row for row in await disputes_of(connection, book_id, its) if row.disputed_minor]
-    for row in disputed:
-        room[row.attempt_id] -= row.disputed_minor
-    found = [each._replace(refundable_minor=min(each.left_minor, room[each.attempt.attempt_id])) for each in found]
-    return sorted(found, key=lambda each: each.attempt.attempt_id in {row.attempt_id for row in disputed})
+        room[each.receipt.fact_id] += each.left_minor
+    first_of = {each.attempt.attempt_id: each.receipt.fact_id for each in reversed(found)}
+    disputed = [row for row in await disputes_of(connection, book_id, its) if row.questioned_minor]
+    receipts = [row.receipt_id or first_of.get(row.attempt_id, "") for row in disputed]
+    for row, receipt in zip(disputed, receipts, strict=True):
+        room[receipt] -= row.questioned_minor
+    found = [each._replace(refundable_minor=min(each.left_minor, room[each.receipt.fact_id])) for each in found]
+    return sorted(found, key=lambda each: each.receipt.fact_id in receipts)
 
 
 def captures_made(

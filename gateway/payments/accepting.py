@@ -18,11 +18,12 @@ from gateway.merchants.operators import record_act
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments import limits
 from gateway.payments.acceptances import AcceptanceRow, acceptances_of
-from gateway.payments.claims import claims_of, held_by, waiting_receipts
+from gateway.payments.claims import first_free, held_by
 from gateway.payments.deciding import Case, Changes, event_of
 from gateway.payments.entries import accepted_key, entry_of_acceptance
 from gateway.payments.errors import EntryRefused, NotFound, Refused
 from gateway.payments.facts import ClockOf, RecordEvents, count_moved
+from gateway.payments.held_receipts import HeldReceipt, held_receipts
 from gateway.payments.records import (
     AttemptRow,
     FactRow,
@@ -74,7 +75,8 @@ class Accepting:
 
         Raises:
             NotFound: no payment of this account has that id, or nothing of it was ever held by that receipt.
-            Refused: `nothing_held`, `payment_conflicted`; nothing moved.
+            Refused: `nothing_held`, `payment_conflicted`, `payment_disputed`: the payer's bank takes it back, or may
+                yet; nothing moved.
             LedgerError: infrastructure; nothing moved, repeat it later.
         """
         return await self._accept(
@@ -126,7 +128,9 @@ class Accepting:
                 if acceptance_id == each.acceptance_id or (account_id is None and held_id == each.fact_id):
                     return _accepted(_view(rows[0], its_attempts), each)
             its_facts = await facts_of(connection, book_id, [intent_id])
-            receipt = await self._receipt(connection, rows[0], held_by(its_facts, held_id), accepted)
+            held = held_by(await held_receipts(connection, book_id, [intent_id], facts=its_facts), held_id)
+            waiting = _waiting(rows[0], held)
+            receipt = waiting.receipt
             clock: BookClock = await self._clock_of(connection, book_id)
             [attempt] = [each for each in its_attempts if each.attempt_id == receipt.attempt_id]
             row = AcceptanceRow(
@@ -134,7 +138,7 @@ class Accepting:
                 acceptance_id=acceptance_id or new_id("acp", livemode=rows[0].livemode),
                 intent_id=intent_id,
                 fact_id=receipt.fact_id,
-                amount_minor=receipt.held_minor,
+                amount_minor=waiting.free_minor,
                 currency=receipt.currency,
                 available_on=thai_banks().add(clock.today(), attempt.settlement_days),
                 accepted_by=actor,
@@ -148,26 +152,6 @@ class Accepting:
             await _post(connection, rows[0], receipt, attempt, row)
         count_moved(changes)
         return _accepted(view, row)
-
-    async def _receipt(
-        self,
-        connection: AsyncConnection,
-        intent: IntentRow,
-        its_held: list[FactRow],
-        accepted: list[AcceptanceRow],
-    ) -> FactRow:
-        """The receipt to accept."""
-        if intent.status is IntentStatus.CONFLICTED:
-            raise Refused("payment_conflicted", "what is said of it contradicts itself", param="payment_intent")
-        waiting = waiting_receipts(
-            its_held,
-            claims=await claims_of(connection, intent.book_id, intent.intent_id),
-            accepted=accepted,
-            currency=intent.currency,
-        )
-        if not waiting:
-            raise Refused("nothing_held", "no money of it is held that is not offered back", param="payment_intent")
-        return waiting[0]
 
     async def _write(self, connection: AsyncConnection, changes: Changes, row: AcceptanceRow) -> Intent:
         """Write all but the entry; returns the payment as it then stands."""
@@ -195,6 +179,13 @@ class Accepting:
         return view
 
 
+def _waiting(intent: IntentRow, held: list[HeldReceipt]) -> HeldReceipt:
+    """The receipt to accept; one is accepted once."""
+    if intent.status is IntentStatus.CONFLICTED:
+        raise Refused("payment_conflicted", "what is said of it contradicts itself", param="payment_intent")
+    return first_free([each for each in held if not each.accepted_minor], held, currency=intent.currency)
+
+
 def _accepted(view: Intent, row: AcceptanceRow) -> AcceptedIntent:
     return AcceptedIntent(**msgspec.structs.asdict(view), held=row.fact_id)
 
@@ -215,6 +206,7 @@ async def _post(
         receipt,
         intent,
         attempt,
+        amount_minor=row.amount_minor,
         available_on=row.available_on,
         accepted_on=business_date_of(row.accepted_at),
         caller=row.accepted_by,

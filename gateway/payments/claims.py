@@ -7,7 +7,7 @@ offer first; what follows, from the payer's bank account to the bank statement, 
 id by a secret key, shown to the merchant when the offer is made, and stored as a hash.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
@@ -22,18 +22,15 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import new_id
 from gateway.merchants.operators import record_act
 from gateway.payments import tokens
-from gateway.payments.acceptances import AcceptanceRow, acceptances_of
-from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.errors import NotFound, Refused
 from gateway.payments.facts import ClockOf, RecordEvents
+from gateway.payments.held_receipts import HeldReceipt, held_receipts
 from gateway.payments.records import (
-    FactRow,
     IntentRow,
     Move,
     RefundRow,
     add_moves,
     add_rows,
-    facts_of,
     lock_intents,
     replace_rows,
     rows_of,
@@ -316,7 +313,7 @@ class HeldMoney:
         held_id: str | None = None,
         claim_id: str | None = None,
     ) -> RefundClaim:
-        """Offer a receipt of a payment that is held, in whole or in part, and was not offered yet.
+        """Offer what a receipt of a payment left held, and nobody took or offered yet.
 
         Args:
             account_id: whose payment it must be; None: an operator asks, and the act is kept with its reason.
@@ -326,7 +323,7 @@ class HeldMoney:
         Raises:
             NotFound: no such payment, or nothing of it was ever held by that receipt.
             Refused: `nothing_held`, also where somebody else offers the same receipt at this moment;
-                `payment_disputed` where what waits is of a disputed charge.
+                `payment_disputed` where the payer's bank takes what waits, or may yet.
         """
         try:
             async with self._database.transaction() as connection:
@@ -351,18 +348,9 @@ class HeldMoney:
         for known in made:
             if known.claim_id == claim_id:
                 return known
-        waiting = waiting_receipts(
-            held_by(await facts_of(connection, intent.book_id, [intent.intent_id]), held_id),
-            claims=made,
-            accepted=await acceptances_of(connection, intent.book_id, [intent.intent_id]),
-            currency=CURRENCY,
-        )
-        if not waiting:
-            raise Refused("nothing_held", "no money of it waits to go back to its payer", param="payment_intent")
-        disputed = await disputed_attempts(connection, intent.book_id, intent.intent_id)
-        receipt = next((fact for fact in waiting if fact.attempt_id not in disputed), None)
-        if receipt is None:
-            raise Refused("payment_disputed", "the payer's bank takes this money back", param="payment_intent")
+        held = held_by(await held_receipts(connection, intent.book_id, [intent.intent_id]), held_id)
+        waiting = first_free([each for each in held if not each.is_lost], held, currency=CURRENCY)
+        receipt = waiting.receipt
         clock: BookClock = await self._clock_of(connection, intent.book_id)
         claim = _new_claim(
             self._vault,
@@ -370,7 +358,7 @@ class HeldMoney:
             intent,
             refund_id=None,
             held_fact_id=receipt.fact_id,
-            amount_minor=receipt.held_minor,
+            amount_minor=waiting.free_minor,
             currency=receipt.currency,
             offered_by=actor,
             now=clock.now(),
@@ -380,24 +368,28 @@ class HeldMoney:
         return claim
 
 
-def held_by(facts: Iterable[FactRow], held_id: str | None) -> list[FactRow]:
+def held_by(held: Mapping[str, HeldReceipt], held_id: str | None) -> list[HeldReceipt]:
     """The receipts with money that was held, be it decided about by now; only the named one, where one is named.
 
     Raises:
         NotFound: nothing was held by the named one.
     """
-    held = [fact for fact in facts if fact.held_minor and held_id in {None, fact.fact_id}]
-    if held_id is not None and not held:
+    if held_id is None:
+        return list(held.values())
+    if held_id not in held:
         raise NotFound(f"nothing held {held_id}")
-    return held
+    return [held[held_id]]
 
 
-def waiting_receipts(
-    held: Iterable[FactRow], *, claims: Iterable[ClaimRow], accepted: Iterable[AcceptanceRow], currency: str
-) -> list[FactRow]:
-    """Those of these receipts that no claim offers or has returned and that nobody accepted."""
-    over = {ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED}
-    taken = {claim.held_fact_id for claim in claims if claim.state not in over}
-    taken |= {each.fact_id for each in accepted}
-    waiting = [fact for fact in held if fact.fact_id not in taken and fact.currency == currency]
-    return sorted(waiting, key=lambda fact: fact.fact_id)
+def first_free(fitting: Sequence[HeldReceipt], held: Sequence[HeldReceipt], *, currency: str) -> HeldReceipt:
+    """The oldest of the fitting receipts of which something may be accepted or offered.
+
+    Raises:
+        Refused: `payment_disputed` where one of all of them would have it but for a dispute, else `nothing_held`.
+    """
+    for each in fitting:
+        if each.free_minor and each.receipt.currency == currency:
+            return each
+    if any(each.undecided_minor > 0 and not each.accepted_minor and each.receipt.currency == currency for each in held):
+        raise Refused("payment_disputed", "the payer's bank takes this money back", param="payment_intent")
+    raise Refused("nothing_held", "no money of it is held that is neither taken nor offered", param="payment_intent")

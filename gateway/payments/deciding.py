@@ -115,7 +115,9 @@ class Case:
         self._accepted = accepted or {}
         self._room = room
         self._disputes = disputes or DisputeCase()
-        self._dispute_changes = DisputeChanges(disputed_minor=intent.disputed_minor)
+        self._dispute_changes = DisputeChanges(
+            disputed_minor=intent.disputed_minor, disputed_held_minor=intent.disputed_held_minor
+        )
         self._attempts_before = {attempt.attempt_id: attempt for attempt in attempts}
         self._refunds_before = {refund.refund_id: refund for refund in refunds}
         self._attempts = dict(self._attempts_before)
@@ -317,7 +319,12 @@ class Case:
                 available_on=available_on(paying, self._attempts[paying.attempt_id or ""]),
             )
         if any(fact.dispute_id is not None for fact in self._new):
-            self._dispute_changes = self._disputes.settle(self._available_on(intent), now)
+            self._dispute_changes = self._disputes.settle(
+                self._available_on(intent),
+                now,
+                receipts=self._facts.values(),
+                accepted={fact_id: row.amount_minor for fact_id, row in self._accepted.items()},
+            )
         refunded, pending = intent.refunded_minor, intent.refund_pending_minor
         for refund in self._refunds.values():
             done_before, open_before = refund_amounts(self._refunds_before[refund.refund_id])
@@ -332,6 +339,7 @@ class Case:
             refunded_minor=refunded,
             refund_pending_minor=pending,
             disputed_minor=self._dispute_changes.disputed_minor,
+            disputed_held_minor=self._dispute_changes.disputed_held_minor,
         )
         # The merchant also sees the latest attempt and next action through the intent, so its changes count.
         seen_before = intent_view(self._before, self._attempts_before[self._latest(self._before).attempt_id])

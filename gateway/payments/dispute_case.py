@@ -13,15 +13,8 @@ import msgspec
 
 from gateway.foundation.clock import business_date_of
 from gateway.foundation.ids import new_id
-from gateway.payments.dispute_entries import (
-    fee_entry,
-    held_entry,
-    reinstated_entry,
-    released_entry,
-    withdrawn_entry,
-)
+from gateway.payments.dispute_money import DisputeMoney, Receipts, Said
 from gateway.payments.dispute_records import DisputeRow
-from gateway.payments.entries import pending_until
 from gateway.payments.errors import FactContradicts, PaymentNotCaptured
 from gateway.payments.fact_rows import fact_row
 from gateway.payments.records import FactRow, IntentRow, Move
@@ -47,23 +40,25 @@ _GIVEN_UP: Final = frozenset({DisputeStatus.ACCEPTED, DisputeStatus.EXPIRED})
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator who states a fact: who, what it is called, why."""
+    """An operator who states a fact: who, what it is called, why, and which receipt the dispute is about."""
 
     actor: str
     act: str
     reason: str
+    receipt_id: str | None = None
 
 
 class DisputeChanges(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be written for the disputes of one intent.
 
     Attributes:
-        disputed_minor: the intent's, after it all.
+        disputed_minor: the intent's, after it all; disputed_held_minor: the part that is of held money.
         new, changed: rows; new ones are to be inserted.
         acts: operators' acts with the dispute that each is about.
     """
 
     disputed_minor: int
+    disputed_held_minor: int
     new: list[DisputeRow] = []
     changed: list[DisputeRow] = []
     entries: list[JournalEntry] = []
@@ -72,37 +67,28 @@ class DisputeChanges(msgspec.Struct, frozen=True, kw_only=True):
     acts: list[tuple[Act, str]] = []
 
 
-class Said(msgspec.Struct, frozen=True):
-    """All that facts say of one dispute."""
-
-    facts: tuple[FactRow, ...]
-
-    def at(self, stage: DisputeStage, kind: FactKind) -> FactRow | None:
-        """The fact of that kind at that stage."""
-        return next((fact for fact in self.facts if (fact.dispute_stage, fact.kind) == (stage, kind)), None)
-
-    def withdrawn(self) -> list[DisputeStage]:
-        """The stages at which the provider took the money."""
-        return [stage for stage in _STAGES if self.at(stage, FactKind.DISPUTE_FUNDS_WITHDRAWN)]
-
-    def reinstated(self) -> list[DisputeStage]:
-        """The stages at which it also gave it back."""
-        return [stage for stage in self.withdrawn() if self.at(stage, FactKind.DISPUTE_WON)]
-
-
 class DisputeCase:
     """The disputes of one intent, while facts are added to them.
 
     Args:
         fee_minor: what the merchant's plan asks for a dispute.
+        returned: what of held money went back to its payer by claims, by receipt.
     """
 
-    def __init__(self, rows: Sequence[DisputeRow] = (), facts: Sequence[FactRow] = (), *, fee_minor: int = 0) -> None:
+    def __init__(
+        self,
+        rows: Sequence[DisputeRow] = (),
+        facts: Sequence[FactRow] = (),
+        *,
+        fee_minor: int = 0,
+        returned: Mapping[str, int] | None = None,
+    ) -> None:
         self._before = {row.dispute_id: row for row in rows}
         self._rows = dict(self._before)
         self._old = {fact.fact_id for fact in facts}
         self._facts = [fact for fact in facts if fact.dispute_id is not None]
         self._fee_minor = fee_minor
+        self._returned = returned or {}
         self._acts: list[tuple[Act, str]] = []
 
     def add(self, fact: Fact, intent: IntentRow, attempt_id: str, *, is_captured: bool, now: datetime) -> FactRow:
@@ -132,43 +118,73 @@ class DisputeCase:
 
     def act(self, act: Act, facts: Iterable[FactRow]) -> None:
         """Note that an operator stated facts that nobody knew."""
-        self._acts += [(act, fact.dispute_id) for fact in facts if fact.dispute_id is not None]
+        for dispute_id in [fact.dispute_id for fact in facts if fact.dispute_id is not None]:
+            self._acts.append((act, dispute_id))
+            row = self._rows[dispute_id]
+            if row.receipt_id is None and act.receipt_id is not None:
+                self._rows[dispute_id] = msgspec.structs.replace(row, receipt_id=act.receipt_id)
 
-    def settle(self, available_on: Mapping[str, date], now: datetime) -> DisputeChanges:
+    def settle(
+        self,
+        available_on: Mapping[str, date],
+        now: datetime,
+        *,
+        receipts: Iterable[FactRow],
+        accepted: Mapping[str, int],
+    ) -> DisputeChanges:
         """Fold everything.
 
         Args:
             available_on: by id of the attempt the day from which the money that it brought is available.
             now: business time.
+            receipts: of the payment, booked; accepted: what the merchant took of held money, by receipt.
         """
-        changes = DisputeChanges(disputed_minor=0, acts=list(self._acts))
+        changes = DisputeChanges(disputed_minor=0, disputed_held_minor=0, acts=list(self._acts))
+        its = Receipts(
+            receipts,
+            accepted=accepted,
+            returned=self._returned,
+            available_on=available_on,
+            disputes=self._before.values(),
+        )
         for dispute_id, row in self._rows.items():
             facts = tuple(fact for fact in self._facts if fact.dispute_id == dispute_id)
             if any(fact.fact_id not in self._old for fact in facts):
-                self._rows[dispute_id] = self._settled(row, available_on.get(row.attempt_id), facts, now, changes)
-        return msgspec.structs.replace(changes, disputed_minor=sum(row.disputed_minor for row in self._rows.values()))
+                self._rows[dispute_id] = self._settled(row, facts, now, changes, its)
+        return msgspec.structs.replace(
+            changes,
+            disputed_minor=sum(row.disputed_minor for row in self._rows.values()),
+            disputed_held_minor=sum(row.disputed_held_minor for row in self._rows.values()),
+        )
 
     def _settled(
-        self, row: DisputeRow, day: date | None, facts: tuple[FactRow, ...], now: datetime, changes: DisputeChanges
+        self,
+        row: DisputeRow,
+        facts: tuple[FactRow, ...],
+        now: datetime,
+        changes: DisputeChanges,
+        receipts: Receipts,
     ) -> DisputeRow:
         said, said_before = Said(facts), Said(tuple(fact for fact in facts if fact.fact_id in self._old))
         before = self._before.get(row.dispute_id)
-        where = None if day is None else pending_until(day, business_date_of(now))
-        entries = self._money_moved(row, said, said_before, where)
-        changes.entries.extend(entries)
-        row = msgspec.structs.replace(
+        others = [other for other in self._rows.values() if other.dispute_id != row.dispute_id]
+        row = receipts.placed(row, others)
+        money = DisputeMoney(
             row,
-            status=fold_dispute(row.stage, row.outcome, facts),
-            held_minor=_wanted_hold_minor(row, said),
-            withdrawn_minor=row.amount_minor * (len(said.withdrawn()) - len(said.reinstated())),
+            receipts,
+            payer_minor=receipts.payer_minor(row, others),
+            where=receipts.pending_until(row, business_date_of(now)),
         )
+        newest = next(fact for fact in reversed(facts) if fact.fact_id not in self._old)
+        entries = money.moved(said, said_before, newest, fee_minor=self._fee_minor)
+        changes.entries.extend(entries)
+        row = msgspec.structs.replace(money.row, status=fold_dispute(row.stage, row.outcome, facts))
         row = with_closing(row, now)
         if before is not None:
             row = msgspec.structs.replace(row, version=before.version + 1)
         (changes.changed if before is not None else changes.new).append(row)
         changes.events.extend((kind, encoded(dispute_view(row))) for kind in _event_types(before, row, entries))
         if before is not None and before.status is not row.status:
-            newest = next(fact for fact in reversed(facts) if fact.fact_id not in self._old)
             act = next((act for act, dispute_id in self._acts if dispute_id == row.dispute_id), None)
             changes.moves.append(
                 move_of(
@@ -180,30 +196,6 @@ class DisputeCase:
                 )
             )
         return row
-
-    def _money_moved(self, row: DisputeRow, said: Said, before: Said, where: date | None) -> list[JournalEntry]:
-        """The entries from what was booked to what is to be; `where` is until when the charge's money is pending."""
-        entries: list[JournalEntry] = []
-        held_minor = row.held_minor
-        withdrawn = said.withdrawn()
-        for stage in withdrawn:
-            fact = said.at(stage, FactKind.DISPUTE_FUNDS_WITHDRAWN)
-            if stage not in before.withdrawn() and fact is not None:
-                entries.append(withdrawn_entry(fact, row, held_minor, where))
-                held_minor = 0
-                if not before.withdrawn() and stage is withdrawn[0] and self._fee_minor:
-                    entries.append(fee_entry(fact, row, self._fee_minor))
-        for stage in said.reinstated():
-            fact = said.at(stage, FactKind.DISPUTE_WON)
-            if stage not in before.reinstated() and fact is not None:
-                entries.append(reinstated_entry(fact, row, where))
-        newest = next(fact for fact in reversed(said.facts) if fact.fact_id not in self._old)
-        wanted_minor = _wanted_hold_minor(row, said)
-        if wanted_minor > held_minor:
-            entries.append(held_entry(newest, row, wanted_minor - held_minor, where))
-        elif wanted_minor < held_minor:
-            entries.append(released_entry(newest, row, held_minor - wanted_minor, where))
-        return entries
 
 
 def fold_dispute(stage: DisputeStage, outcome: DisputeStatus, facts: Iterable[FactRow]) -> DisputeStatus:
@@ -270,12 +262,6 @@ def next_look(row: DisputeRow, now: datetime) -> datetime | None:
     if row.evidence_due_at is not None:
         looks += [row.evidence_due_at - REMINDED_BEFORE, row.evidence_due_at]
     return min(look for look in looks if look > now)
-
-
-def _wanted_hold_minor(row: DisputeRow, said: Said) -> int:
-    """What is to be held: all of it while the provider has neither taken it nor decided for the merchant."""
-    is_taken = row.stage in said.withdrawn()
-    return 0 if is_taken or said.at(row.stage, FactKind.DISPUTE_WON) else row.amount_minor
 
 
 def _event_types(before: DisputeRow | None, after: DisputeRow, entries: Sequence[JournalEntry]) -> Iterable[str]:

@@ -9,6 +9,7 @@ from gateway.payments.entries import CALLER, INTENT_SCHEME, metadata_of
 from gateway.payments.records import FactRow
 from ledger.journal import ExternalReference, JournalEntry
 from ledger.posting_rules.disputes import (
+    PayerShare,
     dispute_fee_charged,
     dispute_funds_reinstated,
     dispute_funds_withdrawn,
@@ -20,8 +21,10 @@ from ledger.posting_rules.fees_and_tax import fee_on
 DISPUTE_SCHEME = "dispute"
 
 
-def held_entry(fact: FactRow, dispute: DisputeRow, amount_minor: int, pending_until: date | None) -> JournalEntry:
-    """The dispute holds money from this fact on; `pending_until`: where the charge's money is."""
+def held_entry(
+    fact: FactRow, dispute: DisputeRow, amount_minor: int, pending_until: date | None, payer: PayerShare
+) -> JournalEntry:
+    """The dispute holds money from this fact on; `pending_until`: where the charge's money is; `payer`: whose part."""
     return dispute_held(
         key=entry_key(fact.fact_id, "held"),
         merchant=dispute.account_id,
@@ -31,10 +34,13 @@ def held_entry(fact: FactRow, dispute: DisputeRow, amount_minor: int, pending_un
         effective_on=business_date_of(fact.occurred_at),
         metadata=_metadata(fact, dispute),
         caller=CALLER,
+        payer=payer,
     )
 
 
-def released_entry(fact: FactRow, dispute: DisputeRow, amount_minor: int, pending_until: date | None) -> JournalEntry:
+def released_entry(
+    fact: FactRow, dispute: DisputeRow, amount_minor: int, pending_until: date | None, payer: PayerShare
+) -> JournalEntry:
     """The dispute holds nothing from this fact on."""
     return dispute_released(
         key=entry_key(fact.fact_id, "released"),
@@ -45,10 +51,13 @@ def released_entry(fact: FactRow, dispute: DisputeRow, amount_minor: int, pendin
         effective_on=business_date_of(fact.occurred_at),
         metadata=_metadata(fact, dispute),
         caller=CALLER,
+        payer=payer,
     )
 
 
-def withdrawn_entry(fact: FactRow, dispute: DisputeRow, held_minor: int, pending_until: date | None) -> JournalEntry:
+def withdrawn_entry(
+    fact: FactRow, dispute: DisputeRow, held_minor: int, pending_until: date | None, payer: PayerShare
+) -> JournalEntry:
     """The provider took the money; `held_minor` of it is held already."""
     return dispute_funds_withdrawn(
         key=entry_key(fact.fact_id, "withdrawn"),
@@ -62,10 +71,11 @@ def withdrawn_entry(fact: FactRow, dispute: DisputeRow, held_minor: int, pending
         references=_references(fact, dispute),
         metadata=_metadata(fact, dispute),
         caller=CALLER,
+        payer=payer,
     )
 
 
-def reinstated_entry(fact: FactRow, dispute: DisputeRow, pending_until: date | None) -> JournalEntry:
+def reinstated_entry(fact: FactRow, dispute: DisputeRow, pending_until: date | None, payer: PayerShare) -> JournalEntry:
     """The provider gives back what it took."""
     return dispute_funds_reinstated(
         key=entry_key(fact.fact_id, "reinstated"),
@@ -78,6 +88,7 @@ def reinstated_entry(fact: FactRow, dispute: DisputeRow, pending_until: date | N
         references=_references(fact, dispute),
         metadata=_metadata(fact, dispute),
         caller=CALLER,
+        payer=payer,
     )
 
 

@@ -27,6 +27,9 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
         owed_answer: None: the provider is told all that there is to tell.
         due_at: business time at which the next thing is to be seen to; asks: how often an answer was sent in vain.
         leased_until: real time until which somebody is on it.
+        receipt_id: the receipt that it is about: a fact; None: known before any was told apart.
+        payer_minor: what of `amount_minor` is of money that the receipt left held for the payer; the rest is the
+            merchant's.
     """
 
     book_id: int
@@ -56,11 +59,33 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
     asks: int
     due_at: datetime | None
     leased_until: datetime | None
+    receipt_id: str | None = None
+    payer_minor: int = 0
 
     @property
     def disputed_minor(self) -> int:
-        """What of the payment cannot be refunded for it: all that it is of, until it is won."""
+        """What of the payment is questioned by it, or lost: all that it is of, until it is won."""
         return 0 if self.status is DisputeStatus.WON else self.amount_minor
+
+    @property
+    def disputed_held_minor(self) -> int:
+        """What of that is of money that is held for the payer."""
+        return min(self.disputed_minor, self.payer_minor)
+
+    @property
+    def questioned_minor(self) -> int:
+        """What of it is of the merchant's money, and cannot be refunded for it."""
+        return self.disputed_minor - self.disputed_held_minor
+
+    @property
+    def payer_withdrawn_minor(self) -> int:
+        """What the provider took and did not give back of money held for the payer."""
+        return min(self.withdrawn_minor, self.payer_minor)
+
+    @property
+    def payer_taken_minor(self) -> int:
+        """What left the payer's money for it: what the provider took, and what `dispute_hold` holds."""
+        return min(self.held_minor + self.withdrawn_minor, self.payer_minor)
 
 
 class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,11 +131,6 @@ async def disputes_of(connection: AsyncConnection, book_id: int, intent_ids: Ite
     wanted = any_(cast(sorted(set(intent_ids)), ARRAY(Text)))
     statement = select(disputes).where(c.book_id == book_id, c.intent_id == wanted).order_by(c.dispute_id)
     return await rows_of(connection, statement, DisputeRow)
-
-
-async def disputed_attempts(connection: AsyncConnection, book_id: int, intent_id: str) -> set[str]:
-    """The attempts whose charge is disputed, or lost in a dispute: the payer's bank takes that money back."""
-    return {row.attempt_id for row in await disputes_of(connection, book_id, [intent_id]) if row.disputed_minor}
 
 
 async def dispute_by_id(connection: AsyncConnection, book_id: int, dispute_id: str) -> DisputeRow | None:

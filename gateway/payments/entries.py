@@ -131,9 +131,16 @@ def _entries_of_assigned(fact: FactRow, intent: IntentRow, attempt: AttemptRow) 
 
 
 def entry_of_acceptance(
-    receipt: FactRow, intent: IntentRow, attempt: AttemptRow, *, available_on: date, accepted_on: date, caller: str
+    receipt: FactRow,
+    intent: IntentRow,
+    attempt: AttemptRow,
+    *,
+    amount_minor: int,
+    available_on: date,
+    accepted_on: date,
+    caller: str,
 ) -> JournalEntry:
-    """The merchant takes all that is held of a receipt; the fee is due now.
+    """The merchant takes all that a receipt left held and no dispute took; the fee is due now.
 
     The fixed part of the fee is due once a receipt: not where the receipt paid already and only its excess was held.
     """
@@ -143,11 +150,9 @@ def entry_of_acceptance(
         held_key=entry_key(receipt.fact_id, "held"),
         merchant=intent.account_id,
         intent=intent.intent_id,
-        amount_minor=receipt.held_minor,
+        amount_minor=amount_minor,
         currency=receipt.currency,
-        fee=fee_on(
-            receipt.held_minor, rate_ppm=attempt.fee_rate_ppm, fixed_minor=fixed_minor, effective_on=accepted_on
-        ),
+        fee=fee_on(amount_minor, rate_ppm=attempt.fee_rate_ppm, fixed_minor=fixed_minor, effective_on=accepted_on),
         available_on=available_on,
         effective_on=accepted_on,
         references=(ExternalReference(INTENT_SCHEME, intent.intent_id),),

@@ -42,6 +42,7 @@ from gateway.payments.dispute_records import disputes_of
 from gateway.payments.errors import EntryRefused, FactContradicts, FactError, PaymentError, UnknownReference
 from gateway.payments.findings import Finding
 from gateway.payments.folding import CHARGE_FACTS, DISPUTE_FACTS
+from gateway.payments.held_receipts import returned_of
 from gateway.payments.link_rooms import link_rooms
 from gateway.payments.records import (
     AttemptRow,
@@ -378,6 +379,7 @@ async def _disputes_of(connection: AsyncConnection, intent: IntentRow, known: Se
         await disputes_of(connection, intent.book_id, [intent.intent_id]),
         known,
         fee_minor=0 if plan is None else plan.dispute_fee_minor,
+        returned=await returned_of(connection, intent.book_id, [intent.intent_id]) if intent.returned_minor else {},
     )
 
 

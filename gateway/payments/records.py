@@ -39,6 +39,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
         returned_minor: what of the held money went back to the payer.
         payment_link_id: the link under which the payer pays.
         accepted_minor: what of the captured money was held for the payer before the merchant took it.
+        disputed_held_minor: what of the disputed money is of what is held for the payer; the rest is the merchant's.
     """
 
     book_id: int
@@ -74,6 +75,7 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
     returned_minor: int = 0
     payment_link_id: str | None = None
     accepted_minor: int = 0
+    disputed_held_minor: int = 0
 
     @property
     def refundable_minor(self) -> int:
@@ -81,7 +83,12 @@ class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
 
         Of a payment that is disputed in part or after a refund, what is neither refunded nor questioned.
         """
-        return max(0, self.unrefunded_minor - self.disputed_minor)
+        return max(0, self.unrefunded_minor - self.questioned_minor)
+
+    @property
+    def questioned_minor(self) -> int:
+        """What is disputed of the captured money."""
+        return self.disputed_minor - self.disputed_held_minor
 
     @property
     def unrefunded_minor(self) -> int:

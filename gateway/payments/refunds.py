@@ -215,9 +215,9 @@ class Refunds:
             raise Refused("payment_not_refundable", f"the payment is {intent.status}", param="payment_intent")
         amount_minor = intent.refundable_minor if request.amount is None else request.amount
         asked_minor = amount_minor if request.amount or amount_minor else intent.unrefunded_minor
-        if intent.disputed_minor and intent.refundable_minor < asked_minor <= intent.unrefunded_minor:
+        if intent.questioned_minor and intent.refundable_minor < asked_minor <= intent.unrefunded_minor:
             raise Refused(
-                "payment_disputed", f"{intent.disputed_minor} of the payment is disputed", param="payment_intent"
+                "payment_disputed", f"{intent.questioned_minor} of the payment is disputed", param="payment_intent"
             )
         if not 0 < amount_minor <= intent.refundable_minor:
             raise Refused(Refusal.EXCEEDS_ORIGINAL.code, f"{intent.refundable_minor} is left to refund", param="amount")

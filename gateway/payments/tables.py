@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migrations 0003 to 0017 are what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 to 0018 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -58,6 +58,7 @@ intents = Table(
     Column("returned_minor", BigInteger, nullable=False),
     Column("payment_link_id", Text),
     Column("accepted_minor", BigInteger, nullable=False),
+    Column("disputed_held_minor", BigInteger, nullable=False),
 )
 
 attempts = Table(
@@ -255,6 +256,8 @@ disputes = Table(
     Column("asks", Integer, nullable=False),
     Column("due_at", DateTime(timezone=True)),
     Column("leased_until", DateTime(timezone=True)),
+    Column("receipt_id", Text),
+    Column("payer_minor", BigInteger, nullable=False),
 )
 
 dispute_evidence = Table(

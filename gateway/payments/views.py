@@ -44,10 +44,11 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         amount_received: all money that came; `amount_captured`: the part that is the merchant's, `amount_held`:
-            the part held for the payer (too little, too much, paid twice or late).
+            the part held for the payer (too little, too much, paid twice or late) and not disputed by him.
         amount_returned: what was held for the payer and went back.
         amount_refundable: what a refund may still ask for; count on this figure, never on your own sum.
-        amount_disputed: what payers' banks question or decided against you; it cannot be refunded.
+        amount_disputed: what payers' banks question or decided against you; it cannot be refunded, nor can what of it
+            was held for the payer be accepted or given back.
         amount_capturable: what a capture may still take of an authorised payment; capture_before: until when.
         latest_attempt: None until the payment is confirmed.
         version: grows with every change; order events of one payment by it.
@@ -121,7 +122,9 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stage: how far it has gone; a later stage opens it anew. status: `warning` and `needs_response` wait for you.
-        amount_withdrawn: what the provider took of your money and did not give back; until then it is held.
+        receipt: which money it is about: its `fact` in the payment's timeline.
+        amount_held_part: what of `amount` is of money that was held for the payer, and pays first; none of it is yours.
+        amount_withdrawn: what the provider took and did not give back; until then it is held.
         reason_code: why, in our words; provider_reason: in the provider's.
         evidence_due_at: until when you may answer.
         version: grows with every change; order events of one dispute by it.
@@ -131,7 +134,9 @@ class Dispute(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     livemode: bool
     payment_intent: str
+    receipt: str | None
     amount: int
+    amount_held_part: int
     currency: str
     stage: DisputeStage
     status: DisputeStatus
@@ -172,7 +177,7 @@ def intent_view(intent: IntentRow, attempt: AttemptRow | None) -> Intent:
         amount_capturable=_capturable_minor(intent),
         amount_received=intent.captured_minor + intent.held_minor,
         amount_captured=intent.captured_minor,
-        amount_held=intent.held_minor - intent.returned_minor,
+        amount_held=max(0, intent.held_minor - intent.returned_minor - intent.disputed_held_minor),
         amount_returned=intent.returned_minor,
         amount_refunded=intent.refunded_minor,
         amount_refundable=intent.refundable_minor if intent.status is IntentStatus.SUCCEEDED else 0,
@@ -235,7 +240,9 @@ def dispute_view(dispute: DisputeRow) -> Dispute:
         id=dispute.dispute_id,
         livemode=dispute.livemode,
         payment_intent=dispute.intent_id,
+        receipt=dispute.receipt_id,
         amount=dispute.amount_minor,
+        amount_held_part=dispute.payer_minor,
         currency=dispute.currency.lower(),
         stage=dispute.stage,
         status=dispute.status,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.foundation.clock import business_date_of
@@ -22,10 +22,12 @@ from gateway.merchants.clocks import clock_of
 from gateway.payments.claims import ClaimRow
 from gateway.payments.entries import INTENT_SCHEME, REFUND_SCHEME, metadata_of, pending_until
 from gateway.payments.errors import EntryRefused, Refused
+from gateway.payments.held_receipts import held_receipts
 from gateway.payments.records import IntentRow, RefundRow, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
-from gateway.payments.states import CLAIM_MOVES, ClaimState, DisputeStatus, RefundStatus
-from gateway.payments.tables import disputes, facts, intents, refund_claims, refunds
+from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
+from gateway.payments.tables import intents, refund_claims
+from gateway.settlement.claim_disputes import disputed_claims
 from gateway.settlement.confirmations import BANK_LINE_SCHEME, Confirmation
 from gateway.settlement.payout_files import Transfer
 from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState, post_with
@@ -57,15 +59,17 @@ class ClaimTransfers:
 
         So are those of charges that were disputed since, until the dispute is won.
         """
-        c = refund_claims.c
-        statement = (
-            select(refund_claims)
-            .where(c.book_id == book_id, c.state == ClaimState.APPROVED, c.payout_file_id.is_(None), ~_is_disputed())
-            .order_by(c.claim_id)
-            .limit(CLAIMS_IN_FILE_MAX)
-            .with_for_update(skip_locked=True)
-        )
-        return [(claim, self._transfer(claim)) for claim in await rows_of(connection, statement, ClaimRow)]
+        c, after, ready = refund_claims.c, "", list[ClaimRow]()
+        waits = (c.book_id == book_id, c.state == ClaimState.APPROVED, c.payout_file_id.is_(None))
+        while len(ready) < CLAIMS_IN_FILE_MAX:
+            statement = select(refund_claims).where(*waits, c.claim_id > after).order_by(c.claim_id)
+            some = statement.limit(CLAIMS_IN_FILE_MAX - len(ready)).with_for_update(skip_locked=True)
+            found = await rows_of(connection, some, ClaimRow)
+            if not found:
+                break
+            disputed, after = await disputed_claims(connection, found), found[-1].claim_id
+            ready += [claim for claim in found if claim.claim_id not in disputed]
+        return [(claim, self._transfer(claim)) for claim in ready]
 
     async def put_into(self, connection: AsyncConnection, claims: Sequence[ClaimRow], file_id: str) -> None:
         """Note in which file the claims go; the caller has them from `waiting`."""
@@ -134,20 +138,6 @@ class ClaimTransfers:
         )
 
 
-def _is_disputed() -> ColumnElement[bool]:
-    """Whether the payer's bank takes the money of the claim's charge, or took it: see `disputed_attempts`."""
-    c, d, f, r = refund_claims.c, disputes.c, facts.c, refunds.c
-    of_refund = select(r.attempt_id).where(r.book_id == c.book_id, r.refund_id == c.refund_id)
-    of_held = select(f.attempt_id).where(
-        f.book_id == c.book_id, f.intent_id == c.intent_id, f.fact_id == c.held_fact_id
-    )
-    charge = func.coalesce(
-        of_refund.correlate(refund_claims).scalar_subquery(), of_held.correlate(refund_claims).scalar_subquery()
-    )
-    is_of_charge = (d.book_id == c.book_id, d.intent_id == c.intent_id, d.attempt_id == charge)
-    return select(d.dispute_id).where(*is_of_charge, d.status != DisputeStatus.WON).correlate(refund_claims).exists()
-
-
 async def on_their_way(connection: AsyncConnection, book_id: int) -> list[SentTransfer]:
     """Claims that the bank was given, or may have been, and whose line its statement has not shown."""
     c = refund_claims.c
@@ -182,7 +172,7 @@ async def _confirm(connection: AsyncConnection, intent: IntentRow, claim: ClaimR
         is_known = by_this or (seen.returned and claim.state is to)
         return Confirmation.ALREADY_CONFIRMED if is_known else Confirmation.NOT_EXPECTED
     refund = await refund_of(connection, claim)
-    entries = _entries(claim, refund, seen)
+    entries = _entries(claim, refund, seen, owed_minor=await _owed_minor(connection, claim, seen))
     await _move(connection, intent, claim, refund, seen)
     await post_with(connection, LinkedGroup(tuple(entries)), book_id=claim.book_id)
     return Confirmation.CONFIRMED
@@ -221,8 +211,17 @@ async def _move(
     await record(connection, events)
 
 
-def _entries(claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen) -> list[JournalEntry]:
-    """The entries of one line, all or none."""
+async def _owed_minor(connection: AsyncConnection, claim: ClaimRow, seen: PayoutSeen) -> int:
+    """What of held money that went, or came back, a dispute took as well: its payer has it twice, and owes it."""
+    if claim.held_fact_id is None:
+        return 0
+    held = await held_receipts(connection, claim.book_id, [claim.intent_id])
+    sign = -1 if seen.returned else 1
+    return sign * held[claim.held_fact_id].owed_minor(sign * claim.amount_minor)
+
+
+def _entries(claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen, *, owed_minor: int) -> list[JournalEntry]:
+    """The entries of one line, all or none; `owed_minor` of held money is the payer's debt."""
     key = entry_key(claim.claim_id, "returned" if seen.returned else "paid")
     references = (
         ExternalReference(PAYOUT_SCHEME, claim.end_to_end_id),
@@ -243,6 +242,7 @@ def _entries(claim: ClaimRow, refund: RefundRow | None, seen: PayoutSeen) -> lis
             references=references,
             metadata=metadata_of(claim=claim.claim_id),
             caller=SYSTEM,
+            owed_minor=owed_minor,
         )
         return [entry]
     rule = refund_came_back if seen.returned else refund_paid

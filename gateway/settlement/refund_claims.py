@@ -20,13 +20,13 @@ from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import is_second_person
 from gateway.payments.claims import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
-from gateway.payments.dispute_records import disputed_attempts
 from gateway.payments.entries import metadata_of, pending_until
 from gateway.payments.errors import Refused
-from gateway.payments.records import IntentRow, RefundRow, facts_of, lock_intents, refunds_by_id, replace_rows, rows_of
+from gateway.payments.records import IntentRow, RefundRow, lock_intents, refunds_by_id, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
+from gateway.settlement.claim_disputes import disputed_claims
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM
 from gateway.settlement.rounds import AT_ONCE, Rounds
@@ -287,15 +287,7 @@ async def refund_of(connection: AsyncConnection, claim: ClaimRow) -> RefundRow |
 
 async def _check_undisputed(connection: AsyncConnection, claim: ClaimRow) -> None:
     """Refuse to pay what the payer gets, or got, through a dispute of the charge that it came by."""
-    disputed = await disputed_attempts(connection, claim.book_id, claim.intent_id)
-    if not disputed:
-        return
-    refund = await refund_of(connection, claim)
-    facts = await facts_of(connection, claim.book_id, [claim.intent_id])
-    receipt = next((fact for fact in facts if fact.fact_id == claim.held_fact_id), None)
-    charge = refund or receipt
-    assert charge is not None, "a claim pays a refund or returns held money"
-    if charge.attempt_id in disputed:
+    if await disputed_claims(connection, [claim]):
         raise Refused("payment_disputed", "the payer's bank takes this money back")
 
 

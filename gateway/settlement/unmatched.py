@@ -2,7 +2,7 @@
 
 Held for payers: what came over, short, late or twice. Nobody's yet: receipts at our bank that a person noted. Marks:
 what two people said and nobody proved. Lines: what statements show and no book has. The first three are, row by row,
-the balances of `payer_refundable` and `unidentified_receipts`; lines are in no account.
+the balances of `payer_refundable`, `payer_receivable` and `unidentified_receipts`; lines are in no account.
 """
 
 from collections import Counter
@@ -24,6 +24,7 @@ class UnmatchedReason(StrEnum):
 
     Attributes:
         OVER, SHORT, LATE, TWICE, OTHER_CURRENCY: of a payment, held for its payer.
+        PAID_BACK_TWICE: went back to its payer, whose bank then took it as well, or the other way round: he owes it.
         UNIDENTIFIED: a receipt at our bank that a person noted; MARK: not proved yet, below zero what is missing.
         UNKNOWN_REFERENCE: a provider's statement shows a payment that our books do not have.
         UNKNOWN_LINE: a bank's statement shows a credit that nobody knows.
@@ -34,22 +35,28 @@ class UnmatchedReason(StrEnum):
     LATE = "late"
     TWICE = "twice"
     OTHER_CURRENCY = "other_currency"
+    PAID_BACK_TWICE = "paid_back_twice"
     UNIDENTIFIED = "unidentified"
     MARK = "mark"
     UNKNOWN_REFERENCE = "unknown_reference"
     UNKNOWN_LINE = "unknown_line"
 
 
-_ACCOUNTS: Final = {"held": AccountKind.PAYER_REFUNDABLE, "waiting": AccountKind.UNIDENTIFIED_RECEIPTS}
+_ACCOUNTS: Final = {
+    "held": AccountKind.PAYER_REFUNDABLE,
+    "owed": AccountKind.PAYER_RECEIVABLE,
+    "waiting": AccountKind.UNIDENTIFIED_RECEIPTS,
+}
 _ROWS: Final = """
-    SELECT fact.fact_id AS id, 'held' AS place, CASE
+    SELECT fact.fact_id AS id, CASE WHEN left_of.amount_minor < 0 THEN 'owed' ELSE 'held' END AS place, CASE
+            WHEN left_of.amount_minor < 0 THEN 'paid_back_twice'
             WHEN fact.captured_minor > 0 THEN 'over'
             WHEN fact.currency <> intent.currency THEN 'other_currency'
             WHEN intent.captured_minor > 0 THEN 'twice'
             WHEN fact.occurred_at > least(attempt.expires_at, intent.cancel_requested_at) THEN 'late'
             ELSE 'short' END AS reason,
         intent.account_id AS account, fact.intent_id AS subject, fact.provider,
-        fact.held_minor - coalesce(claimed.paid_minor, 0) - coalesce(accepted.amount_minor, 0) AS amount_minor,
+        abs(left_of.amount_minor) AS amount_minor,
         fact.currency, fact.occurred_at AS since, claimed.state AS claim
     FROM gateway.facts AS fact
     JOIN gateway.payment_intents AS intent ON intent.book_id = fact.book_id AND intent.intent_id = fact.intent_id
@@ -63,6 +70,16 @@ _ROWS: Final = """
     ) AS claimed ON true
     LEFT JOIN gateway.held_acceptances AS accepted
       ON accepted.book_id = fact.book_id AND accepted.fact_id = fact.fact_id
+    LEFT JOIN LATERAL (
+        SELECT sum(least(dispute.held_minor + dispute.withdrawn_minor, dispute.payer_minor))::bigint AS taken_minor
+        FROM gateway.disputes AS dispute
+        WHERE dispute.book_id = fact.book_id AND dispute.intent_id = fact.intent_id
+          AND dispute.receipt_id = fact.fact_id
+    ) AS disputed ON true
+    CROSS JOIN LATERAL (
+        SELECT fact.held_minor - coalesce(claimed.paid_minor, 0) - coalesce(accepted.amount_minor, 0)
+               - coalesce(disputed.taken_minor, 0) AS amount_minor
+    ) AS left_of
     WHERE fact.book_id = :book_id AND fact.held_minor > 0
     UNION ALL
     SELECT receipt.receipt_id, 'waiting', 'unidentified', NULL, receipt.line_id, receipt.bank, receipt.amount_minor,
@@ -124,14 +141,14 @@ _SUMS: Final = text(f"""
 """)
 
 
-Place = Literal["held", "waiting", "nowhere"]
+Place = Literal["held", "owed", "waiting", "nowhere"]
 
 
 class UnmatchedRow(msgspec.Struct, frozen=True, kw_only=True):
     """Money that matches no payment, or not as it should.
 
     Attributes:
-        place: `held` for a payer, `waiting` to be identified or proved, or `nowhere` in our books.
+        place: `held` for a payer, `owed` by him, `waiting` to be identified or proved, or `nowhere` in our books.
         account: the merchant's, where it is of a payment, refund or payout: the subject.
         amount_minor: what is left of it, signed as the account's balance.
         claim: of held money the state of the latest claim by which it goes back.

@@ -29,6 +29,12 @@ def merchant_money(merchant: str, currency: str, pending_until: date | None) -> 
     return account(kind, currency, merchant)
 
 
+def payer_money(amount_minor: int, *, owed_minor: int) -> Iterable[tuple[AccountKind, int]]:
+    """Whence money of a payer comes, signed: from what is held for him, and what he has already he owes."""
+    yield AccountKind.PAYER_REFUNDABLE, amount_minor - owed_minor
+    yield AccountKind.PAYER_RECEIVABLE, owed_minor
+
+
 def fee_postings(fee: Fee, *, paid_from: AccountRef, fees: str, available_on: date | None = None) -> Iterable[Posting]:
     """What a merchant pays us: Dr `paid_from`, Cr fee_income of `fees` with the fee and output_vat with its VAT."""
     income = account(AccountKind.FEE_INCOME, paid_from.currency, fees)

@@ -4,18 +4,40 @@ All money goes by way of `dispute_hold`, so that whatever a dispute took or gave
 whichever came first, the notice or the withdrawal. `pending_until` says where the charge's money is: the charge's
 `available_on` while it is pending, None once it is available. Where the merchant has less than is asked for, its
 account goes below zero; the settlement run makes a debt of that.
+
+Money that was only held for its payer is no merchant's: its part of a dispute (`PayerShare`) goes from the payer's
+account to a `dispute_hold` of the payment, and back. What of it went back to the payer before, by claim, he has twice:
+he owes it, on `payer_receivable`.
 """
 
+from collections.abc import Iterable
 from datetime import date
 from uuid import UUID
 
+import msgspec
+
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, fee_postings, merchant_money, posting
+from ledger.journal import AccountRef, EntryKind, ExternalReference, JournalEntry, Posting
+from ledger.posting_rules._postings import account, fee_postings, merchant_money, payer_money, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 DISPUTE_FEES = "dispute"
 """Owner of the fee income account for fees on disputes."""
+
+
+class PayerShare(msgspec.Struct, frozen=True, kw_only=True):
+    """What of an entry is of money that was held for the payer of a payment. Signed: below zero it comes back.
+
+    Attributes:
+        intent: the payment.
+        set_aside_minor: what leaves the payer's money; owed_minor: the part that he has already, and owes.
+        taken_minor: what goes to the provider.
+    """
+
+    intent: str
+    set_aside_minor: int
+    owed_minor: int = 0
+    taken_minor: int = 0
 
 
 def dispute_held(
@@ -28,14 +50,13 @@ def dispute_held(
     effective_on: date,
     metadata: bytes,
     caller: str,
+    payer: PayerShare | None = None,
 ) -> JournalEntry:
-    """A dispute was notified and the provider has not taken the money: Dr merchant's money, Cr dispute_hold."""
-    held = posting(
-        debit=merchant_money(merchant, currency, pending_until),
-        credit=account(AccountKind.DISPUTE_HOLD, currency, merchant),
-        amount_minor=amount_minor,
-        available_on=pending_until,
-    )
+    """A dispute was notified and the provider has not taken the money: Dr merchant's money, Cr dispute_hold.
+
+    The payer's part: Dr payer_refundable, Cr dispute_hold of the payment.
+    """
+    held = _moves(merchant, currency, pending_until, set_aside_minor=amount_minor, payer=payer)
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_HELD,
@@ -56,14 +77,10 @@ def dispute_released(
     effective_on: date,
     metadata: bytes,
     caller: str,
+    payer: PayerShare | None = None,
 ) -> JournalEntry:
-    """The dispute ended without the provider taking the money: Dr dispute_hold, Cr merchant's money."""
-    released = posting(
-        debit=account(AccountKind.DISPUTE_HOLD, currency, merchant),
-        credit=merchant_money(merchant, currency, pending_until),
-        amount_minor=amount_minor,
-        available_on=pending_until,
-    )
+    """The dispute ended without the provider taking the money: Dr dispute_hold, Cr merchant's money, or the payer's."""
+    released = _moves(merchant, currency, pending_until, set_aside_minor=-amount_minor, payer=payer)
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_RELEASED,
@@ -87,31 +104,31 @@ def dispute_funds_withdrawn(
     references: tuple[ExternalReference, ...],
     metadata: bytes,
     caller: str,
+    payer: PayerShare | None = None,
 ) -> JournalEntry:
     """The provider took the money back.
 
     | debit | credit | amount |
     |---|---|---|
-    | merchant_pending or merchant_available | dispute_hold | what is not held yet |
+    | merchant_pending or merchant_available, payer_refundable | dispute_hold | what is not held yet |
     | dispute_hold | provider_receivable | all of it |
 
     `held_minor` is what this dispute holds of it already.
     """
-    hold = account(AccountKind.DISPUTE_HOLD, currency, merchant)
-    missing = posting(
-        debit=merchant_money(merchant, currency, pending_until),
-        credit=hold,
-        amount_minor=amount_minor - held_minor,
-        available_on=pending_until,
-    )
-    taken = posting(
-        debit=hold, credit=account(AccountKind.PROVIDER_RECEIVABLE, currency, provider), amount_minor=amount_minor
+    taken = _moves(
+        merchant,
+        currency,
+        pending_until,
+        set_aside_minor=amount_minor - held_minor,
+        taken_minor=amount_minor,
+        provider=provider,
+        payer=payer,
     )
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_FUNDS_WITHDRAWN,
         effective_on=effective_on,
-        postings=(*missing, *taken),
+        postings=tuple(taken),
         references=references,
         metadata=metadata,
         caller=caller,
@@ -130,29 +147,29 @@ def dispute_funds_reinstated(
     references: tuple[ExternalReference, ...],
     metadata: bytes,
     caller: str,
+    payer: PayerShare | None = None,
 ) -> JournalEntry:
     """The dispute was won after the provider had taken the money.
 
     | debit | credit | amount |
     |---|---|---|
     | provider_receivable | dispute_hold | all of it |
-    | dispute_hold | merchant_pending or merchant_available | all of it |
+    | dispute_hold | merchant_pending or merchant_available, payer_refundable | all of it |
     """
-    hold = account(AccountKind.DISPUTE_HOLD, currency, merchant)
-    returned = posting(
-        debit=account(AccountKind.PROVIDER_RECEIVABLE, currency, provider), credit=hold, amount_minor=amount_minor
-    )
-    given = posting(
-        debit=hold,
-        credit=merchant_money(merchant, currency, pending_until),
-        amount_minor=amount_minor,
-        available_on=pending_until,
+    returned = _moves(
+        merchant,
+        currency,
+        pending_until,
+        set_aside_minor=-amount_minor,
+        taken_minor=-amount_minor,
+        provider=provider,
+        payer=payer,
     )
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_FUNDS_REINSTATED,
         effective_on=effective_on,
-        postings=(*returned, *given),
+        postings=tuple(returned),
         references=references,
         metadata=metadata,
         caller=caller,
@@ -179,3 +196,45 @@ def dispute_fee_charged(
         metadata=metadata,
         caller=caller,
     )
+
+
+def _moves(
+    merchant: str,
+    currency: str,
+    pending_until: date | None,
+    *,
+    set_aside_minor: int,
+    taken_minor: int = 0,
+    provider: str = "",
+    payer: PayerShare | None,
+) -> Iterable[Posting]:
+    """Money to the owner's `dispute_hold` and from there to the provider, each signed; what is no payer's is the rest.
+
+    What comes in is posted before what goes out, so that no hold is below zero on the way.
+    """
+    share = payer or PayerShare(intent="", set_aside_minor=0)
+    taker = account(AccountKind.PROVIDER_RECEIVABLE, currency, provider)
+    merchants = account(AccountKind.DISPUTE_HOLD, currency, merchant)
+    payers = account(AccountKind.DISPUTE_HOLD, currency, share.intent)
+    money = merchant_money(merchant, currency, pending_until)
+    to_hold = [
+        *_signed(money, merchants, set_aside_minor - share.set_aside_minor, available_on=pending_until),
+        *(
+            each
+            for kind, part_minor in payer_money(share.set_aside_minor, owed_minor=share.owed_minor)
+            for each in _signed(account(kind, currency, share.intent), payers, part_minor)
+        ),
+    ]
+    to_provider = [
+        *_signed(merchants, taker, taken_minor - share.taken_minor),
+        *_signed(payers, taker, share.taken_minor),
+    ]
+    return [*to_provider, *to_hold] if taken_minor < 0 else [*to_hold, *to_provider]
+
+
+def _signed(
+    here: AccountRef, there: AccountRef, amount_minor: int, *, available_on: date | None = None
+) -> Iterable[Posting]:
+    """From here to there, or back where the amount is below zero."""
+    debit, credit = (here, there) if amount_minor > 0 else (there, here)
+    return posting(debit=debit, credit=credit, amount_minor=abs(amount_minor), available_on=available_on)

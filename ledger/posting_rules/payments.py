@@ -8,7 +8,7 @@ from uuid import UUID
 
 from ledger.chart_of_accounts import AccountKind
 from ledger.journal import Draw, EntryKind, ExternalReference, JournalEntry
-from ledger.posting_rules._postings import account, fee_postings, posting
+from ledger.posting_rules._postings import account, fee_postings, payer_money, posting
 from ledger.posting_rules.fees_and_tax import Fee
 
 PAYMENT_FEES = "payment"
@@ -144,13 +144,18 @@ def payer_money_returned(
     references: tuple[ExternalReference, ...],
     metadata: bytes,
     caller: str,
+    owed_minor: int = 0,
 ) -> JournalEntry:
-    """Held money went back to the payer from our bank account: Dr payer_refundable, Cr bank."""
-    back = posting(
-        debit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
-        credit=account(AccountKind.BANK, currency, bank),
-        amount_minor=amount_minor,
-    )
+    """Held money went back to the payer from our bank account: Dr payer_refundable, Cr bank.
+
+    `owed_minor` of it a dispute had taken before, so that he has it twice: Dr payer_receivable.
+    """
+    paid_from = account(AccountKind.BANK, currency, bank)
+    back = [
+        each
+        for kind, part_minor in payer_money(amount_minor, owed_minor=owed_minor)
+        for each in posting(debit=account(kind, currency, intent), credit=paid_from, amount_minor=part_minor)
+    ]
     return JournalEntry(
         key=key,
         kind=EntryKind.PAYER_MONEY_RETURNED,
@@ -175,13 +180,18 @@ def payer_money_came_back(
     references: tuple[ExternalReference, ...],
     metadata: bytes,
     caller: str,
+    owed_minor: int = 0,
 ) -> JournalEntry:
-    """The payer's bank sent returned money back: Dr bank, Cr payer_refundable; it is held and may be drawn on again."""
-    held = posting(
-        debit=account(AccountKind.BANK, currency, bank),
-        credit=account(AccountKind.PAYER_REFUNDABLE, currency, intent),
-        amount_minor=amount_minor,
-    )
+    """The payer's bank sent returned money back: Dr bank, Cr payer_refundable; it is held and may be drawn on again.
+
+    `owed_minor` of it he owed, because a dispute took it as well: Cr payer_receivable.
+    """
+    paid_to = account(AccountKind.BANK, currency, bank)
+    held = [
+        each
+        for kind, part_minor in payer_money(amount_minor, owed_minor=owed_minor)
+        for each in posting(debit=paid_to, credit=account(kind, currency, intent), amount_minor=part_minor)
+    ]
     return JournalEntry(
         key=key,
         kind=EntryKind.PAYER_MONEY_CAME_BACK,

@@ -42,7 +42,7 @@ def rows(**amounts: int) -> dict[tuple[K, str], int]:
     """An accountant's row; house accounts have the owner `-`, the others the one used in these tests."""
     owners = {
         K.PROVIDER_RECEIVABLE: "omise", K.PROVIDER_FEE_EXPENSE: "omise", K.BANK: "scb_main", K.OUTPUT_VAT: "-",
-        K.INPUT_VAT: "-", K.PAYER_REFUNDABLE: "pi_1",
+        K.INPUT_VAT: "-", K.PAYER_REFUNDABLE: "pi_1", K.PAYER_RECEIVABLE: "pi_1",
     }  # fmt: skip
     named = {(kind := K[name.upper()], owners.get(kind, "acct_1")): amount for name, amount in amounts.items()}
     return {account: amount for account, amount in named.items() if amount}
@@ -123,6 +123,31 @@ def test_dispute_takes_from_where_the_money_is_and_gives_it_back_when_won(
     given_back = disputes.dispute_funds_reinstated(**common, **outside, **COMMON)
     assert net(given_back) == rows(**{where: -amount, "provider_receivable": amount})
     assert {taken.kind, given_back.kind}.isdisjoint(AUTHORISING), "what the provider did cannot be refused"
+
+
+@given(mine=AMOUNTS, held=AMOUNTS, owed=st.integers(0, 10**12), pending_until=PENDING_UNTIL)
+def test_held_money_of_a_disputed_receipt_pays_before_the_merchant_and_what_its_payer_has_twice_he_owes(
+    mine: int, held: int, owed: int, pending_until: date | None
+) -> None:
+    where, owed = "merchant_available" if pending_until is None else "merchant_pending", min(owed, held)
+    common = {"merchant": "acct_1", "amount_minor": mine + held, "pending_until": pending_until}
+    outside = {"provider": "omise", "references": ()}
+    hold = {(K.DISPUTE_HOLD, "acct_1"): -mine, (K.DISPUTE_HOLD, "pi_1"): -held}
+    paid = rows(**{where: mine, "payer_refundable": held - owed, "payer_receivable": owed})
+    aside = disputes.PayerShare(intent="pi_1", set_aside_minor=held, owed_minor=owed)
+    back = disputes.PayerShare(intent="pi_1", set_aside_minor=-held, owed_minor=-owed)
+    assert net(disputes.dispute_held(**common, payer=aside, **COMMON)) == paid | hold
+    reversed_rows = {account: -amount for account, amount in (paid | hold).items()}
+    assert net(disputes.dispute_released(**common, payer=back, **COMMON)) == reversed_rows
+    out = disputes.PayerShare(intent="pi_1", set_aside_minor=held, owed_minor=owed, taken_minor=held)
+    taken = disputes.dispute_funds_withdrawn(**common, **outside, held_minor=0, payer=out, **COMMON)
+    assert net(taken) == paid | rows(provider_receivable=-mine - held)
+    from_hold = disputes.PayerShare(intent="pi_1", set_aside_minor=0, taken_minor=held)
+    taken = disputes.dispute_funds_withdrawn(**common, **outside, held_minor=mine + held, payer=from_hold, **COMMON)
+    assert net(taken) == {account: -amount for account, amount in hold.items()} | rows(provider_receivable=-mine - held)
+    again = disputes.PayerShare(intent="pi_1", set_aside_minor=-held, owed_minor=-owed, taken_minor=-held)
+    given = disputes.dispute_funds_reinstated(**common, **outside, payer=again, **COMMON)
+    assert net(given) == {account: -amount for account, amount in paid.items()} | rows(provider_receivable=mine + held)
 
 
 @given(fee=FEES)
@@ -235,12 +260,14 @@ def test_claimed_refund_is_paid_from_the_bank_and_comes_back_to_it(amount: int) 
     assert {paid.kind, back.kind}.isdisjoint(AUTHORISING), "what the bank did cannot be refused"
 
 
-@given(amount=AMOUNTS)
-def test_returned_payer_money_that_comes_back_is_held_again(amount: int) -> None:
+@given(amount=AMOUNTS, owed=st.one_of(st.just(0), st.integers(0, 10**12)))
+def test_returned_payer_money_that_comes_back_is_held_again(amount: int, owed: int) -> None:
     common = {"held_key": OTHER, "intent": "pi_1", "bank": "scb_main", "amount_minor": amount, "references": ()}
-    gone, back = payments.payer_money_returned(**common, **COMMON), payments.payer_money_came_back(**common, **COMMON)
-    assert net(gone) == rows(payer_refundable=amount, bank=-amount)
-    assert net(back) == rows(payer_refundable=-amount, bank=amount)
+    owed = min(owed, amount)
+    gone = payments.payer_money_returned(**common, owed_minor=owed, **COMMON)
+    back = payments.payer_money_came_back(**common, owed_minor=owed, **COMMON)
+    assert net(gone) == rows(payer_refundable=amount - owed, payer_receivable=owed, bank=-amount)
+    assert net(back) == rows(payer_refundable=owed - amount, payer_receivable=-owed, bank=amount)
     assert gone.draw is not None
     assert back.draw is not None
     assert gone.draw.amount_minor == -back.draw.amount_minor == amount

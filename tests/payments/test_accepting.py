@@ -234,6 +234,7 @@ async def test_the_fixed_part_of_the_fee_is_due_once_a_receipt(
         replace(fact, captured_minor=captured_minor, held_minor=held_minor),
         row,
         replace(attempt, fee_rate_ppm=0, fee_fixed_minor=5_00),
+        amount_minor=held_minor,
         available_on=merchant.clock.today(),
         accepted_on=merchant.clock.today(),
         caller="x",

@@ -19,6 +19,7 @@ INSERT INTO ledger.account_kinds VALUES
     (13, 'wht_receivable', '1220', 'asset', 'D', NULL, NULL, true),
     (14, 'prepaid_tax', '1230', 'asset', 'D', NULL, NULL, false),
     (15, 'merchant_receivable', '1120', 'asset', 'D', NULL, NULL, true),
+    (16, 'payer_receivable', '1130', 'asset', 'D', NULL, NULL, true),
     (30, 'merchant_pending', '2010', 'liability', 'C', 0, NULL, true),
     (31, 'merchant_available', '2020', 'liability', 'C', 0, NULL, true),
     (32, 'merchant_reserve', '2030', 'liability', 'C', 0, NULL, true),
