@@ -134,7 +134,8 @@ class RefundClaims:
             Refused: `refund_claim_closed`, `second_person_required`, `payment_disputed`; in this order.
         """
         async with self._database.transaction() as connection:
-            claim = await locked_claim(connection, book_id, claim_id)
+            # With its payment, so that no dispute of it is being written between the look and the commit.
+            _, claim = await locked(connection, book_id, claim_id)
             if claim.state is not ClaimState.CLAIMED:
                 raise Refused("refund_claim_closed", f"the claim is {claim.state}")
             if claim.offered_by != claim.account_id and not is_second_person(claim.offered_by, actor):

@@ -277,6 +277,31 @@ async def test_no_operator_lets_a_claim_go_that_is_disputed_meanwhile(desk, paid
     assert (await desk.house.refunds.get(desk.merchant, refund.id)).status == "failed"
 
 
+async def test_an_operator_who_lets_a_claim_go_waits_for_a_dispute_that_is_being_written(desk, paid, monkeypatch):
+    refund = await desk.refund(paid)
+    await desk.house.run("UPDATE gateway.refund_claims SET livemode = true WHERE claim_id = $1", refund.claim)
+    await desk.claims.claim(refund.claim_token, ACCOUNT)
+    written, go_on = asyncio.Event(), asyncio.Event()
+    post = desk.house.applier._post
+
+    async def post_later(*arguments):
+        written.set()
+        await go_on.wait()
+        await post(*arguments)
+
+    monkeypatch.setattr(desk.house.applier, "_post", post_later)
+    dispute = asyncio.create_task(disputed(desk, paid))
+    await written.wait()
+    letting_go = asyncio.create_task(desk.claims.approve(desk.book_id, refund.claim, actor="op_2", reason="checked"))
+    await asyncio.wait({letting_go}, timeout=0.3)
+    go_on.set()
+    await dispute
+    with pytest.raises(Refused) as refused:
+        await letting_go
+    assert refused.value.code == "payment_disputed"
+    assert (await desk.row(refund.claim))["state"] == "claimed"
+
+
 @pytest.mark.parametrize("is_held", [False, True], ids=["of a refund", "of held money"])
 async def test_no_file_holds_an_approved_claim_that_is_disputed_meanwhile(desk, paid, is_held):
     if is_held:
