@@ -12,6 +12,7 @@ from litestar import Response
 from litestar.openapi import ResponseSpec
 
 from gateway.payments.errors import (
+    FactContradicts,
     IdempotencyInProgress,
     IdempotencyKeyReused,
     InvalidRequest,
@@ -19,6 +20,7 @@ from gateway.payments.errors import (
     NotFound,
     PayerBlocked,
     PaymentError,
+    ReceiptAmbiguous,
     Refused,
 )
 
@@ -116,11 +118,13 @@ PROBLEMS: Final[dict[str, Kind]] = {
     "merchant_reference_used": Kind(_S.CONFLICT, "Another payment has this merchant_reference"),
     "limit_exceeded": Kind(_S.UNPROCESSABLE_ENTITY, "A limit of your account stands against it"),
     "velocity_exceeded": Kind(_S.UNPROCESSABLE_ENTITY, "The payer has tried too often"),
+    "receipt_ambiguous": Kind(_S.UNPROCESSABLE_ENTITY, "The payment was paid more than once; name a receipt"),
     "payer_blocked": Kind(_S.UNPROCESSABLE_ENTITY, "The payer is on a blocklist"),
     "blocklist_full": Kind(_S.UNPROCESSABLE_ENTITY, "The blocklist has as many entries as it may"),
     "customer_unknown": Kind(_S.BAD_REQUEST, "You have no such customer"),
     "payment_not_refundable": Kind(_S.CONFLICT, "The payment has no money to give back"),
     "payment_disputed": Kind(_S.CONFLICT, "What the payer's bank questions cannot be refunded"),
+    "fact_contradicts": Kind(_S.CONFLICT, "What is stated does not fit what is known"),
     "dispute_not_open": Kind(_S.CONFLICT, "The dispute waits for no answer"),
     "evidence_deadline_passed": Kind(_S.CONFLICT, "The time to answer the dispute is over"),
     "refund_not_supported": Kind(_S.UNPROCESSABLE_ENTITY, "Nobody can give this payment back through its provider"),
@@ -250,6 +254,8 @@ def of_payment_error(error: PaymentError) -> Problem:
             otherwise = "parameter_invalid" if isinstance(error, InvalidRequest) else "refused"
             code = error.code if error.code in PROBLEMS else otherwise
             return Problem(code, error.detail, param=error.param, refund=_refund_of(error), **_more_of(error))
+        case FactContradicts():
+            return Problem("fact_contradicts", error.detail)
         case _ if error.retryable:
             return Problem("temporarily_unavailable", retry_after_seconds=RETRY_SOON_SECONDS)
         case _:
@@ -262,6 +268,12 @@ def _more_of(error: PaymentError) -> dict[str, Any]:
             return {"limit": error.limit, "limit_left": error.left}
         case PayerBlocked():
             return {"payment_intent": error.intent_id}
+        case ReceiptAmbiguous():
+            return {
+                "errors": tuple(
+                    FieldError(param="receipt", code=receipt_id, detail=line) for receipt_id, line in error.receipts
+                )
+            }
         case _:
             return {}
 

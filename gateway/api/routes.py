@@ -12,6 +12,7 @@ from gateway.api.balance_transactions import BALANCE_TRANSACTIONS
 from gateway.api.blocklist import BLOCKLIST
 from gateway.api.callbacks import CALLBACKS
 from gateway.api.customers import CUSTOMERS
+from gateway.api.dispute_letters import DISPUTE_LETTERS
 from gateway.api.disputes import DISPUTES
 from gateway.api.events import EVENTS
 from gateway.api.expanding import provide_expand
@@ -49,6 +50,7 @@ _WITH_KEY: Final = Router(
         PAYMENT_LINKS,
         REFUNDS,
         DISPUTES,
+        DISPUTE_LETTERS,
         CUSTOMERS,
         LIMITS,
         BLOCKLIST,

@@ -16,6 +16,7 @@ from gateway.merchants.known_accounts import KnownAccounts
 from gateway.payments.accepting import Accepting
 from gateway.payments.bulk import BulkIntents
 from gateway.payments.claims import HeldMoney
+from gateway.payments.dispute_acts import DisputeActs
 from gateway.payments.disputes import Disputes
 from gateway.payments.idempotency import IdempotencyStore
 from gateway.payments.intents import Intents
@@ -123,6 +124,11 @@ class Services(Protocol):
     @property
     def disputes(self) -> Disputes:
         """Disputes."""
+        ...
+
+    @property
+    def dispute_acts(self) -> DisputeActs:
+        """Disputes as operators state them."""
         ...
 
     @property

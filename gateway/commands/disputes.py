@@ -16,7 +16,7 @@ from gateway.merchants.operators import record_act
 from gateway.payments.dispute_acts import DisputeActs, Stated
 from gateway.payments.dispute_records import DisputeRow, dispute_by_id
 from gateway.payments.disputes import Evidence
-from gateway.payments.errors import PaymentError
+from gateway.payments.errors import PaymentError, ReceiptAmbiguous
 from gateway.providers.base import FactKind
 from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
 from ledger.money import to_text
@@ -41,7 +41,8 @@ def disputes() -> None:
 @click.option(
     "--reference", required=True, callback=filled, help="The provider's case number; the same = the same case."
 )
-@click.option("--amount", type=click.IntRange(1), help="Minor units; all that the charge brought if not given.")
+@click.option("--amount", type=click.IntRange(1), help="Minor units; all that the receipt brought if not given.")
+@click.option("--receipt", help="Which money, where it was paid more than once: our id of it, or the provider's.")
 @click.option(
     "--stage", type=click.Choice([stage.value for stage in DisputeStage]), default="dispute", show_default=True
 )
@@ -54,6 +55,7 @@ def open_(
     intent_id: str,
     reference: str,
     amount: int | None,
+    receipt: str | None,
     stage: str,
     code: str,
     due: datetime | None,
@@ -69,7 +71,9 @@ def open_(
 
     _state(
         book_id,
-        lambda acts: acts.open(book_id, intent_id, terms, amount_minor=amount, actor=actor(), reason=reason),
+        lambda acts: acts.open(
+            book_id, intent_id, terms, amount_minor=amount, receipt=receipt, actor=actor(), reason=reason
+        ),
     )
 
 
@@ -106,6 +110,10 @@ def evidence(book_id: int, dispute_id: str, reason: str) -> None:
 def _state(book_id: int, act: Callable[[DisputeActs], Awaitable[Stated]]) -> None:
     try:
         stated = asyncio.run(_stated(book_id, act))
+    except ReceiptAmbiguous as error:
+        for _, line in error.receipts:
+            click.echo(line, err=True)
+        raise click.ClickException(f"{error.code}: name one with --receipt") from error
     except PaymentError as error:
         raise click.ClickException(f"{error.code}: {error.detail}") from error
     print(_line(stated.dispute))
@@ -138,4 +146,5 @@ async def _evidence(book_id: int, dispute_id: str, reason: str) -> Sequence[Evid
 def _line(dispute: DisputeRow) -> str:
     due = "no deadline" if dispute.evidence_due_at is None else f"until {dispute.evidence_due_at:%Y-%m-%d %H:%M} UTC"
     amount = f"{to_text(dispute.amount_minor, dispute.currency)} {dispute.currency}"
-    return f"{dispute.dispute_id}  {dispute.intent_id}  {amount}  {dispute.stage}  {dispute.status}  {due}"
+    held = f" ({to_text(dispute.payer_minor, dispute.currency)} held)" if dispute.payer_minor else ""
+    return f"{dispute.dispute_id}  {dispute.intent_id}  {amount}{held}  {dispute.stage}  {dispute.status}  {due}"

@@ -34,6 +34,7 @@ class Scope(StrEnum):
     OVERRIDES_WRITE = "overrides:write"
     OVERRIDES_APPROVE = "overrides:approve"
     UNMATCHED_WRITE = "unmatched:write"
+    DISPUTES_STATE = "disputes:state"
 
 
 OPERATOR_SCOPES: Final = frozenset(
@@ -44,6 +45,7 @@ OPERATOR_SCOPES: Final = frozenset(
         Scope.OVERRIDES_WRITE,
         Scope.OVERRIDES_APPROVE,
         Scope.UNMATCHED_WRITE,
+        Scope.DISPUTES_STATE,
     }
 )
 """What an operator's key may hold, and no merchant's."""

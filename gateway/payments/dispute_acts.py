@@ -4,14 +4,11 @@ It becomes a fact like any other, so it may be stated again, or come by another 
 twice. Who stated it and why is kept in the same transaction.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-
 import msgspec
 from sqlalchemy import select
 
 from gateway.foundation.database import Database
-from gateway.payments.acceptances import Capture, captures_of
+from gateway.payments.disputable import disputable_receipts, the_one
 from gateway.payments.dispute_case import Act
 from gateway.payments.dispute_records import DisputeRow, dispute_by_id, disputes_of
 from gateway.payments.errors import InvalidRequest, NotFound, Refused
@@ -45,24 +42,25 @@ class DisputeActs:
         terms: DisputeTerms,
         *,
         amount_minor: int | None = None,
+        receipt: str | None = None,
         actor: str,
         reason: str,
     ) -> Stated:
         """A payment is disputed, or a known dispute has reached a later stage.
 
-        Of several charges a new dispute is about the first that is not disputed and brought as much.
-
         Args:
             book_id: the book of the payment.
             intent_id: of the payment.
             terms: `reference` is the case number; the same one names the same dispute.
-            amount_minor: how much of it; None = all that the charge brought, or what the known dispute is of.
+            amount_minor: how much of it; None = all that the receipt brought, or what the known dispute is of.
+            receipt: which receipt a new dispute is about, by our id or the provider's; None: the only one that it can
+                be about, one that is not disputed before one that is.
             actor: who states it; reason: why we may believe it.
 
         Raises:
-            NotFound: the book has no such payment.
-            Refused: `payment_not_captured`.
-            InvalidRequest: an amount that cannot be disputed.
+            NotFound: the book has no such payment, or the payment no such receipt.
+            Refused: `payment_not_captured`, `receipt_ambiguous`: a `ReceiptAmbiguous`, which lists them.
+            InvalidRequest: an amount that cannot be disputed, or another receipt than the known dispute's.
             FactError: it contradicts what is known.
         """
         async with self._database.read() as connection:
@@ -72,16 +70,23 @@ class DisputeActs:
             )
             if not found:
                 raise NotFound(f"no payment intent {intent_id}")
-            captures = await captures_of(connection, found[0])
-            if not captures:
-                raise Refused("payment_not_captured", "nothing was paid that could be disputed", subject_id=intent_id)
             its = await disputes_of(connection, book_id, [intent_id])
-        known = next((row for row in its if row.provider_dispute_id == terms.reference), None)
-        if known is not None and amount_minor is None:
-            amount_minor = known.amount_minor
-        attempt, amount_minor = _charge(captures, None if known is None else known.attempt_id, amount_minor)
-        act = Act(actor=actor, act="dispute.opened", reason=reason)
-        return await self._state(attempt, terms, FactKind.DISPUTE_OPENED, amount_minor, act)
+            receipts = await disputable_receipts(connection, found[0], its)
+            if not receipts:
+                raise Refused("payment_not_captured", "nothing was paid that could be disputed", subject_id=intent_id)
+            known = next((row for row in its if row.provider_dispute_id == terms.reference), None)
+            if known is not None:
+                [attempt] = await attempts_by_id(connection, book_id, [known.attempt_id])
+        if known is not None:
+            its_receipt = next((each for each in receipts if each.receipt_id == known.receipt_id), None)
+            if receipt is not None and its_receipt is not None and receipt not in its_receipt.names:
+                raise InvalidRequest("parameter_invalid", f"the case is about {its_receipt}", param="receipt")
+            wanted_minor = known.amount_minor if amount_minor is None else amount_minor
+        else:
+            chosen, wanted_minor = the_one(receipts, name=receipt, amount_minor=amount_minor)
+            attempt, receipt = chosen.attempt, chosen.receipt_id
+        act = Act(actor=actor, act="dispute.opened", reason=reason, receipt_id=receipt if known is None else None)
+        return await self._state(attempt, terms, FactKind.DISPUTE_OPENED, wanted_minor, act)
 
     async def record(self, book_id: int, dispute_id: str, kind: FactKind, *, actor: str, reason: str) -> Stated:
         """What became of a dispute at the stage that it has reached.
@@ -138,20 +143,3 @@ class DisputeActs:
         async with self._database.read() as connection:
             [dispute] = await rows_of(connection, statement, DisputeRow)
         return Stated(dispute=dispute, is_news=not applied.duplicate)
-
-
-def _charge(captures: Sequence[Capture], attempt_id: str | None, amount_minor: int | None) -> tuple[AttemptRow, int]:
-    """The charge that is disputed, and how much of it: of the attempt that is named, or the first that brought it.
-
-    Raises:
-        InvalidRequest: none brought as much.
-    """
-    brought: Counter[str] = Counter()
-    for capture in captures:
-        brought[capture.attempt.attempt_id] += capture.amount_minor
-    for capture in captures:
-        charge_minor = brought[capture.attempt.attempt_id]
-        wanted_minor = charge_minor if amount_minor is None else amount_minor
-        if attempt_id in {None, capture.attempt.attempt_id} and 0 < wanted_minor <= charge_minor:
-            return capture.attempt, wanted_minor
-    raise InvalidRequest("amount_invalid", f"{max(brought.values())} was captured at once", param="amount")

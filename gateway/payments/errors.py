@@ -76,6 +76,18 @@ class PayerBlocked(Refused):
         self.reason = reason
 
 
+class ReceiptAmbiguous(Refused):
+    """What was asked for can be about several receipts of a payment; nothing happened.
+
+    Attributes:
+        receipts: their ids, each with a line that people can tell it by.
+    """
+
+    def __init__(self, detail: str, *, receipts: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("receipt_ambiguous", detail, param="receipt")
+        self.receipts = receipts
+
+
 class IdempotencyKeyMissing(InvalidRequest):
     """A request that moves money needs the header Idempotency-Key, so that a retry cannot move it twice."""
 

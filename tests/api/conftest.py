@@ -113,6 +113,7 @@ async def services(database, valkey_url):
         refund_claims=RefundClaims(opened, house.ledger, VAULT),
         overrides=house.overrides,
         receipts=house.receipts,
+        dispute_acts=house.dispute_acts,
         payment_links=PaymentLinks(opened, VAULT, record_events=events.record),
         disputes=house.disputes,
         idempotency=idempotency,

@@ -72,7 +72,7 @@ def test_the_page_has_its_requests():
 async def test_every_request_of_the_page_is_answered_with_a_yes(client, services, merchant):
     async with services.database.transaction() as connection:
         operator_id = await operators.create_operator(connection, services.vault, name="Tester")
-        scopes = [Scope.LEDGER_READ, Scope.LEDGER_POST]
+        scopes = [Scope.LEDGER_READ, Scope.LEDGER_POST, Scope.DISPUTES_STATE]
         operator = await operators.create_key(connection, services.vault, operator_id, scopes=scopes)
     card = (await client.post("/v1/payment_intents", json=CARD, headers=merchant.money("card"))).json()
     _, dispute = await disputed(client, services, merchant)
@@ -88,7 +88,7 @@ async def test_every_request_of_the_page_is_answered_with_a_yes(client, services
             "$OPERATOR_KEY": operator.secret,
             "$API": "",
             "pi_test_…/accept_held": f"{held}/accept_held",
-            "pi_test_…": card["id"] if "/refunds" in (url or "") else payment,
+            "pi_test_…": card["id"] if "/refunds" in (url or "") or "_letters" in (url or "") else payment,
             "dp_test_…": dispute,
             "$CLAIM_TOKEN": claim,
             "we_test_…": endpoint,

@@ -76,3 +76,17 @@ async def test_a_letter_is_stated_once_and_its_outcome_follows(house, quickkub):
         ("dispute.funds_withdrawn", "statement of the day"),
         ("dispute.won", "second letter"),
     ]
+
+
+async def test_a_letter_about_a_payment_that_was_paid_twice_is_told_what_it_can_be_about(house, quickkub):
+    merchant = await house.new_merchant()
+    intent = await house.intents.create(merchant, QR_ASKED)
+    for transaction in ("txn_1", "txn_2"):
+        await house.pay(merchant, intent, house.scb, transaction=transaction)
+    stated = ("open", merchant.book_id, intent.id, "--reference", "case 7", "--reason", "letter")
+    said = await quickkub(*stated, code=1)
+    assert "receipt_ambiguous: name one with --receipt" in said
+    assert [name in said for name in ("txn_1", "txn_2", "1000.00 of it held")] == [True] * 3
+    assert await house.rows("SELECT FROM gateway.disputes") == []
+    assert "1000.00 THB (1000.00 held)" in await quickkub(*stated, "--receipt", "txn_2")
+    assert "payer_refundable" not in await house.balances(merchant)

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from gateway.foundation.ids import new_id
 from gateway.merchants.fee_plans import plan_for, set_plan
-from gateway.payments.errors import InvalidRequest, Refused
+from gateway.payments.errors import InvalidRequest, NotFound, ReceiptAmbiguous, Refused
 from gateway.payments.requests import ConfirmIntent, CreateRefund
 from gateway.providers.base import FactKind, FactSource, Method
 from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
@@ -123,22 +123,60 @@ async def test_a_dispute_takes_the_money_from_the_day_of_its_own_charge(house, m
         assert (entry.postings[posting].amount_minor, entry.postings[posting].available_on) == (amount, wanted)
 
 
-async def test_a_letter_is_about_the_first_charge_that_is_not_disputed_and_brought_as_much(house, merchant, paid):
-    async def letter(reference, amount=None, stage=DisputeStage.DISPUTE):
-        terms = DisputeTerms(reference=reference, stage=stage, reason_code="general")
-        stated = await house.dispute_acts.open(
-            merchant.book_id, paid.id, terms, amount_minor=amount, actor="op_ann", reason="a letter"
-        )
-        return stated.dispute.attempt_id, stated.dispute.amount_minor, stated.is_news
+@pytest.fixture
+def letter(house, merchant):
+    """A letter about a payment is stated; answers which charge it is about, of how much, and whether it is news."""
 
+    async def stated(intent, reference, amount=None, receipt=None, stage=DisputeStage.DISPUTE):
+        terms = DisputeTerms(reference=reference, stage=stage, reason_code="general")
+        told = await house.dispute_acts.open(
+            merchant.book_id, intent.id, terms, amount_minor=amount, receipt=receipt, actor="op_ann", reason="a letter"
+        )
+        return told.dispute.attempt_id, told.dispute.amount_minor, told.is_news
+
+    return stated
+
+
+async def test_a_letter_is_about_the_receipt_that_is_named_or_the_only_one_that_it_can_be(house, paid, letter):
     first, second = [row["attempt_id"] for row in await attempts(house, paid)]
-    with pytest.raises(InvalidRequest, match="100000 was captured at once"):
-        await letter("a", 1_000_01)
+    with pytest.raises(InvalidRequest, match="100000 was paid at once"):
+        await letter(paid, "a", 1_000_01)
+    for amount in (None, 600_00):
+        with pytest.raises(ReceiptAmbiguous, match="it can be about 2 receipts") as ambiguous:
+            await letter(paid, "a", amount)
+        assert len(ambiguous.value.receipts) == 2
+    with pytest.raises(NotFound, match="not paid by txn_9"):
+        await letter(paid, "a", receipt="txn_9")
+    with pytest.raises(InvalidRequest, match="60000 was paid at once"):
+        await letter(paid, "a", 700_00, receipt="txn_2")
     assert await house.rows("SELECT FROM gateway.disputes") == []
-    assert await letter("a") == (second, 1_000_00, True)
-    assert await letter("a") == (second, 1_000_00, False)
-    assert await letter("a", stage=DisputeStage.PREARBITRATION) == (second, 1_000_00, True)
-    assert await letter("b") == (first, SECOND_MINOR, True)
+    assert await letter(paid, "a", receipt="txn_2") == (first, SECOND_MINOR, True)
+    assert await letter(paid, "a") == (first, SECOND_MINOR, False)
+    with pytest.raises(InvalidRequest, match="the case is about fact_test_"):
+        await letter(paid, "a", receipt="another")
+    assert await letter(paid, "a", stage=DisputeStage.PREARBITRATION) == (first, SECOND_MINOR, True)
+    assert await letter(paid, "b") == (second, 1_000_00, True), "the only one that is not disputed"
+
+
+async def test_of_a_payment_that_was_paid_twice_the_letter_names_which_money_is_taken(house, merchant, letter):
+    intent = await house.intents.create(merchant, QR_ASKED)
+    for transaction in ("txn_1", "txn_2"):
+        await house.pay(merchant, intent, house.scb, transaction=transaction)
+    before = await house.balances(merchant)
+    with pytest.raises(ReceiptAmbiguous) as ambiguous:
+        await letter(intent, "a")
+    [(mine, line), (held, held_line)] = ambiguous.value.receipts
+    assert ("held" in line, "1000.00 of it held" in held_line, "txn_2" in held_line) == (False, True, True)
+    assert await house.balances(merchant) == before
+    await letter(intent, "a", receipt=mine)
+    taken = await house.balances(merchant)
+    assert before["merchant_pending"] - taken["merchant_pending"] == 1_000_00
+    await letter(intent, "b", receipt=held)
+    both = await house.balances(merchant)
+    assert (both["merchant_pending"], both.get("payer_refundable")) == (taken["merchant_pending"], None)
+    assert both["dispute_hold"] == 2_000_00
+    rows = await house.rows("SELECT receipt_id, payer_minor FROM gateway.disputes ORDER BY dispute_id")
+    assert rows == [{"receipt_id": mine, "payer_minor": 0}, {"receipt_id": held, "payer_minor": 1_000_00}]
 
 
 async def test_a_letter_about_a_payment_that_was_only_accepted_is_booked(house, merchant):
