@@ -22,7 +22,7 @@ from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, problem_res
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import MerchantPrincipal, Scope
 from gateway.payments.accepting import AcceptedIntent
-from gateway.payments.claims import ClaimDestination, RefundClaim, claim_view, claims_of
+from gateway.payments.claim_records import ClaimDestination, RefundClaim, claim_view, claims_of
 from gateway.payments.errors import InvalidRequest
 from gateway.payments.idempotency import Claim
 from gateway.settlement.payout_files import BankAccount

@@ -10,12 +10,14 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.pagination import ListReply, list_reply
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
 from gateway.api.refund_claims import HeldId
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.payments.accepting import AcceptedIntent
-from gateway.payments.claims import RefundClaim, claim_view
+from gateway.payments.claim_disputes import claims_disputed
+from gateway.payments.claim_records import RefundClaim, claim_view
 from gateway.settlement.receipts import Receipt, TargetKind
 from gateway.settlement.unmatched import Place, UnmatchedReason, UnmatchedRow, unmatched
 
@@ -251,6 +253,26 @@ async def return_to_payer(
     )
 
 
+@get(
+    "/claims/disputed",
+    guards=[requires(Scope.LEDGER_READ)],
+    summary="Claims that are disputed as well",
+    responses=PROBLEM_RESPONSES,
+)
+async def list_disputed_claims(
+    request: ApiRequest,
+    *,
+    book: Annotated[int, QueryParameter(ge=1, le=_BOOK_MAX, description="Number of the book.")],
+) -> ListReply[RefundClaim]:
+    """Oldest first. `open` ones cannot be sent; `processing` ones the bank may be paying, `paid` ones it has paid.
+
+    A payer who has the money twice owes it, see `paid_back_twice`; of a refund the dispute is the merchant's.
+    """
+    async with services_of(request).database.read() as connection:
+        found = await claims_disputed(connection, book)
+    return list_reply(request, [claim_view(claim) for claim in found], has_more=False)
+
+
 @post(
     "/claims/{claim_id:str}/approve",
     guards=[requires(Scope.UNMATCHED_WRITE), known_id],
@@ -320,6 +342,14 @@ def _receipt(receipt: Receipt, *, assigned_to: str | None = None) -> ReceiptRepl
 
 UNMATCHED = Router(
     "/unmatched",
-    route_handlers=[list_unmatched, note_receipt, assign_receipt, return_to_payer, approve_claim, accept_for_merchant],
+    route_handlers=[
+        list_unmatched,
+        note_receipt,
+        assign_receipt,
+        return_to_payer,
+        list_disputed_claims,
+        approve_claim,
+        accept_for_merchant,
+    ],
     tags=["unmatched"],
 )

@@ -12,7 +12,8 @@ from gateway.commands import books
 from gateway.commands.merchants import actor, filled
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings
-from gateway.payments.claims import ClaimRow
+from gateway.payments.claim_disputes import claims_disputed
+from gateway.payments.claim_records import ClaimRow
 from gateway.payments.errors import PaymentError
 from gateway.payments.records import rows_of
 from gateway.payments.states import ClaimState
@@ -32,10 +33,14 @@ def claims() -> None:
 @claims.command(name="list")
 @click.argument("book_id", type=books.NUMBER)
 @click.option("--all", "is_all", is_flag=True, help="Also those that have ended.")
-def list_(book_id: int, *, is_all: bool) -> None:
+@click.option("--disputed", "is_disputed", is_flag=True, help="Those whose money the payer's bank takes as well.")
+def list_(book_id: int, *, is_all: bool, is_disputed: bool) -> None:
     """The claims of a book, oldest first."""
 
     async def found(services: Services) -> list[ClaimRow]:
+        if is_disputed:
+            async with services.database.read() as connection:
+                return await claims_disputed(connection, book_id)
         statement = select(refund_claims).where(refund_claims.c.book_id == book_id)
         if not is_all:
             statement = statement.where(refund_claims.c.state.not_in(_OVER))
@@ -110,4 +115,5 @@ def _line(claim: ClaimRow) -> str:
     amount = f"{to_text(claim.amount_minor, claim.currency)} {claim.currency}"
     what = claim.refund_id or "held money"
     destination = f"{claim.bank_code} ••••{claim.last_four}" if claim.bank_code else "no bank account yet"
-    return f"{claim.claim_id}  {claim.intent_id}  {what}  {amount}  {claim.state}  {destination}"
+    disputed = "" if claim.disputed_at is None else f"  DISPUTED since {claim.disputed_at:%Y-%m-%d %H:%M} UTC"
+    return f"{claim.claim_id}  {claim.intent_id}  {what}  {amount}  {claim.state}  {destination}{disputed}"

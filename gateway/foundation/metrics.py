@@ -99,6 +99,11 @@ PAYOUT_FILES_UNANSWERED: Final = Gauge(
     "Payout files handed over more than an hour ago, of which the bank has not said what it did.",
     multiprocess_mode="mostrecent",
 )
+CLAIMS_DISPUTED: Final = Gauge(
+    "quickkub_claims_disputed",
+    "Claims of live books that the bank was handed and that are disputed since; anything but zero is an alarm.",
+    multiprocess_mode="mostrecent",
+)
 UNIDENTIFIED_RECEIPTS_MINOR: Final = Gauge(
     "quickkub_unidentified_receipts_minor",
     "Noted credits of our bank accounts, of live books, that are assigned to nobody yet.",

@@ -36,6 +36,7 @@ from gateway.merchants.fee_plans import plan_for
 from gateway.merchants.operators import record_act
 from gateway.payments import limits, record_statements
 from gateway.payments.acceptances import accepted_of
+from gateway.payments.claim_disputes import note_disputed
 from gateway.payments.deciding import Case, Changes
 from gateway.payments.dispute_case import DisputeCase
 from gateway.payments.dispute_records import disputes_of
@@ -238,6 +239,9 @@ class FactApplier:
         events.add(writes, [event for change in changes for event in change.events], loaded.endpoints)
         limits.add_uses(writes, book_id, [use for change in changes for use in change.uses])
         await writes.send(connection)
+        disputed = {row.intent_id for change in changes for row in (*change.disputes.new, *change.disputes.changed)}
+        if disputed:
+            await note_disputed(connection, book_id, disputed, loaded.now)
         for act, dispute_id in [done for change in changes for done in change.disputes.acts]:
             await record_act(connection, actor=act.actor, act=act.act, subject=dispute_id, reason=act.reason)
 

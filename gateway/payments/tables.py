@@ -1,4 +1,4 @@
-"""Tables of the payments room, for building statements; migrations 0003 to 0018 are what makes them.
+"""Tables of the payments room, for building statements; migrations 0003 to 0019 are what makes them.
 
 What is written in a posting transaction is keyed by book first, so that a book can move to another server whole.
 `provider_references` is the one exception: it is how a callback finds its book.
@@ -187,6 +187,7 @@ refund_claims = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Column("claimed_at", DateTime(timezone=True)),
     Column("submitted_at", DateTime(timezone=True)),
+    Column("disputed_at", DateTime(timezone=True)),
 )
 
 held_acceptances = Table(

@@ -19,7 +19,8 @@ from gateway.foundation.encryption import Vault
 from gateway.foundation.ids import entry_key
 from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
-from gateway.payments.claims import ClaimRow
+from gateway.payments.claim_disputes import AT_THE_BANK, disputed_claims
+from gateway.payments.claim_records import ClaimRow
 from gateway.payments.entries import INTENT_SCHEME, REFUND_SCHEME, metadata_of, pending_until
 from gateway.payments.errors import EntryRefused, Refused
 from gateway.payments.held_receipts import held_receipts
@@ -27,7 +28,6 @@ from gateway.payments.records import IntentRow, RefundRow, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
-from gateway.settlement.claim_disputes import disputed_claims
 from gateway.settlement.confirmations import BANK_LINE_SCHEME, Confirmation
 from gateway.settlement.payout_files import Transfer
 from gateway.settlement.payouts import PAYOUT_SCHEME, SYSTEM, PayoutState, post_with
@@ -43,7 +43,6 @@ from reconciliation.runs import PayoutSeen
 CLAIMS_IN_FILE_MAX: Final = 5_000
 RETURNED_CODE: Final = "transfer_returned"
 _log = get_logger("quickkub.settlement")
-_AT_THE_BANK: Final = (ClaimState.SUBMITTED, ClaimState.UNKNOWN, ClaimState.IN_TRANSIT)
 
 
 class ClaimTransfers:
@@ -79,6 +78,23 @@ class ClaimTransfers:
             .where(c.book_id == claims[0].book_id, c.claim_id.in_([claim.claim_id for claim in claims]))
             .values(payout_file_id=file_id)
         )
+
+    async def taken_out(self, connection: AsyncConnection, book_id: int, file_id: str) -> bool:
+        """Whether a claim of a file that was never handed over is disputed: then all its claims wait for another.
+
+        The file's bytes are sealed, so that the whole of it is given up. Its claims stay locked until it is noted as
+        handed over, and whoever writes a dispute locks them, too: it is seen here, or it finds the claim at the bank.
+        """
+        c = refund_claims.c
+        its = select(refund_claims).where(c.book_id == book_id, c.payout_file_id == file_id).order_by(c.claim_id)
+        claims = await rows_of(connection, its.with_for_update(), ClaimRow)
+        disputed = await disputed_claims(connection, claims)
+        if disputed:
+            free = [msgspec.structs.replace(claim, payout_file_id=None) for claim in claims]
+            await replace_rows(connection, refund_claims, free)
+            extra = {"payout_file": file_id, "claims": sorted(disputed)}
+            _log.warning("a payout file is withheld: claims in it are disputed", extra=extra)
+        return bool(disputed)
 
     async def move_all(
         self, connection: AsyncConnection, book_id: int, file_id: str, to: PayoutState, *, reason: str, at: datetime
@@ -143,7 +159,7 @@ async def on_their_way(connection: AsyncConnection, book_id: int) -> list[SentTr
     c = refund_claims.c
     statement = (
         select(c.claim_id, c.end_to_end_id, c.amount_minor, c.currency, c.submitted_at)
-        .where(c.book_id == book_id, c.state.in_(_AT_THE_BANK), c.submitted_at.is_not(None))
+        .where(c.book_id == book_id, c.state.in_(AT_THE_BANK), c.submitted_at.is_not(None))
         .order_by(c.claim_id)
     )
     return [

@@ -21,7 +21,7 @@ from gateway.foundation.ids import new_id
 from gateway.merchants import provider_accounts
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_key
-from gateway.payments.claims import ClaimRow
+from gateway.payments.claim_records import ClaimRow
 from gateway.settlement.claim_transfers import ClaimTransfers
 from gateway.settlement.payout_files import BankAccount, PayoutOrder, Transfer, pain_001
 from gateway.settlement.payouts import Payout, PayoutState, destination_context, end_to_end_id, of_row
@@ -37,7 +37,7 @@ DEBTOR_BANK_CODE: Final = "014"
 
 
 class FileState(StrEnum):
-    """`sent` was handed over, or was about to be, and no answer was understood yet."""
+    """`sent` was handed over, or was about to be, and no answer was understood yet; `rejected`: by the bank or us."""
 
     BUILT = "built"
     SENT = "sent"

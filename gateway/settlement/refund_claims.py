@@ -19,14 +19,14 @@ from gateway.foundation.ids import entry_key
 from gateway.foundation.logs import get_logger
 from gateway.merchants.clocks import clock_of
 from gateway.merchants.operators import is_second_person
-from gateway.payments.claims import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
+from gateway.payments.claim_disputes import disputed_claims, measure_disputed
+from gateway.payments.claim_records import ClaimRow, claim_by_token, claim_event, locked_claim, move_claim
 from gateway.payments.entries import metadata_of, pending_until
 from gateway.payments.errors import Refused
 from gateway.payments.records import IntentRow, RefundRow, lock_intents, refunds_by_id, replace_rows, rows_of
 from gateway.payments.refund_changes import change_refund
 from gateway.payments.states import CLAIM_MOVES, ClaimState, RefundStatus
 from gateway.payments.tables import intents, refund_claims
-from gateway.settlement.claim_disputes import disputed_claims
 from gateway.settlement.payout_files import BankAccount
 from gateway.settlement.payouts import SYSTEM
 from gateway.settlement.rounds import AT_ONCE, Rounds
@@ -166,6 +166,7 @@ class RefundClaims:
         async with self._database.read() as connection:
             due = (await connection.execute(_DUE, wanted)).all()
             left = (await connection.execute(unsettled.order_by(c.claim_id).limit(AT_ONCE))).all()
+            await measure_disputed(connection)
         self._due_rounds.turn([claim_id for _, claim_id in due])
         self._unsettled_rounds.turn([claim_id for _, claim_id in left])
         for act, rows in ((self._expire, due), (self._settle, left)):

@@ -1,4 +1,4 @@
-"""Payout files on their way to the bank. Locks a file's row, then its payouts' rows, never while it calls.
+"""Payout files on their way to the bank. Locks a file, then its payouts and claims, never while it calls.
 
 A file is handed over under its message id and, while the outcome is unknown, again as the very same bytes under the
 very same message id – never under another: the bank knows the id and answers as it did the first time. A refusal that
@@ -90,7 +90,10 @@ class Submission:
         self._bank = bank
 
     async def submit_due(self, book_id: int) -> int:
-        """Hand over every file of the book that waits for it and that nobody else holds; returns how many."""
+        """Hand over every file of the book that waits for it and that nobody else holds; returns how many.
+
+        One with a claim that was disputed since it was built is withheld; its other claims wait for the next file.
+        """
         count = 0
         while (file := await self._claim(book_id)) is not None:
             count += 1
@@ -104,10 +107,26 @@ class Submission:
 
     async def _claim(self, book_id: int) -> _File | None:
         """Mark one file as sent *before* the call, so that a crash in it is seen as unknown and not as never sent."""
+        while True:
+            async with self._database.transaction() as connection:
+                found = await self._free(connection, book_id)
+                if found is None:
+                    return None
+                file_id, state = found
+                business_now = (await clock_of(connection, book_id)).now()
+                if state is FileState.BUILT and await self._claims.taken_out(connection, book_id, file_id):
+                    await connection.execute(
+                        _file(book_id, file_id).values(state=FileState.REJECTED, answered_at=business_now)
+                    )
+                    continue
+                return await self._marked_sent(connection, book_id, file_id, business_now)
+
+    async def _free(self, connection: AsyncConnection, book_id: int) -> tuple[str, FileState] | None:
+        """A file that is to be handed over, locked, and its state."""
         now = real_now()
         f = payout_files.c
         free = (
-            select(f.payout_file_id)
+            select(f.payout_file_id, f.state)
             .where(
                 f.book_id == book_id,
                 f.state.in_([FileState.BUILT, FileState.SENT]),
@@ -117,27 +136,28 @@ class Submission:
             .limit(1)
             .with_for_update(skip_locked=True)
         )
-        async with self._database.transaction() as connection:
-            file_id = (await connection.execute(free)).scalar_one_or_none()
-            if file_id is None:
-                return None
-            business_now = (await clock_of(connection, book_id)).now()
-            claimed = (
-                update(payout_files)
-                .where(f.book_id == book_id, f.payout_file_id == file_id)
-                .values(
-                    state=FileState.SENT,
-                    sent_at=func.coalesce(f.sent_at, business_now),
-                    lease_until=now + LEASE,
-                    calling_until=now + LEASE,
-                )
-                .returning(*(f[name] for name in _File.__struct_fields__))
+        row = (await connection.execute(free)).one_or_none()
+        return None if row is None else (row[0], FileState(row[1]))
+
+    async def _marked_sent(
+        self, connection: AsyncConnection, book_id: int, file_id: str, business_now: datetime
+    ) -> _File:
+        f, lease_end = payout_files.c, real_now() + LEASE
+        claimed = (
+            _file(book_id, file_id)
+            .values(
+                state=FileState.SENT,
+                sent_at=func.coalesce(f.sent_at, business_now),
+                lease_until=lease_end,
+                calling_until=lease_end,
             )
-            row = (await connection.execute(claimed)).mappings().one()
-            await self._move_all(
-                connection, book_id, file_id, PayoutState.SUBMITTED, reason="handed to the bank", at=business_now
-            )
-            return _File(**row)
+            .returning(*(f[name] for name in _File.__struct_fields__))
+        )
+        row = (await connection.execute(claimed)).mappings().one()
+        await self._move_all(
+            connection, book_id, file_id, PayoutState.SUBMITTED, reason="handed to the bank", at=business_now
+        )
+        return _File(**row)
 
     async def _record(self, file: _File, outcome: Outcome) -> None:
         match outcome:
@@ -233,5 +253,9 @@ def _states_before(to: PayoutState) -> frozenset[PayoutState]:
 
 
 def _of(file: _File) -> Update:
+    return _file(file.book_id, file.payout_file_id)
+
+
+def _file(book_id: int, file_id: str) -> Update:
     f = payout_files.c
-    return update(payout_files).where(f.book_id == file.book_id, f.payout_file_id == file.payout_file_id)
+    return update(payout_files).where(f.book_id == book_id, f.payout_file_id == file_id)

@@ -62,6 +62,7 @@ EVENT_TYPES: Final = frozenset(
         "refund_claim.returned",
         "refund_claim.expired",
         "refund_claim.failed",
+        "refund_claim.disputed",
         "payment_link.created",
         "payment_link.deactivated",
         "dispute.created",

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.merchants.principals import Scope
+from gateway.providers.dispute_terms import DisputeTerms
 from tests.api.conftest import problem
 from tests.api.test_overrides import operator
 from tests.api.test_payment_intents import QR
@@ -147,3 +148,19 @@ async def test_who_may_not_and_what_cannot_be_read_is_refused(client, services, 
     bad = await client.get(f"{URL}?book={merchant.book_id}&since_before=2026-11-23T00:00:00", headers=ann[1])
     problem(bad, 400, "parameter_invalid")
     assert await services.house.entries(principal) == []
+
+
+async def test_disputed_claims_are_listed(client, services, merchant, principal, ann):
+    payment = await paid_twice(client, services, merchant, principal)
+    body = {"book": merchant.book_id, "payment_intent": payment, "reason": "paid twice"}
+    claim = (await client.post(f"{URL}/return", json=body, headers=ann[1])).json()
+    url = f"{URL}/claims/disputed?book={merchant.book_id}"
+    assert (claim["disputed"], (await client.get(url, headers=ann[1])).json()["data"]) == (False, [])
+    terms = DisputeTerms(reference="case 7")
+    said = {"receipt": claim["held"], "actor": "op_ann", "reason": "a letter"}
+    await services.house.dispute_acts.open(merchant.book_id, payment, terms, **said)
+    [listed] = (await client.get(url, headers=ann[1])).json()["data"]
+    assert (listed["id"], listed["disputed"], listed["status"]) == (claim["id"], True, "open")
+    mine = await client.get(f"/v1/payment_intents/{payment}/refund_claims", headers=merchant.headers())
+    assert [each["disputed"] for each in mine.json()["data"]] == [True]
+    problem(await client.get(url, headers=merchant.headers()), 403, "scope_missing")

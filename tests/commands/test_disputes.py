@@ -28,10 +28,10 @@ def quickkub(database, valkey_url, monkeypatch):
     monkeypatch.setenv("REDIS_URL", valkey_url)
     monkeypatch.setenv("MASTER_KEY", bytes(range(32)).hex())
 
-    async def run(*arguments, code=0):
+    async def run(*arguments, code=0, of="disputes"):
         # In a thread, because a command has an event loop of its own.
         arguments = [str(each) for each in arguments]
-        result = await asyncio.to_thread(CliRunner().invoke, group, ["disputes", *arguments])
+        result = await asyncio.to_thread(CliRunner().invoke, group, [of, *arguments])
         assert result.exit_code == code, result.output
         return result.output
 
@@ -88,5 +88,10 @@ async def test_a_letter_about_a_payment_that_was_paid_twice_is_told_what_it_can_
     assert "receipt_ambiguous: name one with --receipt" in said
     assert [name in said for name in ("txn_1", "txn_2", "1000.00 of it held")] == [True] * 3
     assert await house.rows("SELECT FROM gateway.disputes") == []
+    offered = await quickkub("offer", merchant.book_id, intent.id, "--reason", "paid twice", of="claims")
+    assert await quickkub("list", merchant.book_id, "--disputed", of="claims") == ""
     assert "1000.00 THB (1000.00 held)" in await quickkub(*stated, "--receipt", "txn_2")
     assert "payer_refundable" not in await house.balances(merchant)
+    listed = await quickkub("list", merchant.book_id, "--disputed", of="claims")
+    assert "DISPUTED since " in listed
+    assert listed.split()[0] in offered
