@@ -12,7 +12,7 @@ from gateway.payments.deciding import event_of
 from gateway.payments.errors import InvalidRequest, PaymentError
 from gateway.payments.facts import RecordEvents
 from gateway.payments.intents import Intents
-from gateway.payments.opening import new_intent
+from gateway.payments.opening import in_order, new_intent
 from gateway.payments.records import IntentRow, add_rows
 from gateway.payments.requests import CreateIntent
 from gateway.payments.tables import intents as intents_table
@@ -79,7 +79,7 @@ class BulkIntents:
         ]
         try:
             async with self._database.transaction() as connection:
-                await add_rows(connection, intents_table, rows)
+                await add_rows(connection, intents_table, in_order(rows))
                 await self._record_events(connection, news)
         except IntegrityError:
             return False

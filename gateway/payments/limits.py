@@ -67,6 +67,10 @@ class Used(NamedTuple):
     amount_minor: int = 0
     payments: int = 0
 
+    def plus(self, use: "Use") -> "Used":
+        """With one more change."""
+        return Used(self.amount_minor + use.sign * use.amount_minor, self.payments + use.sign)
+
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
     """A change of what an account has used: one attempt that counts now (`sign` 1) or no longer (−1)."""
@@ -92,7 +96,8 @@ class _PeriodRow(msgspec.Struct, frozen=True):
     payments: int
 
 
-Periods = Mapping[tuple[str, str, str, str, date], Used]
+_Period = tuple[str, str, str, str, date]
+Periods = Mapping[_Period, Used]
 """What is used by (account, currency, method, `day` or `month`, first day)."""
 
 _COUNT: Final = text("""
@@ -164,6 +169,12 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     limit: LimitRow
     use: Use
 
+    @property
+    def is_of_periods(self) -> bool:
+        """Whether it needs to be known what is used before it."""
+        limit = self.limit
+        return (limit.day_max_minor, limit.month_max_minor, limit.day_payments_max) != (None, None, None)
+
 
 def checks_of(limits: Iterable[LimitRow], uses: Iterable[Use]) -> list[Check]:
     """The limits that stand against each use, once every single payment keeps them.
@@ -184,25 +195,49 @@ def checks_of(limits: Iterable[LimitRow], uses: Iterable[Use]) -> list[Check]:
 
 
 def check_periods(checks: Iterable[Check], used: Periods) -> None:
-    """Compare what is used with the new payments in it.
+    """Compare what is used with the new payment in it.
 
     Raises:
-        LimitExceeded: one of them, or all together, passed a limit; the transaction is to be rolled back. `left` means
-            something for one payment only.
+        LimitExceeded: it passed a limit; the transaction is to be rolled back.
     """
     for check in checks:
         _check_periods(check.limit, used, check.use)
 
 
+class Room:
+    """What is left of an account's periods, while payments are let in one after the other.
+
+    Args:
+        used: what is used before them, under the locks of the counters, see `locked_use`.
+    """
+
+    def __init__(self, used: Periods) -> None:
+        self._used = dict(used)
+
+    def let_in(self, use: Use, checks: Sequence[Check]) -> None:
+        """Count one more, for this batch; what is refused here has taken nothing.
+
+        Raises:
+            LimitExceeded: it would pass a limit of a period.
+        """
+        after = {key: self._used.get(key, Used()).plus(use) for key in _periods_of(use)}
+        check_periods(checks, after)
+        self._used |= after
+
+
+async def locked_use(connection: AsyncConnection, book_id: int, uses: Iterable[Use]) -> Periods:
+    """What is used of the periods that these uses would touch; their counters are locked until the commit."""
+    writes = Writes()
+    add_uses(writes, book_id, [msgspec.structs.replace(use, amount_minor=0, sign=0) for use in uses])
+    return used_after(await writes.send(connection))
+
+
 def add_uses(writes: Writes, book_id: int, uses: Iterable[Use]) -> None:
     """Let the uses be added to their counters, which are locked in the order of their keys."""
-    sums: dict[tuple[str, str, str, str, date], Used] = {}
+    sums: dict[_Period, Used] = {}
     for use in uses:
-        for method in (ALL_METHODS, use.method.value):
-            for period, starts_on in (("day", use.began_on), ("month", use.began_on.replace(day=1))):
-                key = (use.account_id, use.currency, method, period, starts_on)
-                amount_minor, payments = sums.get(key, Used())
-                sums[key] = Used(amount_minor + use.sign * use.amount_minor, payments + use.sign)
+        for key in _periods_of(use):
+            sums[key] = sums.get(key, Used()).plus(use)
     if sums:
         rows = [_PeriodRow(*key, *sums[key]) for key in sorted(sums)]
         added = {"used_of_book": book_id, "used": msgspec.json.encode(rows).decode()}
@@ -298,6 +333,12 @@ def _check_sane(limits: Limits) -> None:
     least, most = limits.payment_min_minor, limits.payment_max_minor
     if least is not None and most is not None and least > most:
         raise InvalidRequest("parameter_invalid", "the least payment is above the greatest", param="payment_min_minor")
+
+
+def _periods_of(use: Use) -> Iterable[_Period]:
+    for method in (ALL_METHODS, use.method.value):
+        for period, starts_on in (("day", use.began_on), ("month", use.began_on.replace(day=1))):
+            yield (use.account_id, use.currency, method, period, starts_on)
 
 
 def _check_payment(row: LimitRow, amount_minor: int) -> None:

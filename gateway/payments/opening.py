@@ -1,5 +1,6 @@
 """A new payment and a new try at paying it: their rows as they begin; nothing is written here."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import msgspec
@@ -59,9 +60,20 @@ def new_intent(principal: MerchantPrincipal, request: CreateIntent, *, intent_id
 
 def reference_used(error: IntegrityError) -> InvalidRequest | None:
     """The refusal, where the error says that another payment of the account has this merchant reference."""
-    if "payment_intents_merchant_reference" not in str(error.orig):
-        return None
+    return reference_refused() if "payment_intents_merchant_reference" in str(error.orig) else None
+
+
+def reference_refused() -> InvalidRequest:
+    """The refusal of a merchant reference that another payment of the account has."""
     return InvalidRequest("merchant_reference_used", "another payment has this reference", param="merchant_reference")
+
+
+def in_order(rows: Iterable[IntentRow]) -> list[IntentRow]:
+    """New payments as they are to be inserted: in the order of their references, on which other writers may wait.
+
+    Two writers with the same references in opposite orders would each wait for the other.
+    """
+    return sorted(rows, key=lambda row: (row.account_id, row.merchant_reference or "", row.intent_id))
 
 
 def new_attempt(
