@@ -12,7 +12,7 @@ from gateway.payments.deciding import event_of
 from gateway.payments.errors import InvalidRequest, PaymentError
 from gateway.payments.facts import RecordEvents
 from gateway.payments.intents import Intents
-from gateway.payments.opening import in_order, new_intent
+from gateway.payments.opening import in_order, new_intent, reference_of, reference_refused, used_references
 from gateway.payments.records import IntentRow, add_rows
 from gateway.payments.requests import CreateIntent
 from gateway.payments.tables import intents as intents_table
@@ -56,7 +56,11 @@ class BulkIntents:
                 untried.append((number, new_intent(principal, request, intent_id=intent_id)))
             except InvalidRequest as refused:
                 made[number] = refused
-        if await self._commit([row for _, row in untried]):
+        if not (is_made := await self._commit([row for _, row in untried])):
+            made |= await self._refused(untried)
+            untried = [each for each in untried if each[0] not in made]
+            is_made = await self._commit([row for _, row in untried])
+        if is_made:
             made |= {number: intent_view(row, None) for number, row in untried}
         gate = asyncio.Semaphore(AT_ONCE)
 
@@ -69,6 +73,17 @@ class BulkIntents:
 
         await asyncio.gather(*(one(number) for number in range(len(requests)) if number not in made))
         return [made[number] for number in range(len(requests))]
+
+    async def _refused(self, untried: Sequence[tuple[int, IntentRow]]) -> dict[int, Made]:
+        """Those whose reference another payment has, or an earlier one of them: they hold up none of the others."""
+        rows = [row for _, row in untried]
+        holders = await used_references(self._database, rows)
+        refused: dict[int, Made] = {}
+        for number, row in untried:
+            reference = reference_of(row)
+            if reference is not None and holders.setdefault(reference, row.intent_id) != row.intent_id:
+                refused[number] = reference_refused()
+        return refused
 
     async def _commit(self, rows: Sequence[IntentRow]) -> bool:
         """Write them all at once; false where one of them cannot be (made before, or its reference used)."""

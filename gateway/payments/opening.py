@@ -1,11 +1,15 @@
 """A new payment and a new try at paying it: their rows as they begin; nothing is written here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any, Final
 
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from gateway.foundation.database import Source
+from gateway.foundation.reads import Query, Reads
 from gateway.merchants.fee_plans import FeePlan
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.errors import InvalidRequest
@@ -14,6 +18,10 @@ from gateway.payments.requests import ConfirmIntent, CreateIntent, check_metadat
 from gateway.payments.routing import Route
 from gateway.payments.schedule import Schedule
 from gateway.payments.states import AttemptStatus, IntentStatus
+from gateway.payments.tables import intents
+
+Reference = tuple[int, str, str]
+"""Book, account and merchant reference: at most one payment has it."""
 
 
 def new_intent(principal: MerchantPrincipal, request: CreateIntent, *, intent_id: str) -> IntentRow:
@@ -73,7 +81,62 @@ def in_order(rows: Iterable[IntentRow]) -> list[IntentRow]:
 
     Two writers with the same references in opposite orders would each wait for the other.
     """
-    return sorted(rows, key=lambda row: (row.account_id, row.merchant_reference or "", row.intent_id))
+    return sorted(rows, key=lambda row: (row.book_id, row.account_id, row.merchant_reference or "", row.intent_id))
+
+
+class UsedReference(msgspec.Struct, frozen=True):
+    """A merchant reference that a payment has."""
+
+    book_id: int
+    account_id: str
+    merchant_reference: str
+    intent_id: str
+
+    @property
+    def name(self) -> Reference:
+        """What no other payment may have."""
+        return self.book_id, self.account_id, self.merchant_reference
+
+
+USED_REFERENCES: Final = Query(
+    text("""
+        SELECT intent.book_id, intent.account_id, intent.merchant_reference, intent.intent_id
+        FROM unnest(CAST(:books_asked AS bigint[]), CAST(:accounts_asked AS text[]), CAST(:references_asked AS text[]))
+             AS asked (book_id, account_id, merchant_reference)
+        JOIN gateway.payment_intents AS intent
+          ON intent.book_id = asked.book_id AND intent.account_id = asked.account_id
+         AND intent.merchant_reference = asked.merchant_reference
+    """).columns(*(intents.c[name] for name in UsedReference.__struct_fields__)),
+    UsedReference,
+)
+"""Which references of new payments are used, see `references_asked`."""
+_USED_REFERENCES: Final = Reads(used=USED_REFERENCES)
+
+
+def references_asked(rows: Iterable[IntentRow]) -> dict[str, Any]:
+    """The parameters of `USED_REFERENCES`."""
+    names = sorted({name for row in rows if (name := reference_of(row)) is not None})
+    return {
+        "books_asked": [book_id for book_id, _, _ in names],
+        "accounts_asked": [account_id for _, account_id, _ in names],
+        "references_asked": [reference for _, _, reference in names],
+    }
+
+
+def reference_of(intent: IntentRow) -> Reference | None:
+    """What of the payment no other may have, if it has a reference."""
+    if intent.merchant_reference is None:
+        return None
+    return intent.book_id, intent.account_id, intent.merchant_reference
+
+
+async def used_references(source: Source, rows: Sequence[IntentRow]) -> dict[Reference, str]:
+    """The references of new payments that are used, with the ids of the payments that have them."""
+    asked = references_asked(rows)
+    if not asked["references_asked"]:
+        return {}
+    [found] = await _USED_REFERENCES.ask(source, asked)
+    return {each.name: each.intent_id for each in found}
 
 
 def new_attempt(

@@ -10,19 +10,25 @@ them alone.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-import msgspec
-from sqlalchemy import bindparam, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from gateway.foundation.database import Database, is_passing
-from gateway.foundation.reads import Query, Reads, any_of
+from gateway.foundation.reads import Reads
 from gateway.merchants import fee_plans
 from gateway.merchants.fee_plans import FeePlan
 from gateway.payments import limits
 from gateway.payments.attempts import Attempts, Begun, Opening, add_attempts
 from gateway.payments.deciding import event_of
 from gateway.payments.errors import PaymentError
-from gateway.payments.opening import in_order, reference_refused, reference_used
+from gateway.payments.opening import (
+    USED_REFERENCES,
+    Reference,
+    in_order,
+    reference_of,
+    reference_refused,
+    reference_used,
+    references_asked,
+)
 from gateway.payments.records import IntentRow, RowWrites
 from gateway.payments.requests import ConfirmIntent
 from gateway.payments.tables import intents
@@ -34,21 +40,7 @@ from ledger.coalescing import Coalescer
 
 MAX_BATCH: Final = 100
 QUEUE_LIMIT: Final = 5_000
-
-
-class _Taken(msgspec.Struct, frozen=True):
-    merchant_reference: str
-
-
-_TAKEN: Final = Query(
-    select(intents.c.merchant_reference).where(
-        intents.c.book_id == bindparam("book_id"),
-        intents.c.account_id == bindparam("account_id"),
-        intents.c.merchant_reference == any_of("references"),
-    ),
-    _Taken,
-)
-_TERMS: Final = Reads(plans=fee_plans.IN_FORCE, limits=limits.IN_FORCE, endpoints=events.HEARING, taken=_TAKEN)
+_TERMS: Final = Reads(plans=fee_plans.IN_FORCE, limits=limits.IN_FORCE, endpoints=events.HEARING, used=USED_REFERENCES)
 """All that is to be known of an account for its new payments, and which of their references are used."""
 Outcome = Begun | PaymentError
 """What became of an opening: it has begun, or why it has not."""
@@ -112,13 +104,13 @@ class Openings:
             "account_id": account_id,
             "account_ids": [account_id],
             "methods": sorted({opening.how.payment_method.value for opening in openings}),
-            "references": sorted({opening.intent.merchant_reference or "" for opening in openings} - {""}),
+            **references_asked(opening.intent for opening in openings),
         }
-        plans, limits_in_force, endpoints, taken = await _TERMS.ask(self._database, asked)
+        plans, limits_in_force, endpoints, used = await _TERMS.ask(self._database, asked)
         by_method = {plan.method: plan for plan in plans}
         wished = [self._wished(opening, by_method, limits_in_force) for opening in openings]
         able = [one for one in wished if isinstance(one, _Wished)]
-        references = {row.merchant_reference for row in taken}
+        references = {row.name for row in used}
         if not any(check.is_of_periods for one in able for check in one.checks):
             outcomes = _let_in(wished, references, None)
             await self._writes(book_id, outcomes, endpoints).send(self._database)
@@ -162,7 +154,9 @@ class _Wished(NamedTuple):
     checks: Sequence[limits.Check]
 
 
-def _let_in(wished: Sequence[_Wished | PaymentError], references: set[str], room: limits.Room | None) -> list[Outcome]:
+def _let_in(
+    wished: Sequence[_Wished | PaymentError], references: set[Reference], room: limits.Room | None
+) -> list[Outcome]:
     """Which of them begin, the first first: each reference once, and as many as there is room for; None = any number.
 
     Args:
@@ -173,7 +167,7 @@ def _let_in(wished: Sequence[_Wished | PaymentError], references: set[str], room
         if isinstance(one, PaymentError):
             outcomes.append(one)
             continue
-        reference = one.begun.intent.merchant_reference
+        reference = reference_of(one.begun.intent)
         try:
             if reference is not None and reference in used:
                 raise reference_refused()

@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import select, text, tuple_
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,12 +22,21 @@ from gateway.foundation.metrics import IDEMPOTENCY
 from gateway.merchants.data_keys import DataKeyDestroyed, wrapped_keys
 from gateway.merchants.principals import MerchantPrincipal
 from gateway.payments.deciding import event_of
+from gateway.payments.errors import PaymentError
 from gateway.payments.facts import RecordEvents
 from gateway.payments.idempotency import Claim, Reply, reply_context
-from gateway.payments.opening import new_intent, reference_used
+from gateway.payments.opening import (
+    Reference,
+    in_order,
+    new_intent,
+    reference_of,
+    reference_refused,
+    reference_used,
+    used_references,
+)
 from gateway.payments.records import IntentRow, add_rows
 from gateway.payments.requests import CreateIntent
-from gateway.payments.tables import intents
+from gateway.payments.tables import idempotency_requests, intents
 from gateway.payments.views import encoded, intent_view
 from ledger.coalescing import Coalescer
 
@@ -68,6 +77,10 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True):
         return reply_context(self.principal, self.key)
 
 
+Made = Reply | PaymentError | None
+"""What became of a wish: the answer, why not, or None: its key is known."""
+
+
 class UntriedIntents:
     """Makes payments that are confirmed later; one for all requests of a process."""
 
@@ -75,7 +88,7 @@ class UntriedIntents:
         self._database = database
         self._vault = vault
         self._record_events = record_events
-        self._wishes: Coalescer[_Wish, Reply | None] = Coalescer(
+        self._wishes: Coalescer[_Wish, Made] = Coalescer(
             self._flush, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, poison=_may_be_one_wish
         )
 
@@ -110,10 +123,9 @@ class UntriedIntents:
             intent=intent,
             body=encoded(intent_view(intent, None)),
         )
-        try:
-            reply = await self._wishes.submit(wish)
-        except IntegrityError as error:
-            raise reference_used(error) or error from error
+        reply = await self._wishes.submit(wish)
+        if isinstance(reply, PaymentError):
+            raise reply
         if reply is not None:
             IDEMPOTENCY.labels("new").inc()
         return reply
@@ -122,16 +134,70 @@ class UntriedIntents:
         """Take nothing more, and finish what was taken."""
         await self._wishes.close()
 
-    async def _flush(self, wishes: Sequence[_Wish]) -> Sequence[Reply | None]:
+    async def _flush(self, wishes: Sequence[_Wish]) -> Sequence[Made]:
+        """Make all that can be made; a used reference holds up none of the others, which may be other merchants'.
+
+        That one is used is told by the database, so that it costs no question where none is, which is nearly always.
+        """
+        try:
+            return await self._made(wishes)
+        except IntegrityError as error:
+            if reference_used(error) is None:
+                raise
+        try:
+            return await self._told_apart(wishes)
+        except IntegrityError as error:
+            if reference_used(error) is None:
+                raise
+            # Somebody else wrote one since we looked, and has it by now.
+            return await self._told_apart(wishes)
+
+    async def _told_apart(self, wishes: Sequence[_Wish]) -> Sequence[Made]:
+        """Refuse those whose reference is used and make the others. To repeat it is harmless: what is made is known."""
+        first_of: dict[Reference, UUID] = {}
+        later = {wish.operation_id for wish in wishes if _is_later(wish, first_of)}
+        asked = [wish for wish in wishes if wish.operation_id not in later]
+        async with self._database.transaction() as connection:
+            used = await used_references(connection, [wish.intent for wish in asked])
+            taken = [wish for wish in asked if reference_of(wish.intent) in used]
+            refused = await self._refused(connection, taken)
+        free = [wish for wish in asked if reference_of(wish.intent) not in used]
+        made = await self._made(free) if free else []
+        outcomes: dict[UUID, Made] = {wish.operation_id: each for wish, each in zip(free, made, strict=True)}
+        outcomes |= {operation_id: reference_refused() for operation_id in refused}
+        if later:
+            # Whether the first one with their reference was made is known now.
+            again = [wish for wish in wishes if wish.operation_id in later]
+            told = await self._told_apart(again)
+            outcomes |= {wish.operation_id: each for wish, each in zip(again, told, strict=True)}
+        return [outcomes.get(wish.operation_id) for wish in wishes]
+
+    async def _made(self, wishes: Sequence[_Wish]) -> Sequence[Made]:
         async with self._database.transaction() as connection:
             ours = await self._claim_and_finish(connection, wishes)
             made = [wish for wish in wishes if wish.operation_id in ours]
-            await add_rows(connection, intents, [wish.intent for wish in made])
+            await add_rows(connection, intents, in_order(wish.intent for wish in made))
             await self._record_events(
                 connection,
                 [event_of(wish.intent, "payment_intent.created", wish.body, wish.intent.created_at) for wish in made],
             )
         return [Reply(status=_CREATED, body=wish.body) if wish.operation_id in ours else None for wish in wishes]
+
+    async def _refused(self, connection: AsyncConnection, wishes: Sequence[_Wish]) -> set[UUID]:
+        """Of those whose reference is used the ones whose key is free; the others may have used it themselves."""
+        if not wishes:
+            return set()
+        r = idempotency_requests.c
+        keys = {(wish.principal.book_id, wish.principal.account_id, wish.key) for wish in wishes}
+        known = await connection.execute(
+            select(r.book_id, r.account_id, r.key).where(tuple_(r.book_id, r.account_id, r.key).in_(sorted(keys)))
+        )
+        taken = {tuple(row) for row in known}
+        return {
+            wish.operation_id
+            for wish in wishes
+            if (wish.principal.book_id, wish.principal.account_id, wish.key) not in taken
+        }
 
     async def _claim_and_finish(self, connection: AsyncConnection, wishes: Sequence[_Wish]) -> set[UUID]:
         """Write keys with their answers; returns the operations whose key was free."""
@@ -151,8 +217,14 @@ class UntriedIntents:
         return {row.operation_id for row in result}
 
 
+def _is_later(wish: _Wish, first_of: dict[Reference, UUID]) -> bool:
+    """Whether an earlier wish of the batch has the same reference; that of the first is noted."""
+    reference = reference_of(wish.intent)
+    return reference is not None and first_of.setdefault(reference, wish.operation_id) != wish.operation_id
+
+
 def _may_be_one_wish(error: Exception) -> bool:
-    """Whether the batch deserves another try in halves: a used reference, an account without its data key."""
+    """Whether the batch deserves another try in halves: an account without its data key."""
     if isinstance(error, DBAPIError):
         return not is_passing(error)
     return isinstance(error, DataKeyDestroyed)

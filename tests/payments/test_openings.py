@@ -157,6 +157,26 @@ async def test_the_same_references_in_opposite_orders_and_two_currencies_wait_fo
     assert await door.written() == 3
 
 
+async def test_a_used_reference_of_a_bulk_call_leaves_the_others_together(house, merchant, door, monkeypatch):
+    written, commit = [], house.bulk_intents._commit
+
+    async def counted(rows):
+        written.append(len(rows))
+        return await commit(rows)
+
+    monkeypatch.setattr(house.bulk_intents, "_commit", counted)
+    await door.openings.open(await door.opening("used"))
+    names = ["a", "used", None, "a", "b"]
+    asked = [CreateIntent(amount=100_00, currency="thb", confirm=False, merchant_reference=name) for name in names]
+    ids = [new_id("pi", livemode=False) for _ in names]
+    outcomes = await house.bulk_intents.create(merchant, asked, ids)
+    used = "merchant_reference_used"
+    assert (codes(outcomes), written) == ([None, used, None, used, None], [5, 3])
+    again = await house.bulk_intents.create(merchant, asked, ids)
+    assert codes(again) == codes(outcomes), "a retry finds what was made"
+    assert await door.written() == 4
+
+
 async def test_bulk_calls_with_the_same_references_in_opposite_orders_wait_for_nobody_who_waits(house, merchant, door):
     between = (await door.opening("b")).intent
     asked = [CreateIntent(amount=100_00, currency="thb", confirm=False, merchant_reference=name) for name in "abc"]

@@ -5,10 +5,14 @@ import asyncio
 import msgspec
 import pytest
 
+from gateway.foundation.ids import new_id
 from gateway.merchants import data_keys
 from gateway.payments.errors import InvalidRequest
 from gateway.payments.idempotency import IdempotencyStore, fingerprint_of
+from gateway.payments.opening import new_intent
+from gateway.payments.records import add_rows
 from gateway.payments.requests import CreateIntent
+from gateway.payments.tables import intents
 from gateway.payments.untried import UntriedIntents
 from gateway.webhooks import events
 from tests.payments.conftest import VAULT
@@ -84,6 +88,57 @@ async def test_a_used_reference_is_refused_alone_and_leaves_its_key_free(house, 
     assert [(type(error), error.code) for error in refused] == [(InvalidRequest, "merchant_reference_used")]
     assert await counts(house) == [8, 8, 8]
     assert (await ask(untried, merchant, "k1")).status == 201
+
+
+async def test_used_references_leave_their_batch_whole_and_of_one_reference_the_first_is_made(
+    house, merchant, untried, monkeypatch
+):
+    await ask(untried, merchant, "first", referring("used"))
+    other = await house.new_merchant("another shop")
+    tried, make = [], untried._made
+
+    async def counted(wishes):
+        tried.append(len(wishes))
+        return await make(wishes)
+
+    monkeypatch.setattr(untried, "_made", counted)
+    names = ["used", "a", "b", "a", "c", "used"]
+    answers = await asyncio.gather(
+        ask(untried, merchant, "first", referring("used")),
+        *(ask(untried, merchant, f"k{number}", referring(name)) for number, name in enumerate(names)),
+        ask(untried, other, "theirs", referring("used")),
+        return_exceptions=True,
+    )
+    used = "merchant_reference_used"
+    said = [getattr(answer, "status", None) or getattr(answer, "code", None) for answer in answers]
+    assert said == [None, used, 201, 201, used, 201, used, 201]
+    assert tried == [8, 4], "all of them, and then those that can be made"
+    assert await counts(house) == [5, 5, 5]
+
+
+async def test_the_same_references_under_other_keys_in_two_processes_wait_for_nobody_who_waits(
+    house, merchant, untried
+):
+    """Both have written their first reference when a third lets the second one go, on which both wait."""
+    between = new_intent(merchant, referring("b"), intent_id=new_id("pi", livemode=False))
+    other = UntriedIntents(house.database, VAULT, record_events=events.record)
+
+    def batch(asker, keys, names):
+        return asyncio.gather(
+            *(ask(asker, merchant, key, referring(name)) for key, name in zip(keys, names, strict=True)),
+            return_exceptions=True,
+        )
+
+    with pytest.raises(InterruptedError):
+        async with house.database.transaction() as connection:
+            await add_rows(connection, intents, [between])
+            racing = asyncio.gather(batch(untried, "123", "abc"), batch(other, "456", "cba"))
+            await asyncio.wait({racing}, timeout=0.5)
+            raise InterruptedError
+    outcomes = await racing
+    found = {tuple(getattr(each, "status", None) or each.code for each in answers) for answers in outcomes}
+    assert found == {(201,) * 3, ("merchant_reference_used",) * 3}
+    await other.close()
 
 
 async def test_without_its_data_key_an_account_gets_nothing_and_others_do(house, merchant, untried):
