@@ -19,7 +19,8 @@ merchant was told the end.
 - `janitor_and_callback_at_once`: the payer pays and the callback comes while the janitor's question is under way.
 - `settled_by_two_people`: the provider is silent for an hour, two people settle the payment, and then it speaks.
 - `pay_after_expiry`: the payer comes when the time to pay is over; `forged_unpaid`: a callback says that he paid.
-- `held: accepted`, `held: offered back`: what the merchant then decided about the money that was held for the payer.
+- `held: accepted`, `held: offered back`: what the merchant decided about the money that was held for the payer, once
+  it had been disputed by letter, which kept it from him, and the dispute was won.
 - `not reached`: the fault struck nothing: the payment never came to that operation.
 
 """

@@ -13,6 +13,8 @@ import msgspec
 from gateway.foundation.clock import business_date_of
 from gateway.payments.requests import provider_key_of
 from gateway.payments.views import ANSWER_LOST_CODE
+from gateway.providers.base import FactKind
+from gateway.providers.dispute_terms import DisputeTerms
 from gateway.sandbox.client import SandboxRefused
 from tests.matrix.cells import ALONE, FORGED_UNPAID, NOTHING, PAID_AFTER_EXPIRY, PAID_TOO_MUCH, TOO_MUCH_MINOR, Cell
 from tests.matrix.house import HELD_SECONDS, SLOW_SECONDS, House, Lane
@@ -288,8 +290,9 @@ class Player:
             assert status in {409, 422}, f"{self._cell.name}: a satang too much was refunded: {status} {answer}"
 
     async def _decide_about_held(self) -> None:
-        """Take what is held, or offer it back; each of them once."""
+        """Take what is held, or offer it back; each of them once, and not while it is disputed."""
         intent_id = self.played.intent["id"]
+        await self._dispute_held(intent_id)
         way, code = ("accept_held", 200) if self._cell.fault in TAKEN else ("return_held", 201)
         path = f"/v1/payment_intents/{intent_id}"
         status, answer = await self._house.post(self._lane, f"{path}/{way}", key=f"{self._key}-held")
@@ -299,6 +302,24 @@ class Player:
             assert (status, answer["code"]) == (409, "nothing_held"), f"{self._cell.name}: {again}: {status} {answer}"
         self._note("held: accepted" if way == "accept_held" else "held: offered back")
         await self._read(intent_id)
+
+    async def _dispute_held(self, intent_id: str) -> None:
+        """A letter disputes what is held: nobody may have it until the letter that the dispute is won."""
+        acts, book_id = self._house.services.dispute_acts, self._lane.book_id
+        receipt, held_minor = await self._house.owner.fetchrow(
+            "SELECT fact_id, held_minor FROM gateway.facts WHERE intent_id = $1 AND held_minor > 0", intent_id
+        )
+        terms, said = DisputeTerms(reference=f"case {intent_id}"), {"actor": "op_ann", "reason": "a letter"}
+        stated = await acts.open(book_id, intent_id, terms, amount_minor=held_minor, receipt=receipt, **said)
+        path = f"/v1/payment_intents/{intent_id}"
+        shown = await self._house.get(self._lane, path)
+        seen = (shown["amount_held"], shown["amount_disputed"], shown["amount_refundable"])
+        unmoved = self.played.intent["amount_refundable"]
+        assert seen == (0, held_minor, unmoved), f"{self._cell.name}: the merchant sees {seen} of a dispute"
+        for way in ("accept_held", "return_held"):
+            status, answer = await self._house.post(self._lane, f"{path}/{way}")
+            assert (status, answer["code"]) == (409, "payment_disputed"), f"{self._cell.name}: {way}: {status} {answer}"
+        await acts.record(book_id, stated.dispute.dispute_id, FactKind.DISPUTE_WON, **said)
 
     def _note(self, text: str) -> None:
         if text not in self.played.note:
