@@ -1,8 +1,9 @@
 """A merchant takes money that was held for its payer as payment after all: paid late, short, over, twice.
 
-One receipt at a time, whole, under the lock of its payment, where offering it back (`claims.py`) is decided, too: so
-a receipt is accepted or returned, never both. What it was booked as stays; the entry that moves it draws on the entry
-that held it. It is the merchant's from the day of accepting: the fee is due then, and T+n counts from then.
+One receipt at a time, all that no dispute took of it, under the lock of its payment, where offering it back
+(`claims.py`) is decided, too: so money is accepted or returned, never both. What it was booked as stays; the entry that
+moves it draws on the entry that held it. It is the merchant's from the day of accepting: the fee is due then, and T+n
+counts from then.
 """
 
 from typing import Final
