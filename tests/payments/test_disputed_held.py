@@ -143,6 +143,24 @@ async def test_what_the_merchant_took_between_two_stages_is_his_to_lose(house, m
     assert await ties_out(house, merchant) == []
 
 
+async def test_two_cases_about_one_receipt_take_it_once_and_the_second_is_mended_when_the_first_is_won(
+    house, merchant, held
+):
+    before = await house.balances(merchant)
+    await tell(house, merchant, held, OPENED, reference="a")
+    await tell(house, merchant, held, OPENED, reference="b")
+    both = moved(before, await house.balances(merchant))
+    assert both == {"payer_refundable": -HELD_MINOR, "merchant_pending": -HELD_MINOR, "dispute_hold": 2 * HELD_MINOR}
+    await tell(house, merchant, held, WON, reference="a")
+    assert [await code_of(use(house, merchant, held)) for use in (accept, offer)] == ["payment_disputed"] * 2
+    await tell(house, merchant, held, WITHDRAWN, LOST, reference="b")
+    assert moved(before, await house.balances(merchant)) == FEES | {
+        "payer_refundable": -HELD_MINOR,
+        "provider_receivable": -HELD_MINOR,
+    }
+    assert await ties_out(house, merchant) == []
+
+
 async def test_what_a_lost_dispute_left_may_be_taken_or_offered_and_no_more(house, merchant, held):
     before = await house.balances(merchant)
     await tell(house, merchant, held, OPENED, amount=400_00)
