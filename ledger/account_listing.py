@@ -14,6 +14,8 @@ from ledger.posting import Connection
 from ledger.queries import QUERIES
 
 PAGE_ACCOUNTS: Final = 100
+LAST_LETTER: Final = chr(0x10FFFF)
+"""No owner that begins with a prefix comes after the prefix with this."""
 
 
 class AccountFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,15 +124,18 @@ async def accounts(
         after: the last account of the page before; None = the first page.
         limit: how many at most; fewer = there are no more.
     """
+    first, last = (filters.owner_prefix or "", (filters.owner_prefix or "") + LAST_LETTER)
+    if filters.owner is not None:
+        first, last = max(first, filters.owner), min(last, filters.owner)
+    start = (0, "", "") if after is None else (int(after.kind), after.owner, after.currency)
     rows = await connection.fetch(
         QUERIES["accounts"],
         book_id,
         [int(kind) for kind in AccountKind if _matches(kind, filters)],
-        None if after is None else int(after.kind),
-        None if after is None else after.owner,
-        None if after is None else after.currency,
-        filters.owner,
-        filters.owner_prefix,
+        start[0],
+        *max(start[1:], (first, "")),
+        first,
+        last,
         filters.currency,
         filters.closed,
         filters.frozen,

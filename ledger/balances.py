@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.archives import archive_before
-from ledger.chart_of_accounts import CHART, NormalSide
+from ledger.chart_of_accounts import CHART, AccountKind, NormalSide
 from ledger.encoding import account_ref
 from ledger.journal import AccountRef
 from ledger.posting import Connection
@@ -275,8 +275,8 @@ def _unused(account: AccountRef) -> Balance:
 
 
 def balance_of(row: Any) -> Balance:
-    """A row of `accounts` with its normal side as a balance."""
-    side, floor_minor = row["normal_side"], row["floor_minor"]
+    """A row of `accounts` as a balance."""
+    side, floor_minor = CHART[AccountKind(row["kind"])].normal_side, row["floor_minor"]
     balance_minor = on_normal_side(side, row["debits_posted"], row["credits_posted"])
     held_against = row["credits_held"] if side == NormalSide.DEBIT else row["debits_held"]
     return Balance(
@@ -292,10 +292,10 @@ def balance_of(row: Any) -> Balance:
 
 
 def _effective(row: Any) -> EffectiveBalance:
-    debits, credits_ = int(row["debits"]), int(row["credits"])
+    account, debits, credits_ = _account(row), int(row["debits"]), int(row["credits"])
     return EffectiveBalance(
-        account=_account(row),
-        balance_minor=on_normal_side(row["normal_side"], debits, credits_),
+        account=account,
+        balance_minor=on_normal_side(CHART[account.kind].normal_side, debits, credits_),
         debits_minor=debits,
         credits_minor=credits_,
     )

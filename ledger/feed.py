@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,8 @@ from ledger.encoding import account_ref
 from ledger.journal import AccountRef, EntryKind, ExternalReference, HoldAction
 from ledger.posting import Connection
 from ledger.queries import QUERIES
+
+SEQUENCE_MAX: Final = 2**63 - 1
 
 
 class RecordedPosting(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +182,12 @@ async def account_postings(
     """
     ids = await connection.fetch(QUERIES["account_ids"], book_id, *columns_of(accounts))
     rows = await connection.fetch(
-        QUERIES["account_postings"], book_id, [row["account_id"] for row in ids], before, after, limit
+        QUERIES["account_postings"],
+        book_id,
+        [row["account_id"] for row in ids],
+        SEQUENCE_MAX if before is None else before,
+        after or 0,
+        limit,
     )
     return [_posting(row) for row in rows]
 
@@ -199,7 +206,7 @@ async def pending_by_day(
         through: the last day asked about.
         since: what an earlier caller has seen to.
     """
-    seen = since or PendingMark(cut=2**63 - 1, through=date.min, open_days=())
+    seen = since or PendingMark(cut=SEQUENCE_MAX, through=date.min, open_days=())
     rows = await connection.fetch(
         QUERIES["pending_days"], book_id, through, seen.cut, seen.through, list(seen.open_days)
     )

@@ -1,17 +1,30 @@
 -- Read-only statements about accounts, balances and periods. $1 is always the book. Rows never change, so
 -- `sequence <= cut` is stable. Arrays stand behind a SELECT, where the planner does not see how long they are, and what is
 -- not asked is a query of its own, not a null: else it finds a plan for this one call so much cheaper that it plans in each.
+--
+-- Every index of a table begins with book_id, so what the statistics say of one book must not decide between them. The
+-- book stands behind a SELECT too: the planner takes it for a book like any other, with a fiftieth of all rows or more
+-- (n_distinct, schema/). Each row is a LATERAL look-up of its own, where nothing is joined by reading the book. Where
+-- two indexes begin alike, the last column that is compared is a range of one value (BETWEEN x AND x), or an account and
+-- its sequences are compared as one row, in the order of the index that is meant: a range between values that the planner
+-- does not know counts as little whatever the statistics say, in that index only, and no other has the order. That the
+-- account is the same account (IS NOT DISTINCT FROM, which no index serves) says how few rows there are: else
+-- the statement looks dear enough to be compiled. tests/ledger/test_plans_of_reads.py counts the pages.
 
 -- name: balances
-SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence,
-       a.debits_held, a.credits_held, a.floor_minor
+SELECT a.kind, a.owner, a.currency, a.debits_posted, a.credits_posted, a.last_sequence, a.debits_held, a.credits_held,
+       a.floor_minor
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
-JOIN ledger.account_kinds AS k ON k.kind = a.kind;
+CROSS JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
+        AND r.currency BETWEEN u.currency AND u.currency
+    ORDER BY r.currency LIMIT 1
+) AS a;
 
 -- name: all_balances
-SELECT a.kind, a.owner, a.currency, k.normal_side, a.debits_posted, a.credits_posted, a.last_sequence,
-       a.debits_held, a.credits_held, a.floor_minor
+SELECT a.kind, a.owner, a.currency, a.debits_posted, a.credits_posted, a.last_sequence, a.debits_held, a.credits_held,
+       a.floor_minor
 FROM ledger.accounts AS a
 JOIN ledger.account_kinds AS k ON k.kind = a.kind
 WHERE a.book_id = $1
@@ -23,66 +36,88 @@ ORDER BY k.code, a.owner, a.currency;
 -- the end of the archived month $6 and not since stands in its archive.
 SELECT u.kind, u.owner, u.currency, u.sequence AS asked, a.account_id,
        CASE WHEN a.last_sequence <= u.sequence THEN a.last_sequence ELSE coalesce(p.sequence, o.last_sequence, 0) END AS last_sequence,
-       CASE WHEN a.last_sequence > u.sequence THEN coalesce(p.balance_after, (o.debits_posted - o.credits_posted)
-                                                    * CASE k.normal_side WHEN 'D' THEN 1 ELSE -1 END, 0)
-            WHEN k.normal_side = 'D' THEN a.debits_posted - a.credits_posted
-            ELSE a.credits_posted - a.debits_posted END AS balance_minor
+       CASE WHEN a.last_sequence <= u.sequence THEN (a.debits_posted - a.credits_posted) * a.sign
+            ELSE coalesce(p.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS balance_minor
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[]), (SELECT $5::bigint[]))
     AS u(kind, owner, currency, sequence)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
-JOIN ledger.account_kinds AS k ON k.kind = a.kind
+CROSS JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
+        AND r.currency BETWEEN u.currency AND u.currency
+    ORDER BY r.currency LIMIT 1
+) AS a
 LEFT JOIN LATERAL (
     SELECT x.sequence, x.balance_after
     FROM (
         (SELECT d.sequence, d.line, d.debit_balance_after AS balance_after FROM ledger.postings AS d
-         WHERE d.book_id = $1 AND d.debit_account = a.account_id AND d.sequence <= u.sequence
-         ORDER BY d.sequence DESC FETCH FIRST 1 ROW WITH TIES)
+         WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) >= (a.account_id, 0)
+            AND (d.debit_account, d.sequence) <= (a.account_id, u.sequence)
+            AND d.debit_account IS NOT DISTINCT FROM a.account_id
+         ORDER BY d.debit_account DESC, d.sequence DESC FETCH FIRST 1 ROW WITH TIES)
         UNION ALL
         (SELECT c.sequence, c.line, c.credit_balance_after FROM ledger.postings AS c
-         WHERE c.book_id = $1 AND c.credit_account = a.account_id AND c.sequence <= u.sequence
-         ORDER BY c.sequence DESC FETCH FIRST 1 ROW WITH TIES)
+         WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) >= (a.account_id, 0)
+            AND (c.credit_account, c.sequence) <= (a.account_id, u.sequence)
+            AND c.credit_account IS NOT DISTINCT FROM a.account_id
+         ORDER BY c.credit_account DESC, c.sequence DESC FETCH FIRST 1 ROW WITH TIES)
     ) AS x
     ORDER BY x.sequence DESC, x.line DESC LIMIT 1
 ) AS p ON a.last_sequence > u.sequence
-LEFT JOIN ledger.archived_balances AS o ON o.book_id = $1 AND o.month = $6 AND o.account_id = a.account_id;
+LEFT JOIN LATERAL (
+    SELECT y.debits_posted, y.credits_posted, y.last_sequence FROM ledger.archived_balances AS y
+    WHERE y.book_id = (SELECT $1::bigint) AND y.month = $6 AND y.account_id = a.account_id LIMIT 1
+) AS o ON a.last_sequence > u.sequence;
 
 -- name: balances_effective
 -- By business date through $5: totals, or the days before the latest one.
-SELECT u.kind, u.owner, u.currency, k.normal_side,
+SELECT u.kind, u.owner, u.currency,
        CASE WHEN $5 >= a.effective_on THEN a.debits_posted ELSE d.debits END AS debits,
        CASE WHEN $5 >= a.effective_on THEN a.credits_posted ELSE d.credits END AS credits
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
-JOIN ledger.account_kinds AS k ON k.kind = a.kind
+CROSS JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
+        AND r.currency BETWEEN u.currency AND u.currency
+    ORDER BY r.currency LIMIT 1
+) AS a
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(x.debits_posted), 0) AS debits, coalesce(sum(x.credits_posted), 0) AS credits
     FROM ledger.account_days AS x
-    WHERE x.book_id = $1 AND x.account_id = a.account_id AND x.effective_on <= $5
+    WHERE x.book_id = (SELECT $1::bigint) AND x.account_id = a.account_id AND x.effective_on <= $5
 ) AS d ON $5 < a.effective_on;
 
 -- name: balances_effective_at
 -- By business date through $5, of entries up to sequence $6: totals, or the days before the latest one;
--- less what was recorded after $6 for those dates. The date of each posting's entry is looked up by key, never joined:
--- few are asked for, whatever the statistics of a day say.
-SELECT u.kind, u.owner, u.currency, k.normal_side,
+-- less what was recorded after $6 for those dates.
+SELECT u.kind, u.owner, u.currency,
        CASE WHEN $5 >= a.effective_on THEN a.debits_posted ELSE d.debits END - coalesce(s.debits, 0) AS debits,
        CASE WHEN $5 >= a.effective_on THEN a.credits_posted ELSE d.credits END - coalesce(s.credits, 0) AS credits
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency
-JOIN ledger.account_kinds AS k ON k.kind = a.kind
+CROSS JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
+        AND r.currency BETWEEN u.currency AND u.currency
+    ORDER BY r.currency LIMIT 1
+) AS a
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(x.debits_posted), 0) AS debits, coalesce(sum(x.credits_posted), 0) AS credits
     FROM ledger.account_days AS x
-    WHERE x.book_id = $1 AND x.account_id = a.account_id AND x.effective_on <= $5
+    WHERE x.book_id = (SELECT $1::bigint) AND x.account_id = a.account_id AND x.effective_on <= $5
 ) AS d ON $5 < a.effective_on
 LEFT JOIN LATERAL (
     SELECT sum(x.debit) AS debits, sum(x.credit) AS credits
     FROM (
-        SELECT p.sequence, p.recorded_at, p.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS p
-        WHERE p.book_id = $1 AND p.debit_account = a.account_id AND p.sequence > $6
+        (SELECT p.sequence, p.recorded_at, p.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS p
+         WHERE p.book_id = (SELECT $1::bigint) AND (p.debit_account, p.sequence) > (a.account_id, $6)
+            AND (p.debit_account, p.sequence) <= (a.account_id, 9223372036854775807)
+            AND p.debit_account IS NOT DISTINCT FROM a.account_id
+         ORDER BY p.debit_account, p.sequence)
         UNION ALL
-        SELECT p.sequence, p.recorded_at, 0::bigint, p.amount_minor FROM ledger.postings AS p
-        WHERE p.book_id = $1 AND p.credit_account = a.account_id AND p.sequence > $6
+        (SELECT p.sequence, p.recorded_at, 0::bigint, p.amount_minor FROM ledger.postings AS p
+         WHERE p.book_id = (SELECT $1::bigint) AND (p.credit_account, p.sequence) > (a.account_id, $6)
+            AND (p.credit_account, p.sequence) <= (a.account_id, 9223372036854775807)
+            AND p.credit_account IS NOT DISTINCT FROM a.account_id
+         ORDER BY p.credit_account, p.sequence)
     ) AS x
     WHERE (SELECT e.effective_on FROM ledger.entries AS e
            WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at) <= $5
@@ -95,17 +130,28 @@ SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effecti
 FROM (
     (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other
      FROM ledger.postings AS d
-     WHERE d.book_id = $1 AND d.debit_account = $2 AND d.sequence > $3 AND d.sequence <= $4
-     ORDER BY d.sequence FETCH FIRST $5 ROWS WITH TIES)
+     WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
+        AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
+        AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+     ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES)
     UNION ALL
     (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
      FROM ledger.postings AS c
-     WHERE c.book_id = $1 AND c.credit_account = $2 AND c.sequence > $3 AND c.sequence <= $4
-     ORDER BY c.sequence FETCH FIRST $5 ROWS WITH TIES)
-    ORDER BY sequence FETCH FIRST $5 ROWS WITH TIES
+     WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
+        AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
+        AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+     ORDER BY c.credit_account, c.sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES)
+    ORDER BY sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES
 ) AS p
-JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
-JOIN ledger.accounts AS o ON o.book_id = $1 AND o.account_id = p.other
+CROSS JOIN LATERAL (
+    SELECT x.kind, x.key, x.effective_on FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = p.sequence AND x.recorded_at = p.recorded_at LIMIT 1
+) AS e
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.other AND p.other
+    ORDER BY r.account_id LIMIT 1
+) AS o
 ORDER BY p.sequence, p.line;
 
 -- name: statement_lines_of_dates
@@ -116,23 +162,34 @@ SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effecti
 FROM (
     (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other
      FROM ledger.postings AS d
-     WHERE d.book_id = $1 AND d.debit_account = $2 AND d.sequence > $3 AND d.sequence <= $4
+     WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
+        AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
+        AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
         AND (
             SELECT e.effective_on FROM ledger.entries AS e
             WHERE e.book_id = $1 AND e.sequence = d.sequence AND e.recorded_at = d.recorded_at) BETWEEN $5 AND $6
-     ORDER BY d.sequence FETCH FIRST $7 ROWS WITH TIES)
+     ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
     UNION ALL
     (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
      FROM ledger.postings AS c
-     WHERE c.book_id = $1 AND c.credit_account = $2 AND c.sequence > $3 AND c.sequence <= $4
+     WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
+        AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
+        AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
         AND (
             SELECT e.effective_on FROM ledger.entries AS e
             WHERE e.book_id = $1 AND e.sequence = c.sequence AND e.recorded_at = c.recorded_at) BETWEEN $5 AND $6
-     ORDER BY c.sequence FETCH FIRST $7 ROWS WITH TIES)
-    ORDER BY sequence FETCH FIRST $7 ROWS WITH TIES
+     ORDER BY c.credit_account, c.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
+    ORDER BY sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES
 ) AS p
-JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
-JOIN ledger.accounts AS o ON o.book_id = $1 AND o.account_id = p.other
+CROSS JOIN LATERAL (
+    SELECT x.kind, x.key, x.effective_on FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = p.sequence AND x.recorded_at = p.recorded_at LIMIT 1
+) AS e
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.other AND p.other
+    ORDER BY r.account_id LIMIT 1
+) AS o
 ORDER BY p.sequence, p.line;
 
 -- name: recorded_before
@@ -142,17 +199,22 @@ WHERE b.book_id = $1 AND b.recorded_at < $2 ORDER BY b.recorded_at DESC LIMIT 1;
 
 -- name: statement_turnover
 -- What account $2 moved by entries after sequence $3 through $4 of business dates $5 through $6.
-SELECT coalesce(sum(p.amount_minor) FILTER (WHERE p.debit_account = $2), 0) AS debits,
-       coalesce(sum(p.amount_minor) FILTER (WHERE p.credit_account = $2), 0) AS credits
+SELECT coalesce(sum(p.debit), 0) AS debits, coalesce(sum(p.credit), 0) AS credits
 FROM (
-    SELECT d.* FROM ledger.postings AS d
-    WHERE d.book_id = $1 AND d.debit_account = $2 AND d.sequence > $3 AND d.sequence <= $4
+    (SELECT d.sequence, d.recorded_at, d.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS d
+     WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
+        AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
+        AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+     ORDER BY d.debit_account, d.sequence)
     UNION ALL
-    SELECT c.* FROM ledger.postings AS c
-    WHERE c.book_id = $1 AND c.credit_account = $2 AND c.sequence > $3 AND c.sequence <= $4
+    (SELECT c.sequence, c.recorded_at, 0::bigint, c.amount_minor FROM ledger.postings AS c
+     WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
+        AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
+        AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+     ORDER BY c.credit_account, c.sequence)
 ) AS p
-JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
-WHERE e.sequence > $3 AND e.sequence <= $4 AND e.effective_on BETWEEN $5 AND $6;
+WHERE (SELECT e.effective_on FROM ledger.entries AS e
+       WHERE e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at) BETWEEN $5 AND $6;
 
 -- name: turnover_by_accounts
 -- What entries after $2 through $3 moved between each two accounts, before day $4, and from $4 through $5 (null = no
@@ -167,38 +229,47 @@ WHERE e.book_id = $1 AND p.book_id = $1 AND ($5::date IS NULL OR f.day <= $5)
 GROUP BY p.debit_account, p.credit_account, coalesce(f.day < $4, false);
 
 -- name: accounts_by_number
-SELECT a.account_id, a.kind, a.owner, a.currency FROM ledger.accounts AS a
-WHERE a.book_id = $1 AND a.account_id = ANY($2::bigint[]);
+SELECT u.account_id, a.kind, a.owner, a.currency
+FROM unnest((SELECT $2::bigint[])) AS u(account_id)
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN u.account_id AND u.account_id
+    ORDER BY r.account_id LIMIT 1
+) AS a;
 
 -- name: accounts
--- Accounts of the kinds $2, in the order (kind, owner, currency) after ($3, $4, $5); of owner $6, of owners that begin
--- with $7, of currency $8, open or closed by $9, frozen or free by $10, each null = any. Each kind reads its own stretch
--- of the index, $11 rows at most.
-SELECT x.*, k.name, k.code, k.account_class, k.normal_side
-FROM unnest($2::smallint[]) AS u(kind)
+-- Accounts of the kinds $2, in the order (kind, owner, currency): of kind $3 after ($4, $5), of all later kinds after $6,
+-- the owner through $7; of currency $8, open or closed by $9, frozen or free by $10, each null = any. Each kind reads its
+-- own stretch of the index, $11 rows at most.
+SELECT x.*, k.name, k.code, k.account_class
+FROM unnest((SELECT $2::smallint[])) AS u(kind)
 JOIN ledger.account_kinds AS k ON k.kind = u.kind
 CROSS JOIN LATERAL (
     SELECT a.* FROM ledger.accounts AS a
-    WHERE a.book_id = $1 AND a.kind = u.kind
-        AND (a.owner, a.currency) > (CASE WHEN u.kind = $3 THEN $4 ELSE '' END COLLATE "C",
+    WHERE a.book_id = (SELECT $1::bigint) AND a.kind = u.kind
+        AND (a.owner, a.currency) > (CASE WHEN u.kind = $3 THEN $4 ELSE $6 END COLLATE "C",
                                      CASE WHEN u.kind = $3 THEN $5 ELSE '' END COLLATE "C")
-        AND ($6::text IS NULL OR a.owner = $6)
-        AND a.owner >= coalesce($7, '') COLLATE "C" AND a.owner < coalesce($7, '') || chr(1114111) COLLATE "C"
-        AND ($8::text IS NULL OR a.currency = $8)
-        AND ($9::boolean IS NULL OR a.closed = $9)
-        AND ($10::boolean IS NULL OR (a.debits_frozen OR a.credits_frozen) = $10)
+        AND a.owner <= $7 COLLATE "C"
+        AND ((SELECT $8::text) IS NULL OR a.currency = (SELECT $8::text))
+        AND ((SELECT $9::boolean) IS NULL OR a.closed = (SELECT $9::boolean))
+        AND ((SELECT $10::boolean) IS NULL OR (a.debits_frozen OR a.credits_frozen) = (SELECT $10::boolean))
     ORDER BY a.owner, a.currency LIMIT $11
 ) AS x
-WHERE u.kind >= coalesce($3, 0::smallint)
+WHERE u.kind >= $3
 ORDER BY x.kind, x.owner, x.currency LIMIT $11;
 
 -- name: account_metadata
 -- Version $5 (null = the newest) of what is written on one account.
 SELECT m.version, m.metadata, m.written_at, m.actor
-FROM ledger.accounts AS a
-JOIN ledger.account_metadata AS m ON m.book_id = $1 AND m.account_id = a.account_id
-WHERE a.book_id = $1 AND a.kind = $2 AND a.owner = $3 AND a.currency = $4 AND ($5::integer IS NULL OR m.version = $5)
-ORDER BY m.version DESC LIMIT 1;
+FROM (SELECT r.account_id FROM ledger.accounts AS r
+      WHERE r.book_id = (SELECT $1::bigint) AND r.kind = $2 AND r.owner = $3 AND r.currency BETWEEN $4 AND $4
+      ORDER BY r.currency LIMIT 1) AS a
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.account_metadata AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.account_id = a.account_id
+        AND x.version BETWEEN (SELECT coalesce($5::integer, 1)) AND (SELECT coalesce($5::integer, 2147483647))
+    ORDER BY x.version DESC LIMIT 1
+) AS m;
 
 -- name: roll_up
 -- Totals of the groups of $2 (class, kind, owner) and their currencies, of currency $3 (null = all), as recorded at

@@ -31,6 +31,9 @@ BEGIN
                        partition, parent);
         IF parent = 'entries' THEN
             EXECUTE format('ALTER TABLE ledger.%I ADD PRIMARY KEY (book_id, sequence) WITH (fillfactor = 100)', partition);
+        ELSIF parent = 'postings' THEN
+            -- As of accounts (schema/20_books.sql).
+            EXECUTE format('ALTER TABLE ledger.%I ALTER COLUMN book_id SET (n_distinct = 50)', partition);
         END IF;
         EXECUTE format('ALTER TABLE ledger.%I ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)',
                        parent, partition, starts_at, ends_at);

@@ -10,9 +10,13 @@ SELECT b.block_number FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.re
 SELECT b.* FROM ledger.blocks AS b WHERE b.book_id = $1 AND b.recorded_at = $2;
 
 -- name: block_of_entry
-SELECT b.* FROM ledger.entries AS e
-JOIN ledger.blocks AS b ON b.book_id = $1 AND b.recorded_at = e.recorded_at
-WHERE e.book_id = $1 AND e.sequence = $2;
+SELECT b.*
+FROM (SELECT x.recorded_at FROM ledger.entries AS x
+      WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = $2 LIMIT 1) AS e
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.blocks AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.recorded_at = e.recorded_at LIMIT 1
+) AS b;
 
 -- name: block_hashes
 SELECT b.block_number, b.recorded_at, b.hash FROM ledger.blocks AS b
@@ -58,18 +62,26 @@ SELECT c.* FROM ledger.checkpoints AS c WHERE c.book_id = $1 AND c.hash = $2;
 -- Entries $2 … $3, recorded from $4 through $5, with the holds that they placed.
 SELECT e.*, h.debit_account AS hold_debit_account, h.credit_account AS hold_credit_account,
        h.amount_minor AS hold_amount_minor, h.expires_at AS hold_expires_at
-FROM ledger.entries AS e
-LEFT JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = e.sequence
-WHERE e.book_id = $1 AND e.sequence BETWEEN $2 AND $3 AND e.recorded_at BETWEEN $4 AND $5 ORDER BY e.sequence;
+FROM (SELECT x.* FROM ledger.entries AS x
+      WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN $2 AND $3 AND x.recorded_at BETWEEN $4 AND $5
+      ORDER BY x.sequence) AS e
+LEFT JOIN LATERAL (
+    SELECT x.* FROM ledger.holds AS x WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = e.sequence LIMIT 1
+) AS h ON true
+ORDER BY e.sequence;
 
 -- name: sealed_postings
-SELECT p.* FROM ledger.postings AS p
-WHERE p.book_id = $1 AND p.sequence BETWEEN $2 AND $3 AND p.recorded_at BETWEEN $4 AND $5
+SELECT p.* FROM (
+    SELECT x.* FROM ledger.postings AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN $2 AND $3 AND x.recorded_at BETWEEN $4 AND $5
+    ORDER BY x.sequence) AS p
 ORDER BY p.sequence, p.line;
 
 -- name: sealed_references
-SELECT r.sequence, r.scheme, r.value FROM ledger.entry_references AS r
-WHERE r.book_id = $1 AND r.sequence BETWEEN $2 AND $3 ORDER BY r.sequence, r.scheme, r.value;
+SELECT r.sequence, r.scheme, r.value FROM (
+    SELECT x.* FROM ledger.entry_references AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN $2 AND $3 ORDER BY x.sequence) AS r
+ORDER BY r.sequence, r.scheme, r.value;
 
 -- name: books_behind
 -- Books whose last block is in no checkpoint, and when their last checkpoint was made (else: when they were opened).

@@ -1,4 +1,5 @@
 -- Read-only statements of the ledger. $1 is always the book. Rows never change, so `sequence <= cut` is stable.
+-- How rows are looked up, and why so: account_queries.sql.
 
 -- name: head
 SELECT b.last_sequence FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
@@ -28,16 +29,21 @@ SELECT current_setting('lock_timeout');
 SELECT greatest(max(b.book_id) + 1, 1000) FROM ledger.books AS b;
 
 -- name: entries_after
-SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence > $2 ORDER BY e.sequence LIMIT $3;
+SELECT e.* FROM ledger.entries AS e
+WHERE e.book_id = (SELECT $1::bigint) AND e.sequence > $2 ORDER BY e.sequence LIMIT $3;
 
 -- name: entries_at
-SELECT e.* FROM ledger.entries AS e WHERE e.book_id = $1 AND e.sequence = ANY($2::bigint[]) ORDER BY e.sequence;
+SELECT e.* FROM ledger.entries AS e
+WHERE e.book_id = (SELECT $1::bigint) AND e.sequence = ANY((SELECT $2::bigint[])::bigint[]) ORDER BY e.sequence;
 
 -- name: entry_by_key
 SELECT e.*
-FROM ledger.idempotency_keys AS q
-JOIN ledger.entries AS e ON e.book_id = q.book_id AND e.sequence = q.sequence AND e.recorded_at = q.recorded_at
-WHERE q.book_id = $1 AND q.key = $2;
+FROM (SELECT x.sequence, x.recorded_at FROM ledger.idempotency_keys AS x
+      WHERE x.book_id = (SELECT $1::bigint) AND x.key = $2 LIMIT 1) AS q
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = q.sequence AND x.recorded_at = q.recorded_at LIMIT 1
+) AS e;
 
 -- name: postings_of
 -- Postings of the entries $2 (ascending), recorded from $3 through $4, with the accounts that they name.
@@ -45,62 +51,101 @@ SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after
        p.reverses_line, p.up_to_minor,
        d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
        c.kind AS credit_kind, c.owner AS credit_owner
-FROM ledger.postings AS p
-JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account
-JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account
-WHERE p.book_id = $1 AND p.sequence = ANY($2::bigint[]) AND p.recorded_at BETWEEN $3 AND $4
+FROM unnest((SELECT $2::bigint[])) AS u(sequence)
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.postings AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN u.sequence AND u.sequence AND x.recorded_at BETWEEN $3 AND $4
+    ORDER BY x.sequence
+) AS p
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.debit_account AND p.debit_account
+    ORDER BY r.account_id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.credit_account AND p.credit_account
+    ORDER BY r.account_id LIMIT 1
+) AS c
 ORDER BY p.sequence, p.line;
 
 -- name: references_of
 SELECT r.sequence, r.scheme, r.value
-FROM ledger.entry_references AS r WHERE r.book_id = $1 AND r.sequence = ANY($2::bigint[])
+FROM unnest((SELECT $2::bigint[])) AS u(sequence)
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.entry_references AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN u.sequence AND u.sequence ORDER BY x.sequence
+) AS r
 ORDER BY r.sequence, r.scheme, r.value;
 
 -- name: sequences_by_reference
 SELECT r.value, r.sequence
-FROM ledger.entry_references AS r WHERE r.book_id = $1 AND r.scheme = $2 AND r.value = ANY($3::text[])
+FROM unnest((SELECT $3::text[])) AS u(value)
+CROSS JOIN LATERAL (
+    SELECT x.value, x.sequence FROM ledger.entry_references AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.scheme = $2 AND x.value BETWEEN u.value AND u.value
+    ORDER BY x.value, x.sequence
+) AS r
 ORDER BY r.value, r.sequence;
 
 -- name: account_ids
 SELECT a.account_id
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[])) AS u(kind, owner, currency)
-JOIN ledger.accounts AS a ON a.book_id = $1 AND a.kind = u.kind AND a.owner = u.owner AND a.currency = u.currency;
+CROSS JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
+        AND r.currency BETWEEN u.currency AND u.currency
+    ORDER BY r.currency LIMIT 1
+) AS a;
 
 -- name: account_postings
--- Newest first: each index gives its own newest $5, the union keeps the newest of all; entries are never cut in two.
+-- Before sequence $3 and after $4, newest first: each index gives its own newest $5, the union keeps the newest of all;
+-- entries are never cut in two.
 SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after, p.credit_balance_after,
        p.reverses_line, p.up_to_minor,
        d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
        c.kind AS credit_kind, c.owner AS credit_owner
 FROM (
     SELECT x.* FROM (
-    SELECT x.* FROM unnest($2::bigint[]) AS u(account_id) CROSS JOIN LATERAL (
+    SELECT x.* FROM unnest((SELECT $2::bigint[])) AS u(account_id) CROSS JOIN LATERAL (
         SELECT y.* FROM ledger.postings AS y
-        WHERE y.book_id = $1 AND y.debit_account = u.account_id
-            AND y.sequence < coalesce($3::bigint, 9223372036854775807) AND y.sequence > coalesce($4::bigint, 0)
-        ORDER BY y.sequence DESC FETCH FIRST $5 ROWS WITH TIES) AS x
+        WHERE y.book_id = (SELECT $1::bigint) AND (y.debit_account, y.sequence) < (u.account_id, $3)
+            AND (y.debit_account, y.sequence) > (u.account_id, $4)
+            AND y.debit_account IS NOT DISTINCT FROM u.account_id
+        ORDER BY y.debit_account DESC, y.sequence DESC FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES) AS x
     UNION
-    SELECT x.* FROM unnest($2::bigint[]) AS u(account_id) CROSS JOIN LATERAL (
+    SELECT x.* FROM unnest((SELECT $2::bigint[])) AS u(account_id) CROSS JOIN LATERAL (
         SELECT y.* FROM ledger.postings AS y
-        WHERE y.book_id = $1 AND y.credit_account = u.account_id
-            AND y.sequence < coalesce($3::bigint, 9223372036854775807) AND y.sequence > coalesce($4::bigint, 0)
-        ORDER BY y.sequence DESC FETCH FIRST $5 ROWS WITH TIES) AS x
+        WHERE y.book_id = (SELECT $1::bigint) AND (y.credit_account, y.sequence) < (u.account_id, $3)
+            AND (y.credit_account, y.sequence) > (u.account_id, $4)
+            AND y.credit_account IS NOT DISTINCT FROM u.account_id
+        ORDER BY y.credit_account DESC, y.sequence DESC FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES) AS x
     ) AS x
-    ORDER BY x.sequence DESC FETCH FIRST $5 ROWS WITH TIES
+    ORDER BY x.sequence DESC FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES
 ) AS p
-JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account
-JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.debit_account AND p.debit_account
+    ORDER BY r.account_id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.credit_account AND p.credit_account
+    ORDER BY r.account_id LIMIT 1
+) AS c
 ORDER BY p.sequence DESC, p.line DESC;
 
 -- name: pending_days
 -- The days through $2 that may have an open sum: touched after sequence $3, after day $4, or among $5.
-SELECT p.available_on FROM ledger.postings AS p
-WHERE p.book_id = $1 AND p.sequence > $3 AND p.available_on <= $2
+SELECT x.available_on FROM (
+    SELECT p.available_on FROM ledger.postings AS p
+    WHERE p.book_id = (SELECT $1::bigint) AND p.sequence > $3 ORDER BY p.sequence OFFSET 0) AS x
+WHERE x.available_on <= $2
 UNION
-SELECT p.available_on FROM ledger.postings AS p
-WHERE p.book_id = $1 AND p.available_on > $4 AND p.available_on <= $2
+(SELECT p.available_on FROM ledger.postings AS p
+ WHERE p.book_id = (SELECT $1::bigint) AND p.available_on > $4 AND p.available_on <= $2 ORDER BY p.available_on)
 UNION
-SELECT d.available_on FROM unnest($5::date[]) AS d(available_on) WHERE d.available_on <= $2
+SELECT d.available_on FROM unnest((SELECT $5::date[])) AS d(available_on) WHERE d.available_on <= $2
 UNION
 SELECT o.available_on FROM ledger.archived_pending AS o
 WHERE o.book_id = $1 AND o.available_on <= $2
@@ -111,20 +156,42 @@ WHERE o.book_id = $1 AND o.available_on <= $2
 -- The sums of whole days, $2, wherever they are not zero; what was archived counts as its sum.
 SELECT t.owner, t.currency, t.available_on, sum(t.amount)::bigint AS amount_minor
 FROM (
-    SELECT d.owner, d.currency, p.available_on, -p.amount_minor AS amount
-    FROM ledger.postings AS p
-    JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = p.debit_account AND d.kind = 30
-    WHERE p.book_id = $1 AND p.available_on = ANY($2::date[])
+    SELECT a.owner, a.currency, p.available_on, -p.amount_minor AS amount
+    FROM unnest((SELECT $2::date[])) AS u(available_on)
+    CROSS JOIN LATERAL (
+        SELECT x.debit_account, x.available_on, x.amount_minor FROM ledger.postings AS x
+        WHERE x.book_id = (SELECT $1::bigint) AND x.available_on BETWEEN u.available_on AND u.available_on
+        ORDER BY x.available_on
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+        WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.debit_account AND p.debit_account
+        ORDER BY r.account_id LIMIT 1
+    ) AS a
+    WHERE a.kind = 30
     UNION ALL
-    SELECT c.owner, c.currency, p.available_on, p.amount_minor
-    FROM ledger.postings AS p
-    JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = p.credit_account AND c.kind = 30
-    WHERE p.book_id = $1 AND p.available_on = ANY($2::date[])
+    SELECT a.owner, a.currency, p.available_on, p.amount_minor AS amount
+    FROM unnest((SELECT $2::date[])) AS u(available_on)
+    CROSS JOIN LATERAL (
+        SELECT x.credit_account, x.available_on, x.amount_minor FROM ledger.postings AS x
+        WHERE x.book_id = (SELECT $1::bigint) AND x.available_on BETWEEN u.available_on AND u.available_on
+        ORDER BY x.available_on
+    ) AS p
+    CROSS JOIN LATERAL (
+        SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+        WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN p.credit_account AND p.credit_account
+        ORDER BY r.account_id LIMIT 1
+    ) AS a
+    WHERE a.kind = 30
     UNION ALL
     SELECT a.owner, a.currency, o.available_on, o.amount_minor
     FROM ledger.archived_pending AS o
-    JOIN ledger.accounts AS a ON a.book_id = $1 AND a.account_id = o.account_id
-    WHERE o.book_id = $1 AND o.available_on = ANY($2::date[])
+    CROSS JOIN LATERAL (
+        SELECT r.owner, r.currency FROM ledger.accounts AS r
+        WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN o.account_id AND o.account_id
+        ORDER BY r.account_id LIMIT 1
+    ) AS a
+    WHERE o.book_id = $1 AND o.available_on = ANY((SELECT $2::date[])::date[])
         AND o.month = (SELECT max(y.month) FROM ledger.archives AS y
         WHERE y.book_id = $1 AND to_regclass('ledger.entries_' || to_char(y.month, 'YYYY_MM')) IS NULL)
 ) AS t
@@ -133,10 +200,13 @@ HAVING sum(t.amount) <> 0
 ORDER BY t.available_on, t.owner, t.currency;
 
 -- name: pending_on_day
--- What of the merchant's account, $2, is still pending for the day, $3.
-SELECT coalesce(sum(CASE WHEN p.credit_account = $2 THEN p.amount_minor ELSE -p.amount_minor END), 0)::bigint
-FROM ledger.postings AS p
-WHERE p.book_id = $1 AND p.available_on = $3 AND $2 IN (p.debit_account, p.credit_account);
+-- What of the merchant's account, $2, is still pending for the day, $3. The whole day is read: accounts have longer pasts.
+SELECT coalesce(sum(CASE $2::bigint WHEN p.credit_account THEN p.amount_minor WHEN p.debit_account THEN -p.amount_minor END),
+                0)::bigint
+FROM (
+    SELECT x.debit_account, x.credit_account, x.amount_minor FROM ledger.postings AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.available_on BETWEEN $3 AND $3 ORDER BY x.available_on
+) AS p;
 
 -- name: newest_block
 SELECT b.* FROM ledger.blocks AS b WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1;
@@ -162,7 +232,7 @@ WHERE r.book_id = $1 AND r.sequence > $2 AND r.sequence <= $3;
 
 -- name: keys_at
 SELECT q.key, q.sequence, q.recorded_at FROM ledger.idempotency_keys AS q
-WHERE q.book_id = $1 AND q.key = ANY($2::uuid[]);
+WHERE q.book_id = (SELECT $1::bigint) AND q.key = ANY((SELECT $2::uuid[])::uuid[]);
 
 -- name: keys_after
 SELECT q.key, q.sequence, e.key IS NOT NULL AS found
@@ -201,9 +271,11 @@ FROM ledger.accounts AS a WHERE a.book_id = $1 GROUP BY a.currency ORDER BY a.cu
 -- name: cap_at
 -- What was drawn on entry $2 as of sequence $3, from the cap row less the draws since, in one snapshot.
 SELECT c.drawn_minor - coalesce((
-    SELECT sum(e.drawn_minor) FROM ledger.entries AS e
-    WHERE e.book_id = $1 AND e.sequence > $3 AND e.draws_on = $2), 0) AS drawn_minor
-FROM ledger.entry_caps AS c WHERE c.book_id = $1 AND c.sequence = $2;
+    SELECT sum(e.drawn_minor) FROM (
+        SELECT x.drawn_minor, x.draws_on FROM ledger.entries AS x
+        WHERE x.book_id = (SELECT $1::bigint) AND x.sequence > $3 ORDER BY x.sequence OFFSET 0) AS e
+    WHERE e.draws_on = $2), 0) AS drawn_minor
+FROM ledger.entry_caps AS c WHERE c.book_id = (SELECT $1::bigint) AND c.sequence = $2 LIMIT 1;
 
 -- name: tables_and_guards
 -- Every table of the ledger with its guards (triggers that fire ALWAYS) and with whoever but the owner may write.
@@ -290,27 +362,56 @@ HAVING count(*) = 3;
 -- name: hold_by_key
 SELECT e.key, h.sequence, h.amount_minor, h.expires_at, e.recorded_at, d.kind AS debit_kind, d.owner AS debit_owner,
        d.currency, c.kind AS credit_kind, c.owner AS credit_owner, r.action, r.posted_minor
-FROM ledger.idempotency_keys AS q
-JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = q.sequence AND e.recorded_at = q.recorded_at
-JOIN ledger.holds AS h ON h.book_id = $1 AND h.sequence = q.sequence
-JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = h.debit_account
-JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = h.credit_account
-LEFT JOIN ledger.hold_resolutions AS r ON r.book_id = $1 AND r.hold = h.sequence
-WHERE q.book_id = $1 AND q.key = $2;
+FROM (SELECT x.sequence, x.recorded_at FROM ledger.idempotency_keys AS x
+      WHERE x.book_id = (SELECT $1::bigint) AND x.key = $2 LIMIT 1) AS q
+CROSS JOIN LATERAL (
+    SELECT x.key, x.recorded_at FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = q.sequence AND x.recorded_at = q.recorded_at LIMIT 1
+) AS e
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.holds AS x WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = q.sequence LIMIT 1
+) AS h
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN h.debit_account AND h.debit_account
+    ORDER BY r.account_id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN h.credit_account AND h.credit_account
+    ORDER BY r.account_id LIMIT 1
+) AS c
+LEFT JOIN LATERAL (
+    SELECT x.action, x.posted_minor FROM ledger.hold_resolutions AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.hold = h.sequence LIMIT 1
+) AS r ON true;
 
 -- name: holds_expired
--- Holds that can be expired at $2, the longest overdue first.
+-- Holds that can be expired at $2, the longest overdue first. Whether a hold was resolved is asked hold by hold.
 SELECT e.key, h.sequence, h.amount_minor, h.expires_at, e.recorded_at, d.kind AS debit_kind, d.owner AS debit_owner,
        d.currency, c.kind AS credit_kind, c.owner AS credit_owner, NULL::smallint AS action, NULL::bigint AS posted_minor
 FROM (
-    SELECT x.* FROM ledger.holds AS x
-    WHERE x.book_id = $1 AND x.expires_at <= $2
-        AND NOT EXISTS (SELECT FROM ledger.hold_resolutions AS r WHERE r.book_id = $1 AND r.hold = x.sequence)
-    ORDER BY x.expires_at LIMIT $3
+    SELECT x.* FROM (
+        SELECT y.* FROM ledger.holds AS y
+        WHERE y.book_id = (SELECT $1::bigint) AND y.expires_at <= $2 ORDER BY y.expires_at OFFSET 0) AS x
+    WHERE (SELECT r.hold FROM ledger.hold_resolutions AS r
+           WHERE r.book_id = (SELECT $1::bigint) AND r.hold = x.sequence LIMIT 1) IS NULL
+    LIMIT $3
 ) AS h
-JOIN ledger.entries AS e ON e.book_id = $1 AND e.sequence = h.sequence
-JOIN ledger.accounts AS d ON d.book_id = $1 AND d.account_id = h.debit_account
-JOIN ledger.accounts AS c ON c.book_id = $1 AND c.account_id = h.credit_account
+CROSS JOIN LATERAL (
+    SELECT x.key, x.recorded_at FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = h.sequence LIMIT 1
+) AS e
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN h.debit_account AND h.debit_account
+    ORDER BY r.account_id LIMIT 1
+) AS d
+CROSS JOIN LATERAL (
+    SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN h.credit_account AND h.credit_account
+    ORDER BY r.account_id LIMIT 1
+) AS c
 ORDER BY h.expires_at, h.sequence;
 
 -- name: blocks_between

@@ -28,6 +28,10 @@ CREATE TABLE ledger.accounts (
     UNIQUE (book_id, kind, owner, currency))
 WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
 -- statement
+-- Where two indexes begin with book_id, the planner is told how many books there are, not left to find it out: where each
+-- book has one row when it looks, it believes that later too, and reading the book looks like finding one row.
+ALTER TABLE ledger.accounts ALTER COLUMN book_id SET (n_distinct = 50)
+-- statement
 -- What moved an account on each business date before its latest: a late entry adds to one row, nothing is rewritten.
 CREATE TABLE ledger.account_days (
     book_id bigint NOT NULL, account_id bigint NOT NULL, effective_on date NOT NULL,

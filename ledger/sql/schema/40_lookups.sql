@@ -10,6 +10,8 @@ CREATE TABLE ledger.entry_references (
 -- statement
 CREATE INDEX entry_references_sequence ON ledger.entry_references (book_id, sequence)
 -- statement
+ALTER TABLE ledger.entry_references ALTER COLUMN book_id SET (n_distinct = 50)
+-- statement
 CREATE TABLE ledger.entry_caps (
     book_id bigint NOT NULL, sequence bigint NOT NULL, drawable_minor bigint NOT NULL,
     drawn_minor bigint NOT NULL, CHECK (drawn_minor BETWEEN 0 AND drawable_minor),
@@ -29,6 +31,8 @@ CREATE TABLE ledger.hold_resolutions (
     PRIMARY KEY (book_id, hold))
 -- statement
 CREATE INDEX holds_expiring ON ledger.holds (book_id, expires_at) WHERE expires_at IS NOT NULL
+-- statement
+ALTER TABLE ledger.holds ALTER COLUMN book_id SET (n_distinct = 50)
 -- statement
 CREATE TABLE ledger.ledger_acts (
     act_id uuid PRIMARY KEY, acted_at timestamptz NOT NULL, act text NOT NULL, actor text NOT NULL,
