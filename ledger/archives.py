@@ -95,13 +95,20 @@ async def archive_before(
     archive = await newest_archive(connection, book_id)
     if archive is None:
         return None
-    if cut is not None and cut < archive.head.last_sequence:
-        raise MonthArchived(
-            f"entries up to {archive.head.last_sequence} were archived with {archive.month:%Y-%m}: {cut} is among them"
-        )
+    refuse_archived(cut, archived_through=archive.head.last_sequence, month=archive.month)
     if (from_on is not None and from_on <= archive.last_day) or (to_on is not None and to_on < archive.last_day):
         raise MonthArchived(f"business dates up to {archive.last_day} were archived with {archive.month:%Y-%m}")
     return archive
+
+
+def refuse_archived(cut: int | None, *, archived_through: int | None, month: date | None) -> None:
+    """A cut before the end of the newest month that is away, None where none is, cannot be answered.
+
+    Raises:
+        MonthArchived: the cut lies in the archive.
+    """
+    if cut is not None and archived_through is not None and cut < archived_through:
+        raise MonthArchived(f"entries up to {archived_through} were archived with {month:%Y-%m}: {cut} is among them")
 
 
 async def verification_start(connection: Connection, book_id: int) -> Start:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.archives import archive_before
+from ledger.archives import archive_before, refuse_archived
 from ledger.chart_of_accounts import CHART, AccountKind, NormalSide
 from ledger.encoding import account_ref
 from ledger.journal import AccountRef
@@ -150,30 +150,15 @@ async def balances_at(
     Raises:
         MonthArchived: the entry lies in an archived month.
     """
-    archive = await archive_before(connection, book_id, cut=sequence)
-    month = archive and archive.month
     sequences = [sequence] * len(accounts)
-    rows = await connection.fetch(QUERIES["balances_at"], book_id, *columns_of(accounts), sequences, month)
+    rows = await connection.fetch(QUERIES["balances_at"], book_id, *columns_of(accounts), sequences)
+    for row in rows:
+        refuse_archived(sequence, archived_through=row["archived_through"], month=row["archived_month"])
     found = (
         BalanceAt(account=_account(row), balance_minor=row["balance_minor"], last_sequence=row["last_sequence"])
         for row in rows
     )
-    return {account: BalanceAt(account=account) for account in accounts} | {each.account: each for each in found}
-
-
-async def balances_between(
-    connection: Connection, book_id: int, account: AccountRef, after: int, through: int
-) -> tuple[int, int, int | None]:
-    """What the books said of one account right after two entries, and its number; None where it was never used.
-
-    Raises:
-        MonthArchived: one of the entries lies in an archived month.
-    """
-    archive = await archive_before(connection, book_id, cut=min(after, through))
-    points = *columns_of([account, account]), [after, through]
-    rows = await connection.fetch(QUERIES["balances_at"], book_id, *points, archive and archive.month)
-    found = {row["asked"]: row["balance_minor"] for row in rows}
-    return found.get(after, 0), found.get(through, 0), rows[0]["account_id"] if rows else None
+    return {each.account: each for each in found}
 
 
 async def balances_effective(

@@ -38,6 +38,7 @@ FUNCTIONS: Final = (
     "given_leaves_hash_v1",
     "open_accounts_v1",
     "post_entries_v1",
+    "newest_posting_v1",
     "open_book_v1",
     "change_account_v1",
     "write_metadata_v1",
@@ -68,7 +69,7 @@ CALLED_BY_APP: Final = (
     "record_checkpoint_v1",
     "restored_v1",
 )
-CALLED_BY_READERS: Final = ("archive_refusals_v1",)
+CALLED_BY_READERS: Final = ("archive_refusals_v1", "newest_posting_v1")
 """By app and auditor; they only read."""
 APPEND_ONLY: Final = (
     "currencies",

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from ledger.archives import archive_before
-from ledger.balances import balances_between, balances_effective, on_normal_side
+from ledger.archives import archive_before, refuse_archived
+from ledger.balances import balances_effective, on_normal_side
 from ledger.chart_of_accounts import CHART
 from ledger.encoding import account_ref
 from ledger.feed import head
@@ -116,12 +116,16 @@ async def statement(
         cursor: `next` of the page before.
         limit: most lines of a page; an entry is never cut in two, so one that is longer has a page of its own.
     """
-    cut = cursor.cut if cursor else await head(connection, book_id) if through is None else through
-    opening, closing, number = await balances_between(connection, book_id, account, after, cut)
+    named = int(account.kind), account.owner, account.currency
+    row: Any = await connection.fetchrow(
+        QUERIES["statement_start"], book_id, *named, after, cursor.cut if cursor else through
+    )
+    cut, opening = row["cut"], row["opening_minor"]
+    refuse_archived(min(after, cut), archived_through=row["archived_through"], month=row["archived_month"])
     start = cursor or StatementCursor(cut, cut, after, opening)
-    bounds = book_id, number, start.sequence, start.through
+    bounds = book_id, row["account_id"], start.sequence, start.through, row["after_at"], row["cut_at"]
     rows = await connection.fetch(QUERIES["statement_lines"], *bounds, limit + 1)
-    return _page(account, start, rows, limit, opening=opening, closing=closing)
+    return _page(account, start, rows, limit, opening=opening, closing=row["closing_minor"])
 
 
 async def statement_by_dates(

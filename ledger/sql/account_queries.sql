@@ -32,41 +32,64 @@ ORDER BY k.code, a.owner, a.currency;
 
 -- name: balances_at
 -- As recorded at its sequence of $5: an account that nothing moved since has its totals, else the balance stands on its
--- newest posting until then, which is the newer one of two indexes; of an entry's postings the last line. What moved before
--- the end of the archived month $6 and not since stands in its archive.
-SELECT u.kind, u.owner, u.currency, u.sequence AS asked, a.account_id,
+-- newest posting until then. What moved before the end of the newest month that is away, and not since, stands in its
+-- archive. A row for each one asked; of an account that was never used, without its number.
+SELECT u.kind, u.owner, u.currency, z.month AS archived_month, z.last_sequence AS archived_through, a.account_id,
        CASE WHEN a.last_sequence <= u.sequence THEN a.last_sequence ELSE coalesce(p.sequence, o.last_sequence, 0) END AS last_sequence,
        CASE WHEN a.last_sequence <= u.sequence THEN (a.debits_posted - a.credits_posted) * a.sign
             ELSE coalesce(p.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS balance_minor
 FROM unnest((SELECT $2::smallint[]), (SELECT $3::text[]), (SELECT $4::text[]), (SELECT $5::bigint[]))
     AS u(kind, owner, currency, sequence)
-CROSS JOIN LATERAL (
+LEFT JOIN (
+    SELECT x.month, x.last_sequence FROM ledger.archives AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND to_regclass('ledger.entries_' || to_char(x.month, 'YYYY_MM')) IS NULL
+    ORDER BY x.month DESC LIMIT 1
+) AS z ON true
+LEFT JOIN LATERAL (
     SELECT r.* FROM ledger.accounts AS r
     WHERE r.book_id = (SELECT $1::bigint) AND r.kind = u.kind AND r.owner = u.owner
         AND r.currency BETWEEN u.currency AND u.currency
     ORDER BY r.currency LIMIT 1
-) AS a
-LEFT JOIN LATERAL (
-    SELECT x.sequence, x.balance_after
-    FROM (
-        (SELECT d.sequence, d.line, d.debit_balance_after AS balance_after FROM ledger.postings AS d
-         WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) >= (a.account_id, 0)
-            AND (d.debit_account, d.sequence) <= (a.account_id, u.sequence)
-            AND d.debit_account IS NOT DISTINCT FROM a.account_id
-         ORDER BY d.debit_account DESC, d.sequence DESC FETCH FIRST 1 ROW WITH TIES)
-        UNION ALL
-        (SELECT c.sequence, c.line, c.credit_balance_after FROM ledger.postings AS c
-         WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) >= (a.account_id, 0)
-            AND (c.credit_account, c.sequence) <= (a.account_id, u.sequence)
-            AND c.credit_account IS NOT DISTINCT FROM a.account_id
-         ORDER BY c.credit_account DESC, c.sequence DESC FETCH FIRST 1 ROW WITH TIES)
-    ) AS x
-    ORDER BY x.sequence DESC, x.line DESC LIMIT 1
-) AS p ON a.last_sequence > u.sequence
+) AS a ON true
+LEFT JOIN LATERAL ledger.newest_posting_v1(
+    $1, a.account_id, CASE WHEN a.last_sequence > u.sequence THEN u.sequence END) AS p ON true
 LEFT JOIN LATERAL (
     SELECT y.debits_posted, y.credits_posted, y.last_sequence FROM ledger.archived_balances AS y
-    WHERE y.book_id = (SELECT $1::bigint) AND y.month = $6 AND y.account_id = a.account_id LIMIT 1
-) AS o ON a.last_sequence > u.sequence;
+    WHERE y.book_id = (SELECT $1::bigint) AND y.month = z.month AND y.account_id = a.account_id LIMIT 1
+) AS o ON true;
+
+-- name: statement_start
+-- What a statement of the account ($2, $3, $4) begins with: what the books said of it after entries $5 and $6 (null: the
+-- head), as balances_at has it, and moments between which all was recorded that lies between the two.
+SELECT s.cut, z.month AS archived_month, z.last_sequence AS archived_through, a.account_id,
+       CASE WHEN a.last_sequence <= $5 THEN (a.debits_posted - a.credits_posted) * a.sign
+            ELSE coalesce(p.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS opening_minor,
+       CASE WHEN a.last_sequence <= s.cut THEN (a.debits_posted - a.credits_posted) * a.sign
+            ELSE coalesce(q.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS closing_minor,
+       coalesce(p.recorded_at, '-infinity') AS after_at, coalesce(q.recorded_at, s.recorded_at, 'infinity') AS cut_at
+FROM (
+    SELECT coalesce((SELECT $6::bigint), h.last_sequence, 0) AS cut, h.recorded_at
+    FROM (SELECT) AS one
+    LEFT JOIN (SELECT b.last_sequence, b.recorded_at FROM ledger.blocks AS b
+               WHERE b.book_id = $1 ORDER BY b.recorded_at DESC LIMIT 1) AS h ON true
+    OFFSET 0
+) AS s
+LEFT JOIN (
+    SELECT x.month, x.last_sequence FROM ledger.archives AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND to_regclass('ledger.entries_' || to_char(x.month, 'YYYY_MM')) IS NULL
+    ORDER BY x.month DESC LIMIT 1
+) AS z ON true
+LEFT JOIN LATERAL (
+    SELECT r.* FROM ledger.accounts AS r
+    WHERE r.book_id = (SELECT $1::bigint) AND r.kind = $2 AND r.owner = $3 AND r.currency BETWEEN $4 AND $4
+    ORDER BY r.currency LIMIT 1
+) AS a ON true
+LEFT JOIN LATERAL ledger.newest_posting_v1($1, a.account_id, CASE WHEN a.last_sequence > $5 THEN $5 END) AS p ON true
+LEFT JOIN LATERAL ledger.newest_posting_v1($1, a.account_id, CASE WHEN a.last_sequence > s.cut THEN s.cut END) AS q ON true
+LEFT JOIN LATERAL (
+    SELECT y.debits_posted, y.credits_posted FROM ledger.archived_balances AS y
+    WHERE y.book_id = (SELECT $1::bigint) AND y.month = z.month AND y.account_id = a.account_id LIMIT 1
+) AS o ON true;
 
 -- name: balances_effective
 -- By business date through $5: totals, or the days before the latest one.
@@ -124,7 +147,9 @@ LEFT JOIN LATERAL (
 ) AS s ON a.last_sequence > $6;
 
 -- name: statement_lines
--- Postings of account $2 after sequence $3 through $4, oldest first. About $5 rows: an entry is never cut in two.
+-- Postings of account $2 after sequence $3 through $4, which were recorded from $5 through $6, oldest first. About $7 rows:
+-- an entry is never cut in two. Moments that are computed here are not known to the planner, but before the statement
+-- starts: it is planned once, and opens the months between them only.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
        p.debited, o.kind, o.owner, o.currency
 FROM (
@@ -133,19 +158,22 @@ FROM (
      WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
         AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
         AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
-     ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES)
+        AND d.recorded_at >= $5::timestamptz + interval '0' AND d.recorded_at <= $6::timestamptz + interval '0'
+     ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
     UNION ALL
     (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
      FROM ledger.postings AS c
      WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
         AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
         AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
-     ORDER BY c.credit_account, c.sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES)
-    ORDER BY sequence FETCH FIRST (SELECT $5::bigint) ROWS WITH TIES
+        AND c.recorded_at >= $5::timestamptz + interval '0' AND c.recorded_at <= $6::timestamptz + interval '0'
+     ORDER BY c.credit_account, c.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
+    ORDER BY sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES
 ) AS p
 CROSS JOIN LATERAL (
     SELECT x.kind, x.key, x.effective_on FROM ledger.entries AS x
-    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = p.sequence AND x.recorded_at = p.recorded_at LIMIT 1
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = p.sequence AND x.recorded_at = p.recorded_at
+        AND x.recorded_at >= $5::timestamptz + interval '0' AND x.recorded_at <= $6::timestamptz + interval '0' LIMIT 1
 ) AS e
 CROSS JOIN LATERAL (
     SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
@@ -155,8 +183,7 @@ CROSS JOIN LATERAL (
 ORDER BY p.sequence, p.line;
 
 -- name: statement_lines_of_dates
--- Postings of account $2 after sequence $3 through $4, oldest first, of business dates $5 through $6. About $7 rows: an
--- entry is never cut in two.
+-- As statement_lines, whenever they were recorded, of business dates $5 through $6. About $7 rows.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
        p.debited, o.kind, o.owner, o.currency
 FROM (

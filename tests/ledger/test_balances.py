@@ -3,7 +3,7 @@
 Method: random histories with late entries; every answer is compared with a sum in plain Python over the entries.
 """
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import asyncpg
@@ -27,8 +27,10 @@ from ledger.periods import begin_closing, close_period, open_period
 from ledger.posting import post_entries
 from ledger.queries import QUERIES
 from ledger.refusals import Refusal
+from ledger.statements import statement
 from tests.ledger.entries import AVAILABLE, BANK, BOOK, DAY, PAYOUTS, entry, paid_out, posting, received
 from tests.ledger.histories import ACCOUNTS, FIRST_DAY, NEVER_USED, random_history, sums
+from tests.ledger.old_months import LIVE, history
 
 ASKED = (*ACCOUNTS, NEVER_USED)
 
@@ -154,6 +156,29 @@ async def test_late_fact_stands_on_its_booked_day_or_on_its_true_one(app: asyncp
     assert found[BANK].balance_minor == 70
 
 
+async def test_what_did_not_move_in_the_month_of_an_entry_is_found_in_the_months_before(
+    app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    """Entries 1 and 2 are two months old; 3 of this month leaves alone what 1 moved and 4 moves again."""
+    await history(app, superuser)
+    expected = {
+        AVAILABLE: [(0, 0), (1_000, 1), (1_000, 1), (1_000, 1), (600, 4), (600, 4)],
+        BANK: [(0, 0), (1_000, 1), (700, 2), (500, 3), (500, 3), (500, 3)],
+        PAYOUTS: [(0, 0), (0, 0), (0, 0), (0, 0), (400, 4), (400, 4)],
+    }
+    for account, points in expected.items():
+        for cut, (balance_minor, last_sequence) in enumerate(points):
+            found = await balances_at(app, LIVE, [account], cut)
+            assert found == {
+                account: BalanceAt(account=account, balance_minor=balance_minor, last_sequence=last_sequence)
+            }
+            for after in range(cut + 1):
+                page = await statement(app, LIVE, account, after=after, through=cut)
+                assert (page.opening_minor, page.closing_minor) == (points[after][0], balance_minor)
+                moved = {sequence for _, sequence in points[after + 1 : cut + 1] if sequence > after}
+                assert [line.sequence for line in page.lines] == sorted(moved)
+
+
 def merchant(number: int) -> AccountRef:
     return AccountRef(AVAILABLE.kind, f"merchant_{number}")
 
@@ -167,13 +192,14 @@ async def test_point_in_time_is_read_from_the_indexes_of_the_account(
         await post_entries(app, BOOK, batch)
     await superuser.execute("VACUUM ANALYZE ledger.postings, ledger.entries, ledger.accounts")
     month = await app.fetchval("SELECT to_char(max(recorded_at) AT TIME ZONE 'UTC', 'YYYY_MM') FROM ledger.blocks")
-    arrays = ([31], ["merchant_7"], ["THB"])
+    arrays, always = ([31], ["merchant_7"], ["THB"]), tuple(datetime(year, 1, 1, tzinfo=UTC) for year in (2000, 2200))
     number = await app.fetchval("SELECT account_id FROM ledger.accounts WHERE owner = 'merchant_7'")
     for name, arguments in (
-        ("balances_at", (*arrays, [2_000] * len(arrays[0]), None)),
+        ("balances_at", (*arrays, [2_000] * len(arrays[0]))),
         ("balances_effective", (*arrays, FIRST_DAY)),
         ("balances_effective_at", (*arrays, FIRST_DAY, 2_990)),
-        ("statement_lines", (number, 1_000, 2_000, 10)),
+        ("statement_start", (31, "merchant_7", "THB", 1_000, 2_000)),
+        ("statement_lines", (number, 1_000, 2_000, *always, 10)),
         ("statement_lines_of_dates", (number, 1_000, 2_000, FIRST_DAY, FIRST_DAY, 10)),
     ):
         rows = await app.fetch(f"EXPLAIN {QUERIES[name]}", BOOK, *arguments)
