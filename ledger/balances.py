@@ -174,11 +174,11 @@ async def balances_effective(
         cut: only entries up to this sequence, what the books said then; None = all. The further back it lies, the more
             is taken off again.
     """
-    await archive_before(connection, book_id, cut=cut)
     asked = *columns_of(accounts), on_date
     if cut is None:
         rows = await connection.fetch(QUERIES["balances_effective"], book_id, *asked)
     else:
+        await archive_before(connection, book_id, cut=cut)
         rows = await connection.fetch(QUERIES["balances_effective_at"], book_id, *asked, cut)
     return {account: EffectiveBalance(account=account) for account in accounts} | {
         each.account: each for each in map(_effective, rows)

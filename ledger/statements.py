@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from ledger.archives import archive_before, refuse_archived
-from ledger.balances import balances_effective, on_normal_side
-from ledger.chart_of_accounts import CHART
+from ledger.balances import balances_effective
+from ledger.chart_of_accounts import CHART, NormalSide
 from ledger.encoding import account_ref
 from ledger.feed import head
 from ledger.journal import AccountRef, EntryKind
@@ -117,15 +117,16 @@ async def statement(
         limit: most lines of a page; an entry is never cut in two, so one that is longer has a page of its own.
     """
     named = int(account.kind), account.owner, account.currency
-    row: Any = await connection.fetchrow(
-        QUERIES["statement_start"], book_id, *named, after, cursor.cut if cursor else through
-    )
-    cut, opening = row["cut"], row["opening_minor"]
+    begins, ends, asked = (cursor.sequence, cursor.cut, after) if cursor else (after, through, None)
+    row: Any = await connection.fetchrow(QUERIES["statement_start"], book_id, *named, begins, ends, asked)
+    cut, closing = row["cut"], row["closing_minor"]
     refuse_archived(min(after, cut), archived_through=row["archived_through"], month=row["archived_month"])
+    bounds = begins, cursor.through if cursor else cut, row["after_at"], row["cut_at"]
+    rows = await connection.fetch(QUERIES["statement_lines"], book_id, row["account_id"], *bounds, limit + 1)
+    # What the first page opens with stands in its first line; where there is none, nothing moved.
+    opening = row["opening_minor"] if cursor else _before(account, rows[0]) if rows else closing
     start = cursor or StatementCursor(cut, cut, after, opening)
-    bounds = book_id, row["account_id"], start.sequence, start.through, row["after_at"], row["cut_at"]
-    rows = await connection.fetch(QUERIES["statement_lines"], *bounds, limit + 1)
-    return _page(account, start, rows, limit, opening=opening, closing=row["closing_minor"])
+    return _page(account, start, rows, limit, opening=opening, closing=closing)
 
 
 async def statement_by_dates(
@@ -190,10 +191,11 @@ async def _stretch(
     if turnover == (0, 0):
         return cut, cut
     starts_at, ends_at = (datetime.combine(day, time(), UTC) for day in dates)
-    after = await connection.fetchval(QUERIES["recorded_before"], book_id, starts_at - RECORDED_BEFORE) or 0
-    through = await connection.fetchval(QUERIES["recorded_before"], book_id, ends_at + RECORDED_AFTER) or 0
+    moments = starts_at - RECORDED_BEFORE, ends_at + RECORDED_AFTER
+    after, through = [await connection.fetchval(QUERIES["recorded_before"], book_id, moment) or 0 for moment in moments]
     number = await _number(connection, book_id, account)
-    row = await connection.fetchrow(QUERIES["statement_turnover"], book_id, number, after, min(through, cut), *dates)
+    bounds = after, min(through, cut), *dates, *moments
+    row = await connection.fetchrow(QUERIES["statement_turnover"], book_id, number, *bounds)
     assert row is not None, "sums are one row"
     found = int(row["debits"]), int(row["credits"])
     return (after, min(through, cut)) if found == turnover else (0, cut)
@@ -230,11 +232,24 @@ def _whole_entries(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool
     return whole or rows, True
 
 
+def _before(account: AccountRef, row: Any) -> int:
+    """The balance before a line."""
+    balance_minor: int = row["balance_after"] - _moved(account, row)
+    return balance_minor
+
+
+def _moved(account: AccountRef, row: Any) -> int:
+    """What a line adds to the account's normal side."""
+    debits_normal = CHART[account.kind].normal_side == NormalSide.DEBIT
+    amount_minor: int = row["amount_minor"]
+    return amount_minor if row["debited"] == debits_normal else -amount_minor
+
+
 def _lines(account: AccountRef, rows: Sequence[Any], balance_minor: int) -> tuple[StatementLine, ...]:
     lines = []
     for row in rows:
         debit_minor, credit_minor = (row["amount_minor"], 0) if row["debited"] else (0, row["amount_minor"])
-        balance_minor += on_normal_side(CHART[account.kind].normal_side, debit_minor, credit_minor)
+        balance_minor += _moved(account, row)
         lines.append(
             StatementLine(
                 sequence=row["sequence"],

@@ -59,14 +59,18 @@ LEFT JOIN LATERAL (
 ) AS o ON true;
 
 -- name: statement_start
--- What a statement of the account ($2, $3, $4) begins with: what the books said of it after entries $5 and $6 (null: the
--- head), as balances_at has it, and moments between which all was recorded that lies between the two.
+-- What a page of a statement of the account ($2, $3, $4) begins with: its last entry, $6 (null: the head); moments between
+-- which all was recorded that lies between entry $5 and that one; what the books said of the account after it, and after
+-- entry $7 if that is asked, as balances_at has it.
 SELECT s.cut, z.month AS archived_month, z.last_sequence AS archived_through, a.account_id,
-       CASE WHEN a.last_sequence <= $5 THEN (a.debits_posted - a.credits_posted) * a.sign
+       CASE WHEN a.last_sequence <= (SELECT $7::bigint) THEN (a.debits_posted - a.credits_posted) * a.sign
             ELSE coalesce(p.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS opening_minor,
        CASE WHEN a.last_sequence <= s.cut THEN (a.debits_posted - a.credits_posted) * a.sign
             ELSE coalesce(q.balance_after, (o.debits_posted - o.credits_posted) * a.sign, 0) END AS closing_minor,
-       coalesce(p.recorded_at, '-infinity') AS after_at, coalesce(q.recorded_at, s.recorded_at, 'infinity') AS cut_at
+       coalesce(CASE WHEN $5 > 0 THEN (
+           SELECT e.recorded_at FROM ledger.entries AS e
+           WHERE e.book_id = (SELECT $1::bigint) AND e.sequence = $5 LIMIT 1) END, '-infinity') AS after_at,
+       coalesce(q.recorded_at, s.recorded_at, 'infinity') AS cut_at
 FROM (
     SELECT coalesce((SELECT $6::bigint), h.last_sequence, 0) AS cut, h.recorded_at
     FROM (SELECT) AS one
@@ -84,8 +88,10 @@ LEFT JOIN LATERAL (
     WHERE r.book_id = (SELECT $1::bigint) AND r.kind = $2 AND r.owner = $3 AND r.currency BETWEEN $4 AND $4
     ORDER BY r.currency LIMIT 1
 ) AS a ON true
-LEFT JOIN LATERAL ledger.newest_posting_v1($1, a.account_id, CASE WHEN a.last_sequence > $5 THEN $5 END) AS p ON true
-LEFT JOIN LATERAL ledger.newest_posting_v1($1, a.account_id, CASE WHEN a.last_sequence > s.cut THEN s.cut END) AS q ON true
+LEFT JOIN LATERAL ledger.newest_posting_v1(
+    $1, a.account_id, CASE WHEN a.last_sequence > (SELECT $7::bigint) THEN (SELECT $7::bigint) END) AS p ON true
+LEFT JOIN LATERAL ledger.newest_posting_v1(
+    $1, a.account_id, CASE WHEN a.last_sequence > s.cut THEN s.cut END) AS q ON true
 LEFT JOIN LATERAL (
     SELECT y.debits_posted, y.credits_posted FROM ledger.archived_balances AS y
     WHERE y.book_id = (SELECT $1::bigint) AND y.month = z.month AND y.account_id = a.account_id LIMIT 1
@@ -129,7 +135,8 @@ LEFT JOIN LATERAL (
 ) AS d ON $5 < a.effective_on
 LEFT JOIN LATERAL (
     SELECT sum(x.debit) AS debits, sum(x.credit) AS credits
-    FROM (
+    FROM (SELECT WHERE a.last_sequence > $6) AS since
+    CROSS JOIN LATERAL (
         (SELECT p.sequence, p.recorded_at, p.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS p
          WHERE p.book_id = (SELECT $1::bigint) AND (p.debit_account, p.sequence) > (a.account_id, $6)
             AND (p.debit_account, p.sequence) <= (a.account_id, 9223372036854775807)
@@ -144,16 +151,17 @@ LEFT JOIN LATERAL (
     ) AS x
     WHERE (SELECT e.effective_on FROM ledger.entries AS e
            WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at) <= $5
-) AS s ON a.last_sequence > $6;
+) AS s ON true;
 
 -- name: statement_lines
 -- Postings of account $2 after sequence $3 through $4, which were recorded from $5 through $6, oldest first. About $7 rows:
 -- an entry is never cut in two. Moments that are computed here are not known to the planner, but before the statement
 -- starts: it is planned once, and opens the months between them only.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
-       p.debited, o.kind, o.owner, o.currency
+       p.debited, p.balance_after, o.kind, o.owner, o.currency
 FROM (
-    (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other
+    (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other,
+            d.debit_balance_after AS balance_after
      FROM ledger.postings AS d
      WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
         AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
@@ -161,7 +169,7 @@ FROM (
         AND d.recorded_at >= $5::timestamptz + interval '0' AND d.recorded_at <= $6::timestamptz + interval '0'
      ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
     UNION ALL
-    (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
+    (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account, c.credit_balance_after
      FROM ledger.postings AS c
      WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
         AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
@@ -225,23 +233,26 @@ SELECT b.last_sequence FROM ledger.blocks AS b
 WHERE b.book_id = $1 AND b.recorded_at < $2 ORDER BY b.recorded_at DESC LIMIT 1;
 
 -- name: statement_turnover
--- What account $2 moved by entries after sequence $3 through $4 of business dates $5 through $6.
+-- What account $2 moved by entries after sequence $3 through $4, recorded from $7 through $8, of business dates $5 through $6.
 SELECT coalesce(sum(p.debit), 0) AS debits, coalesce(sum(p.credit), 0) AS credits
 FROM (
     (SELECT d.sequence, d.recorded_at, d.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS d
      WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
         AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
         AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+        AND d.recorded_at >= $7::timestamptz + interval '0' AND d.recorded_at <= $8::timestamptz + interval '0'
      ORDER BY d.debit_account, d.sequence)
     UNION ALL
     (SELECT c.sequence, c.recorded_at, 0::bigint, c.amount_minor FROM ledger.postings AS c
      WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
         AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
         AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
+        AND c.recorded_at >= $7::timestamptz + interval '0' AND c.recorded_at <= $8::timestamptz + interval '0'
      ORDER BY c.credit_account, c.sequence)
 ) AS p
 WHERE (SELECT e.effective_on FROM ledger.entries AS e
-       WHERE e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at) BETWEEN $5 AND $6;
+       WHERE e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
+            AND e.recorded_at >= $7::timestamptz + interval '0' AND e.recorded_at <= $8::timestamptz + interval '0') BETWEEN $5 AND $6;
 
 -- name: turnover_by_accounts
 -- What entries after $2 through $3 moved between each two accounts, before day $4, and from $4 through $5 (null = no
@@ -257,7 +268,7 @@ GROUP BY p.debit_account, p.credit_account, coalesce(f.day < $4, false);
 
 -- name: accounts_by_number
 SELECT u.account_id, a.kind, a.owner, a.currency
-FROM unnest((SELECT $2::bigint[])) AS u(account_id)
+FROM (SELECT DISTINCT unnest((SELECT $2::bigint[])) AS account_id) AS u
 CROSS JOIN LATERAL (
     SELECT r.kind, r.owner, r.currency FROM ledger.accounts AS r
     WHERE r.book_id = (SELECT $1::bigint) AND r.account_id BETWEEN u.account_id AND u.account_id

@@ -33,8 +33,13 @@ SELECT e.* FROM ledger.entries AS e
 WHERE e.book_id = (SELECT $1::bigint) AND e.sequence > $2 ORDER BY e.sequence LIMIT $3;
 
 -- name: entries_at
-SELECT e.* FROM ledger.entries AS e
-WHERE e.book_id = (SELECT $1::bigint) AND e.sequence = ANY((SELECT $2::bigint[])::bigint[]) ORDER BY e.sequence;
+SELECT e.*
+FROM (SELECT DISTINCT unnest((SELECT $2::bigint[])) AS sequence) AS u
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.entries AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.sequence = u.sequence LIMIT 1
+) AS e
+ORDER BY e.sequence;
 
 -- name: entry_by_key
 SELECT e.*
@@ -51,7 +56,7 @@ SELECT p.sequence, p.line, p.amount_minor, p.available_on, p.debit_balance_after
        p.reverses_line, p.up_to_minor,
        d.kind AS debit_kind, d.owner AS debit_owner, d.currency,
        c.kind AS credit_kind, c.owner AS credit_owner
-FROM unnest((SELECT $2::bigint[])) AS u(sequence)
+FROM (SELECT DISTINCT unnest((SELECT $2::bigint[])) AS sequence) AS u
 CROSS JOIN LATERAL (
     SELECT x.* FROM ledger.postings AS x
     WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN u.sequence AND u.sequence AND x.recorded_at BETWEEN $3 AND $4
@@ -71,7 +76,7 @@ ORDER BY p.sequence, p.line;
 
 -- name: references_of
 SELECT r.sequence, r.scheme, r.value
-FROM unnest((SELECT $2::bigint[])) AS u(sequence)
+FROM (SELECT DISTINCT unnest((SELECT $2::bigint[])) AS sequence) AS u
 CROSS JOIN LATERAL (
     SELECT x.* FROM ledger.entry_references AS x
     WHERE x.book_id = (SELECT $1::bigint) AND x.sequence BETWEEN u.sequence AND u.sequence ORDER BY x.sequence
@@ -80,7 +85,7 @@ ORDER BY r.sequence, r.scheme, r.value;
 
 -- name: sequences_by_reference
 SELECT r.value, r.sequence
-FROM unnest((SELECT $3::text[])) AS u(value)
+FROM (SELECT DISTINCT unnest((SELECT $3::text[])) AS value) AS u
 CROSS JOIN LATERAL (
     SELECT x.value, x.sequence FROM ledger.entry_references AS x
     WHERE x.book_id = (SELECT $1::bigint) AND x.scheme = $2 AND x.value BETWEEN u.value AND u.value
@@ -231,8 +236,12 @@ SELECT r.sequence, r.scheme, r.value FROM ledger.entry_references AS r
 WHERE r.book_id = $1 AND r.sequence > $2 AND r.sequence <= $3;
 
 -- name: keys_at
-SELECT q.key, q.sequence, q.recorded_at FROM ledger.idempotency_keys AS q
-WHERE q.book_id = (SELECT $1::bigint) AND q.key = ANY((SELECT $2::uuid[])::uuid[]);
+SELECT q.key, q.sequence, q.recorded_at
+FROM (SELECT DISTINCT unnest((SELECT $2::uuid[])) AS key) AS u
+CROSS JOIN LATERAL (
+    SELECT x.* FROM ledger.idempotency_keys AS x
+    WHERE x.book_id = (SELECT $1::bigint) AND x.key = u.key LIMIT 1
+) AS q;
 
 -- name: keys_after
 SELECT q.key, q.sequence, e.key IS NOT NULL AS found

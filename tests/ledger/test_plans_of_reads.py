@@ -82,7 +82,7 @@ def questions(posted: Sequence[Sequence[JournalEntry]]) -> dict[str, tuple[Quest
         "entry_by_sequence": (lambda c: entry_by_sequence(c, BOOK, FILLED), (40, 26)),
         "entries_at": (lambda c: entries_at(c, BOOK, [1, FILLED, 2 * FILLED]), (75, 60)),
         "entries_by_reference": (lambda c: entries_by_reference(c, BOOK, "bank", ["1", "2", f"{LAST}"]), (85, 70)),
-        "account_postings of few": (lambda c: account_postings(c, BOOK, few, limit=FEW), (125, 95)),
+        "account_postings of few": (lambda c: account_postings(c, BOOK, few, limit=FEW), (131, 99)),
         "account_postings of all": (lambda c: account_postings(c, BOOK, [BANK], limit=FEW), (76, 44)),
         # A day is read whole: a thousand postings.
         "pending_on": (lambda c: pending_on(c, BOOK, WAITING[LAST], DAY), (60, 42)),
