@@ -91,6 +91,7 @@ async def _make_months(connection: asyncpg.Connection, started_at: datetime, now
                     f" FOR VALUES FROM ('{month} 00:00+00') TO ('{month_after(month, 1)} 00:00+00')"
                 )
             await connection.execute(f"ALTER TABLE ledger.entries_{name} ADD PRIMARY KEY (book_id, sequence)")
+            await connection.execute(f"ALTER TABLE ledger.postings_{name} ALTER COLUMN book_id SET (n_distinct = 50)")
         month = month_after(month, 1)
 
 

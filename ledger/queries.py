@@ -1,4 +1,4 @@
-"""Named queries: the read-only SQL of this package, from `sql/queries.sql` and `sql/account_queries.sql`."""
+"""Named queries: the read-only SQL of this package, from `sql/queries.sql` and its two neighbours."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,11 @@ def load_queries(path: Path) -> dict[str, str]:
     return {name: statement.strip().rstrip(";") for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
-QUERIES: Final = load_queries(_SQL / "queries.sql") | load_queries(_SQL / "account_queries.sql")
+QUERIES: Final = {
+    name: text
+    for file in ("queries", "account_queries", "entry_queries")
+    for name, text in load_queries(_SQL / f"{file}.sql").items()
+}
 
 
 async def fetch_range(connection: Any, name: str, *arguments: Any) -> list[Any]:

@@ -191,11 +191,10 @@ async def _stretch(
     if turnover == (0, 0):
         return cut, cut
     starts_at, ends_at = (datetime.combine(day, time(), UTC) for day in dates)
-    moments = starts_at - RECORDED_BEFORE, ends_at + RECORDED_AFTER
-    after, through = [await connection.fetchval(QUERIES["recorded_before"], book_id, moment) or 0 for moment in moments]
+    after = await connection.fetchval(QUERIES["recorded_before"], book_id, starts_at - RECORDED_BEFORE) or 0
+    through = await connection.fetchval(QUERIES["recorded_before"], book_id, ends_at + RECORDED_AFTER) or 0
     number = await _number(connection, book_id, account)
-    bounds = after, min(through, cut), *dates, *moments
-    row = await connection.fetchrow(QUERIES["statement_turnover"], book_id, number, *bounds)
+    row = await connection.fetchrow(QUERIES["statement_turnover"], book_id, number, after, min(through, cut), *dates)
     assert row is not None, "sums are one row"
     found = int(row["debits"]), int(row["credits"])
     return (after, min(through, cut)) if found == turnover else (0, cut)

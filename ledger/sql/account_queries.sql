@@ -150,7 +150,7 @@ LEFT JOIN LATERAL (
          ORDER BY p.credit_account, p.sequence)
     ) AS x
     WHERE (SELECT e.effective_on FROM ledger.entries AS e
-           WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at) <= $5
+           WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at LIMIT 1) <= $5
 ) AS s ON true;
 
 -- name: statement_lines
@@ -202,7 +202,7 @@ FROM (
         AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
         AND (
             SELECT e.effective_on FROM ledger.entries AS e
-            WHERE e.book_id = $1 AND e.sequence = d.sequence AND e.recorded_at = d.recorded_at) BETWEEN $5 AND $6
+            WHERE e.book_id = $1 AND e.sequence = d.sequence AND e.recorded_at = d.recorded_at LIMIT 1) BETWEEN $5 AND $6
      ORDER BY d.debit_account, d.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
     UNION ALL
     (SELECT c.sequence, c.line, c.recorded_at, c.amount_minor, false, c.debit_account
@@ -212,7 +212,7 @@ FROM (
         AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
         AND (
             SELECT e.effective_on FROM ledger.entries AS e
-            WHERE e.book_id = $1 AND e.sequence = c.sequence AND e.recorded_at = c.recorded_at) BETWEEN $5 AND $6
+            WHERE e.book_id = $1 AND e.sequence = c.sequence AND e.recorded_at = c.recorded_at LIMIT 1) BETWEEN $5 AND $6
      ORDER BY c.credit_account, c.sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES)
     ORDER BY sequence FETCH FIRST (SELECT $7::bigint) ROWS WITH TIES
 ) AS p
@@ -233,26 +233,23 @@ SELECT b.last_sequence FROM ledger.blocks AS b
 WHERE b.book_id = $1 AND b.recorded_at < $2 ORDER BY b.recorded_at DESC LIMIT 1;
 
 -- name: statement_turnover
--- What account $2 moved by entries after sequence $3 through $4, recorded from $7 through $8, of business dates $5 through $6.
+-- What account $2 moved by entries after sequence $3 through $4 of business dates $5 through $6.
 SELECT coalesce(sum(p.debit), 0) AS debits, coalesce(sum(p.credit), 0) AS credits
 FROM (
     (SELECT d.sequence, d.recorded_at, d.amount_minor AS debit, 0::bigint AS credit FROM ledger.postings AS d
      WHERE d.book_id = (SELECT $1::bigint) AND (d.debit_account, d.sequence) > ((SELECT $2::bigint), $3)
         AND (d.debit_account, d.sequence) <= ((SELECT $2::bigint), $4)
         AND d.debit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
-        AND d.recorded_at >= $7::timestamptz + interval '0' AND d.recorded_at <= $8::timestamptz + interval '0'
      ORDER BY d.debit_account, d.sequence)
     UNION ALL
     (SELECT c.sequence, c.recorded_at, 0::bigint, c.amount_minor FROM ledger.postings AS c
      WHERE c.book_id = (SELECT $1::bigint) AND (c.credit_account, c.sequence) > ((SELECT $2::bigint), $3)
         AND (c.credit_account, c.sequence) <= ((SELECT $2::bigint), $4)
         AND c.credit_account IS NOT DISTINCT FROM (SELECT $2::bigint)
-        AND c.recorded_at >= $7::timestamptz + interval '0' AND c.recorded_at <= $8::timestamptz + interval '0'
      ORDER BY c.credit_account, c.sequence)
 ) AS p
 WHERE (SELECT e.effective_on FROM ledger.entries AS e
-       WHERE e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at
-            AND e.recorded_at >= $7::timestamptz + interval '0' AND e.recorded_at <= $8::timestamptz + interval '0') BETWEEN $5 AND $6;
+       WHERE e.book_id = $1 AND e.sequence = p.sequence AND e.recorded_at = p.recorded_at LIMIT 1) BETWEEN $5 AND $6;
 
 -- name: turnover_by_accounts
 -- What entries after $2 through $3 moved between each two accounts, before day $4, and from $4 through $5 (null = no
@@ -358,7 +355,7 @@ FROM (
     FROM ledger.accounts AS a WHERE a.book_id = $1 AND a.account_id > $2 AND a.account_id <= $3
     UNION ALL
     SELECT a.account_id, (SELECT e.effective_on FROM ledger.entries AS e
-                          WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at),
+                          WHERE e.book_id = $1 AND e.sequence = x.sequence AND e.recorded_at = x.recorded_at LIMIT 1),
            -x.debit, -x.credit
     FROM ledger.accounts AS a
     CROSS JOIN LATERAL (
