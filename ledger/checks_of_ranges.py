@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from ledger.carried_sums import CarriedSums
 from ledger.checks import ROWS_AT_ONCE, Answers, Problems, Scan, Start, ask
 from ledger.posting import Connection
-from ledger.queries import QUERIES
+from ledger.queries import QUERIES, fetch_range
 
 ACCOUNTS_AT_ONCE: Final = 500
 """Accounts whose days one statement reads; an account may have moved on every day of ten years."""
@@ -118,7 +118,7 @@ class AccountDays(Scan):
             for row in await connection.fetch(QUERIES["days_at"], *page, cut):
                 self.problems.rows += 1
                 self.move(row["effective_on"], [(row["account_id"], -int(row["debits"]), -int(row["credits"]))])
-            for row in await connection.fetch(QUERIES["days_out_of_step"], *page):
+            for row in await fetch_range(connection, "days_out_of_step", *page):
                 self.problems.add(f"account {row['account_id']} does not carry its days before {row['effective_on']}")
         for account in sorted(account for account, left in self._sums.items() if left):
             self.problems.add(f"account {account} has days that are not those of its postings")

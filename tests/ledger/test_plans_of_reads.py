@@ -31,6 +31,7 @@ from ledger.journal import AccountRef, JournalEntry, Posted
 from ledger.posting import Connection, post_entries
 from ledger.queries import QUERIES
 from ledger.statements import statement, statement_by_dates
+from ledger.verification import verify
 from tests.conftest import ClonedDatabase
 from tests.ledger.entries import BANK, BOOK, DAY, entry, posting
 from tests.ledger.test_plans import FILLED, OTHER_BOOK, PAYERS, TAKERS, WAITING, as_placed, autovacuum_off, captured
@@ -41,6 +42,8 @@ LAST = FILLED - 1
 RESOLVED = 2
 SMALL_BOOKS = range(2000, 2040)
 LARGE, DEPTH_OF_NAMES = 20_000, 3
+VERIFIED_PAGES_MAX = 60
+"""An entry, in a book so small that a table is read rather than its index."""
 EXPIRES_AT = datetime(2126, 12, 24, tzinfo=UTC)
 PLANS = ("force_custom_plan", "force_generic_plan")
 STATEMENTS = 28
@@ -173,6 +176,15 @@ async def test_a_large_book_is_not_read_for_an_account_where_each_book_had_one_w
     await open_accounts(app, BOOK, [AccountRef(BANK.kind, f"{uuid4()}") for _ in range(LARGE)] + [BANK])
     for plan in PLANS:
         assert await looked_at(database.app_dsn, lambda c: balances(c, BOOK, [BANK]), plan) == DEPTH_OF_NAMES + 1
+
+
+@pytest.mark.parametrize("analysed", ANALYSED)
+async def test_verification_does_not_read_all_days_for_each_account(
+    analysed: str, database: ClonedDatabase, app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    posted = await fill_and_analyse(analysed, app, superuser)
+    found = await looked_at(database.app_dsn, lambda c: verify(c, BOOK), PLANS[0])
+    assert found <= VERIFIED_PAGES_MAX * sum(map(len, posted))
 
 
 @pytest.mark.parametrize("analysed", ANALYSED)
