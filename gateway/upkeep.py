@@ -33,9 +33,11 @@ async def make_months(database: Database) -> int:
 async def expire_holds(database: Database, ledger: Ledger) -> int:
     """Give free, in every book, what is held beyond its time; returns how many holds. Any number may do it at once."""
     now, expired = real_now(), 0
+    looked = {"since": now - HOLDS_LOOKED_BACK, "at": now}
     async with database.ledger_pool.acquire() as connection:
-        for book_id in await holds.books_with_expired_holds(connection, since=now - HOLDS_LOOKED_BACK, at=now):
-            results = await holds.expire_holds(connection, ledger, book_id, at=now, effective_on=business_date_of(now))
+        for book_id in await holds.books_with_expired_holds(connection, **looked):
+            on = business_date_of(now)
+            results = await holds.expire_holds(connection, ledger, book_id, effective_on=on, **looked)
             expired += sum(isinstance(result, Posted) and not result.replayed for result in results)
     if expired:
         _log.info("holds expired", extra={"holds": expired})

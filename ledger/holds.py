@@ -8,7 +8,7 @@ it counts until the entry that expires it, which the sweeper posts. Whoever come
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -29,6 +29,7 @@ from ledger.posting import Connection, Ledger
 from ledger.queries import QUERIES
 
 EXPIRE_AT_ONCE: Final = 1_000
+EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,9 +129,14 @@ async def hold_by_key(connection: Connection, book_id: int, key: UUID) -> Hold |
     return None if row is None else _hold(row)
 
 
-async def expired_holds(connection: Connection, book_id: int, *, at: datetime, limit: int) -> list[Hold]:
-    """Open holds whose time is over at a moment, the longest overdue first."""
-    return [_hold(row) for row in await connection.fetch(QUERIES["holds_expired"], book_id, at, limit)]
+async def expired_holds(
+    connection: Connection, book_id: int, *, at: datetime, limit: int, since: datetime = EVER
+) -> list[Hold]:
+    """Open holds whose time is over at a moment and was not at an earlier one, the longest overdue first.
+
+    The longer the time between the two, the more holds are looked at that were resolved long ago.
+    """
+    return [_hold(row) for row in await connection.fetch(QUERIES["holds_expired"], book_id, at, limit, since)]
 
 
 async def books_with_expired_holds(connection: Connection, *, since: datetime, at: datetime) -> list[int]:
@@ -140,10 +146,10 @@ async def books_with_expired_holds(connection: Connection, *, since: datetime, a
 
 
 async def expire_holds(
-    connection: Connection, ledger: Ledger, book_id: int, *, at: datetime, effective_on: date
+    connection: Connection, ledger: Ledger, book_id: int, *, at: datetime, effective_on: date, since: datetime = EVER
 ) -> Sequence[PostingResult]:
-    """The sweeper: expires what is overdue, at most a thousand a call. Any number may run at once."""
-    holds = await expired_holds(connection, book_id, at=at, limit=EXPIRE_AT_ONCE)
+    """The sweeper: expires what is overdue since a moment, at most a thousand a call. Any number may run at once."""
+    holds = await expired_holds(connection, book_id, at=at, limit=EXPIRE_AT_ONCE, since=since)
     return [await ledger.post(book_id, expire_hold(hold, effective_on=effective_on)) for hold in holds]
 
 

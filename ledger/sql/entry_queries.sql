@@ -235,13 +235,15 @@ LEFT JOIN LATERAL (
 ) AS r ON true;
 
 -- name: holds_expired
--- Holds that can be expired at $2, the longest overdue first. Whether a hold was resolved is asked hold by hold.
+-- Holds that can be expired at $2 and could not at $4, the longest overdue first. Whether a hold was resolved is asked hold
+-- by hold, of all that were ever due in that time.
 SELECT e.key, h.sequence, h.amount_minor, h.expires_at, e.recorded_at, d.kind AS debit_kind, d.owner AS debit_owner,
        d.currency, c.kind AS credit_kind, c.owner AS credit_owner, NULL::smallint AS action, NULL::bigint AS posted_minor
 FROM (
     SELECT x.* FROM (
         SELECT y.* FROM ledger.holds AS y
-        WHERE y.book_id = (SELECT $1::bigint) AND y.expires_at <= $2 ORDER BY y.expires_at OFFSET 0) AS x
+        WHERE y.book_id = (SELECT $1::bigint) AND y.expires_at <= $2 AND y.expires_at > $4
+        ORDER BY y.expires_at OFFSET 0) AS x
     WHERE (SELECT r.hold FROM ledger.hold_resolutions AS r
            WHERE r.book_id = (SELECT $1::bigint) AND r.hold = x.sequence LIMIT 1) IS NULL
     LIMIT $3

@@ -124,7 +124,12 @@ async def test_expired_hold_counts_until_the_sweeper_and_cannot_be_posted(
     assert codes(results) == [Refusal.HOLD_EXPIRED, Refusal.HOLD_NOT_EXPIRED]
     now = datetime.now(UTC)
     assert [each.key for each in await expired_holds(app, BOOK, at=now, limit=10)] == [hold.key]
+    just_before = LONG_AGO - timedelta(microseconds=1)
+    for since, found in ((just_before, [hold.key]), (LONG_AGO, [])):
+        assert [each.key for each in await expired_holds(app, BOOK, at=now, limit=10, since=since)] == found
     ledger = Ledger(pool)
+    assert await expire_holds(app, ledger, BOOK, at=now, effective_on=DAY, since=LONG_AGO) == []
+    assert await money(app) == (100, 70, 30)
     swept = await expire_holds(app, ledger, BOOK, at=now, effective_on=DAY)
     await ledger.close()
     assert [isinstance(each, Posted) for each in swept] == [True]
