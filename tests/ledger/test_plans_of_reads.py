@@ -75,7 +75,8 @@ def questions(posted: Sequence[Sequence[JournalEntry]]) -> dict[str, tuple[Quest
     few, last = TAKERS[-FEW:], TAKERS[LAST]
     came_in, _, held, _ = posted
     return {
-        "balances": (lambda c: balances(c, BOOK, few), (9, 9)),
+        # A row that was moved to another page leaves its old place in the index: a page more.
+        "balances": (lambda c: balances(c, BOOK, few), (12, 12)),
         "balances_at": (lambda c: balances_at(c, BOOK, few, FILLED), (205, 50)),
         "balances_effective": (lambda c: balances_effective(c, BOOK, few, DAY), (30, 30)),
         "balances_effective, cut": (lambda c: balances_effective(c, BOOK, few, DAY, FILLED), (155, 105)),
@@ -102,8 +103,8 @@ def questions(posted: Sequence[Sequence[JournalEntry]]) -> dict[str, tuple[Quest
         # Each kind of account is looked into.
         "accounts of an owner": (lambda c: accounts(c, BOOK, AccountFilter(owner=last.owner)), (60, 60)),
         "accounts, a page": (lambda c: accounts(c, BOOK, after=TAKERS[5], limit=FEW), (55, 55)),
-        "account_ids": (lambda c: c.fetch(QUERIES["account_ids"], BOOK, [31], [last.owner], ["THB"]), (3, 3)),
-        "accounts_by_number": (lambda c: c.fetch(QUERIES["accounts_by_number"], BOOK, [1, 2, FILLED]), (13, 13)),
+        "account_ids": (lambda c: c.fetch(QUERIES["account_ids"], BOOK, [31], [last.owner], ["THB"]), (4, 4)),
+        "accounts_by_number": (lambda c: c.fetch(QUERIES["accounts_by_number"], BOOK, [1, 2, FILLED]), (15, 15)),
         "keys_at": (lambda c: c.fetch(QUERIES["keys_at"], BOOK, [each.key for each in came_in[:FEW]]), (55, 45)),
         # Nothing was posted after the two last ones.
         "cap_at": (lambda c: c.fetchval(QUERIES["cap_at"], BOOK, FILLED, 3 * FILLED), (70, 55)),
