@@ -552,10 +552,17 @@ BEGIN
             IF suspect OR breached > 0 THEN
                 -- A limit is about what the whole entry leaves behind.
                 IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN
-                    SELECT b.breached INTO breached
-                    FROM ledger.entry_breaches_v1(
-                        debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
-                        p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
+                    IF first_posting = last_posting THEN  -- what entry_breaches_v1 says of one posting, without its statement
+                        breached := CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] < 0
+                                           OR credit_after[first_posting] < lowest[c] AND signs[c] > 0 THEN 1 ELSE 0 END
+                                  + CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] > 0
+                                           OR credit_after[first_posting] < lowest[c] AND signs[c] < 0 THEN 2 ELSE 0 END;
+                    ELSE
+                        SELECT b.breached INTO breached
+                        FROM ledger.entry_breaches_v1(
+                            debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
+                            p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
+                    END IF;
                 END IF;
                 IF breached > 0 THEN
                     IF breached & 4 = 4 OR modes[i] <> 1 AND action <> POST THEN
