@@ -33,6 +33,7 @@ class Coalescer(Generic[T, R]):
         queue_limit: most items that may wait; one more is refused with `LedgerBusy`.
         poison: tells errors that one item may have caused. Such a batch is halved until the item stands alone and
             its own submitter gets the error; any other error goes to everybody in the batch.
+        rest: awaited when nothing waits any more, to give back what flushes keep from one to the next. Must not fail.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Coalescer(Generic[T, R]):
         max_batch: int,
         queue_limit: int,
         poison: Callable[[Exception], bool] = may_be_poison,
+        rest: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._flush = flush
         self._max_batch = max_batch
         self._queue_limit = queue_limit
         self._poison = poison
+        self._rest = rest
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
@@ -78,6 +81,10 @@ class Coalescer(Generic[T, R]):
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
                 await self._settle([pair for pair in batch if not pair[1].done()])
+                if not self._waiting:
+                    await asyncio.sleep(0)  # whoever got a result just now may hand in the next item at once
+                if not self._waiting and self._rest is not None:
+                    await self._rest()
         finally:
             self._flusher = None
 

@@ -5,8 +5,8 @@ row, for which everybody else who posts to the book waits, and the database refu
 transaction (it turns read-only). `Ledger.post` is for everybody else: it coalesces concurrent callers into one call.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Final, cast
 
@@ -170,7 +170,7 @@ class Ledger:
         queue_limit: int = 10_000,
         on_posted: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._pool = pool
+        self._lender = _Lender(pool)
         self._on_posted = on_posted
         self._max_batch = max_batch
         self._queue_limit = queue_limit
@@ -198,61 +198,119 @@ class Ledger:
     def _coalescer(self, book_id: int) -> Coalescer[JournalEntry | LinkedGroup, list[PostingResult]]:
         coalescer = self._books.get(book_id)
         if coalescer is None:
-            coalescer = Coalescer(self._flush_into(book_id), max_batch=self._max_batch, queue_limit=self._queue_limit)
+            writer = _BookWriter(book_id, self._lender, self._on_posted)
+            coalescer = Coalescer(
+                writer.flush, max_batch=self._max_batch, queue_limit=self._queue_limit, rest=writer.rest
+            )
             self._books[book_id] = coalescer
         return coalescer
 
-    def _flush_into(
-        self, book_id: int
-    ) -> Callable[[Sequence[JournalEntry | LinkedGroup]], Awaitable[list[list[PostingResult]]]]:
-        numbers = AccountNumbers()
 
-        async def flush(entries: Sequence[JournalEntry | LinkedGroup]) -> list[list[PostingResult]]:
-            first_loss: LedgerError
-            async with self._lent() as connection:
-                backend = connection.get_server_pid()
-                try:
-                    results = await post_entries(connection, book_id, entries, numbers=numbers)
-                    self._tell(book_id, results)
-                    return _by_item(entries, results)
-                except (OutcomeUnknown, AccountNumbersStale) as lost:
-                    first_loss = lost
-            # The call commits itself, so it may have been lost before or after COMMIT, and its backend may still be
-            # at it, or not even have read it. It is ended first: else a refusal below would not be final, because
-            # the first call could still arrive when there is money. Then posting the same keys again asks under the
-            # book's lock, and gives back as a replay what was posted.
+class _Lender:
+    """Lends the connections of a pool and knows whether somebody waits for one."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._waiting = 0
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return self._waiting > 0
+
+    async def take(self) -> asyncpg.pool.PoolConnectionProxy:
+        """A connection; not getting one is infrastructure."""
+        self._waiting += 1
+        try:
+            return await self._pool.acquire()
+        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
+            raise ledger_error(error) from error
+        finally:
+            self._waiting -= 1
+
+    async def give_back(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        """Put it back into the pool; that it is dead is no news."""
+        with suppress(*CONNECTION_LOST):
+            await self._pool.release(connection)
+
+
+class _BookWriter:
+    """Posts what gathers for one book.
+
+    While entries follow each other they go out on one connection: taking it from the pool and giving it back after each
+    call is a third of the Python of a single caller. Who waits for a connection gets this one after the flush.
+    """
+
+    def __init__(self, book_id: int, lender: _Lender, on_posted: Callable[[int, int], None] | None) -> None:
+        self._book_id = book_id
+        self._lender = lender
+        self._on_posted = on_posted
+        self._numbers = AccountNumbers()
+        self._kept: asyncpg.pool.PoolConnectionProxy | None = None
+
+    async def flush(self, entries: Sequence[JournalEntry | LinkedGroup]) -> list[list[PostingResult]]:
+        """Post, and ask again where the answer was lost. Raises what `Ledger.post` raises."""
+        connection = await self._connection()
+        backend = connection.get_server_pid()
+        try:
+            results = await self._post(connection, entries)
+        except (OutcomeUnknown, AccountNumbersStale) as lost:
+            first_loss = lost
+            await self.rest()
+        except BaseException:
+            await self.rest()
+            raise
+        else:
+            if self._lender.is_waited_for:
+                await self.rest()
+            return results
+        # The call commits itself, so it may have been lost before or after COMMIT, and its backend may still be
+        # at it, or not even have read it. It is ended first: else a refusal below would not be final, because
+        # the first call could still arrive when there is money. Then posting the same keys again asks under the
+        # book's lock, and gives back as a replay what was posted.
+        try:
+            connection = await self._connection()
             try:
-                async with self._lent() as connection:
-                    if isinstance(first_loss, OutcomeUnknown):
-                        await _end_backend(connection, backend)
-                    results = await post_entries(connection, book_id, entries, numbers=numbers)
-                    self._tell(book_id, results)
-                    return _by_item(entries, results)
-            except LedgerError as error:
-                if isinstance(first_loss, AccountNumbersStale):
-                    raise  # the first call had posted nothing: what came of the second one is known
-                raise OutcomeUnknown(str(first_loss)) from error
+                if isinstance(first_loss, OutcomeUnknown):
+                    await _end_backend(connection, backend)
+                return await self._post(connection, entries)
+            finally:
+                await self.rest()
+        except LedgerError as error:
+            if isinstance(first_loss, AccountNumbersStale):
+                raise  # the first call had posted nothing: what came of the second one is known
+            raise OutcomeUnknown(str(first_loss)) from error
 
-        return flush
+    async def rest(self) -> None:
+        """Give the connection back."""
+        if self._kept is not None:
+            connection, self._kept = self._kept, None
+            await self._lender.give_back(connection)
 
-    def _tell(self, book_id: int, results: Sequence[PostingResult]) -> None:
+    async def _connection(self) -> asyncpg.pool.PoolConnectionProxy:
+        if self._kept is not None and _is_dead(self._kept):
+            await self.rest()
+        if self._kept is None:
+            self._kept = await self._lender.take()
+        return self._kept
+
+    async def _post(
+        self, connection: Connection, entries: Sequence[JournalEntry | LinkedGroup]
+    ) -> list[list[PostingResult]]:
+        results = await post_entries(connection, self._book_id, entries, numbers=self._numbers)
         if self._on_posted is not None:
             new = [each.sequence for each in results if isinstance(each, Posted) and not each.replayed]
             if new:
-                self._on_posted(book_id, new[-1])
+                self._on_posted(self._book_id, new[-1])
+        return _by_item(entries, results)
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
-        """A connection of the pool; not getting one is infrastructure, and giving a dead one back is no news."""
-        try:
-            connection = await self._pool.acquire()
-        except (*CONNECTION_LOST, asyncpg.PostgresError) as error:
-            raise ledger_error(error) from error
-        try:
-            yield connection
-        finally:
-            with suppress(*CONNECTION_LOST):
-                await self._pool.release(connection)
+
+def _is_dead(connection: asyncpg.pool.PoolConnectionProxy) -> bool:
+    """Whether it died since it was lent; its pool has taken back the dead one by itself then."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _end_backend(connection: Connection, backend: int) -> None:
