@@ -81,10 +81,7 @@ def arguments_of(
         currencies.pop() if len(currencies) == 1 else None,
         [number and number[0] for number in known],
         [number and number[1] for number in known],
-        [positions[account] for account in named],
-        [int(account.kind) for account in named],
-        [account.owner for account in named],
-        [account.currency for account in named],
+        *_names(positions, named),
         *_references(entries),
         *_rare(entries, postings),
         groups,
@@ -93,11 +90,25 @@ def arguments_of(
     return arguments, named
 
 
+def _names(positions: dict[AccountRef, int], named: Sequence[AccountRef]) -> Arguments:
+    """Position, kind, owner and currency of each account without a number; None where there is none."""
+    if not named:
+        return None, None, None, None
+    return (
+        [positions[account] for account in named],
+        [int(account.kind) for account in named],
+        [account.owner for account in named],
+        [account.currency for account in named],
+    )
+
+
 def _references(entries: Sequence[JournalEntry]) -> Arguments:
-    """Number of the entry, scheme and value of every reference, each once an entry."""
+    """Number of the entry, scheme and value of every reference, each once an entry; None where there is none."""
     references = [
         (number, each) for number, entry in enumerate(entries, 1) if entry.references for each in set(entry.references)
     ]
+    if not references:
+        return None, None, None
     return (
         [number for number, _ in references],
         [each.scheme for _, each in references],

@@ -28,25 +28,17 @@ BEGIN
                             FILTER (WHERE piece.part = 2), ''::bytea) AS named
             FROM (
                 SELECT 0 AS part, e.sequence, NULL::smallint AS line, NULL::text AS scheme, NULL::text AS value,
-                    '\x0001'::bytea || int8send(p_book) || int8send(e.sequence) || timestamptz_send(p_recorded_at)
-                    || int8send(p_block_number) || uuid_send(e.key) || date_send(e.effective_on) || int2send(e.kind)
-                    || int4send(octet_length(e.caller)) || convert_to(e.caller, 'UTF8')
-                    || int4send(octet_length(e.metadata)) || e.metadata AS content,
-                    CASE WHEN num_nonnulls(e.booked_on, e.drawable_minor) = 0 THEN '\x00'::bytea
-                    ELSE '\x01'::bytea || record_send(ROW(
-                        e.booked_on, NULL::timestamptz, NULL::bigint, NULL::bigint, NULL::bigint, e.drawable_minor,
-                        NULL::bigint, NULL::smallint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
-                        NULL::timestamptz)) END AS rare
+                    ledger.leaf_head_v1(p_book, e.sequence, p_recorded_at, p_block_number, e.key, e.effective_on, e.kind,
+                                        e.caller, e.metadata) AS content,
+                    ledger.leaf_rare_v1(e.booked_on, e.drawable_minor) AS rare
                 FROM (SELECT unnest(p_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
                              unnest(p_kind) AS kind, unnest(p_caller) AS caller, unnest(p_metadata) AS metadata,
                              unnest(p_booked_on) AS booked_on, unnest(p_drawable_minor) AS drawable_minor) AS e
                 WHERE e.sequence > 0
                 UNION ALL
                 SELECT 1, x.sequence, x.line, NULL, NULL,
-                    int2send(x.line) || int8send(p_ids[x.d]) || int8send(p_ids[x.c]) || int8send(x.amount_minor)
-                    || int8send(x.debit_after * p_signs[x.d]) || int8send(x.credit_after * p_signs[x.c])
-                    || CASE WHEN x.available_on IS NULL THEN '\x00'::bytea
-                       ELSE '\x01'::bytea || record_send(ROW(NULL::smallint, x.available_on, NULL::bigint)) END,
+                    ledger.leaf_line_v1(x.line, p_ids[x.d], p_ids[x.c], x.amount_minor, x.debit_after * p_signs[x.d],
+                                        x.credit_after * p_signs[x.c], x.available_on),
                     NULL
                 FROM (SELECT unnest(p_posting_sequences) AS sequence, unnest(p_line) AS line, unnest(p_debit) AS d,
                              unnest(p_credit) AS c, unnest(p_amount_minor) AS amount_minor,
@@ -55,8 +47,7 @@ BEGIN
                 WHERE x.sequence > 0
                 UNION ALL
                 SELECT 2, p_sequences[x.entry], NULL, x.scheme, x.value,
-                    int4send(octet_length(x.scheme)) || convert_to(x.scheme, 'UTF8')
-                    || int4send(octet_length(x.value)) || convert_to(x.value, 'UTF8'),
+                    ledger.leaf_name_v1(x.scheme, x.value),
                     NULL
                 FROM (SELECT unnest(p_reference_entry) AS entry, unnest(p_reference_scheme) AS scheme,
                              unnest(p_reference_value) AS value) AS x

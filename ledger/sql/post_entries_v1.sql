@@ -49,8 +49,9 @@ DECLARE
                                   p_drawable_minor) = 0 AND NOT p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[];
     -- NULL where everything is plain
     has_draws boolean; has_reversals boolean; has_holds boolean; has_groups boolean; has_imports boolean; has_up_to boolean;
-    single boolean;  -- every entry has one posting and nothing rare
-    head_block bigint; head_sequence bigint; head_incarnation integer; head_hash bytea; head_at timestamptz;
+    single boolean;  -- every entry has one posting
+    is_counted boolean;  -- its postings are all there are
+    head_block bigint; head_sequence bigint; head_incarnation integer; head_hash bytea; head_at timestamptz; since timestamptz;
     first_mode text;
     probing boolean := false;
     refused boolean; careful boolean; rare boolean;
@@ -82,26 +83,32 @@ DECLARE
     closed_through date; closing_through date; first_day date; last_day date; last_occurred_at timestamptz;
     sequence bigint; refusal integer; breach integer;
     i integer; j integer; k integer; m integer; d integer; c integer; x integer; amount bigint;
-    first_posting integer; last_posting integer; applied integer; breached integer; suspect boolean; checked boolean;
-    leaves bytea; setting text;
+    first_posting integer; last_posting integer; breached integer; suspect boolean; checked boolean;
+    leaves bytea; leaf_lines bytea; setting text;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'entries are posted in READ COMMITTED only' USING ERRCODE = 'QK002',
             DETAIL = 'an older snapshot would not see what was posted while waiting for the book';
     END IF;
     single := coalesce(p_posting_count = array_fill(1, ARRAY[entry_count]), false);
-    suspect := single AND entry_count = posting_count;
     IF NOT single THEN
-        SELECT coalesce(sum(u.n), 0) = posting_count AND coalesce(min(u.n), 0) >= 0 INTO suspect
-        FROM unnest(p_posting_count) AS u(n);
+        is_counted := coalesce(p_posting_count = ARRAY[posting_count], false);  -- of one entry
+        IF NOT is_counted THEN
+            SELECT coalesce(sum(u.n), 0) = posting_count AND coalesce(min(u.n), 0) >= 0 INTO is_counted
+            FROM unnest(p_posting_count) AS u(n);
+        END IF;
     END IF;
-    IF NOT suspect OR cardinality(p_kind) <> entry_count OR cardinality(p_effective_on) <> entry_count
+    IF single AND entry_count <> posting_count OR NOT single AND NOT is_counted
+        OR cardinality(p_kind) <> entry_count OR cardinality(p_effective_on) <> entry_count
         OR cardinality(p_caller) <> entry_count OR cardinality(p_metadata) <> entry_count
         OR cardinality(p_posting_count) <> entry_count OR cardinality(p_credit) <> posting_count
         OR cardinality(p_amount_minor) <> posting_count OR cardinality(p_account_fingerprint) <> account_count
-        OR cardinality(p_name_kind) <> cardinality(p_name_position)
+        OR cardinality(p_name_kind) IS DISTINCT FROM cardinality(p_name_position)
         -- What is written must be what is hashed, see given_leaves_hash_v1.
         OR p_reverses_key IS NULL AND p_reverses_line IS NOT NULL OR p_original_key IS NULL AND p_drawn_minor IS NOT NULL
+        -- What is unnested in one place and picked by its number in another must be the same; of what may not be NULL the
+        -- columns see to that.
+        OR array_dims(p_available_on) <> array_dims(p_debit)
     THEN
         RAISE EXCEPTION 'arrays do not belong together' USING ERRCODE = 'QK003';
     END IF;
@@ -112,6 +119,14 @@ BEGIN
         has_groups := p_group IS NOT NULL;
         has_imports := p_occurred_at IS NOT NULL;
         has_up_to := p_up_to IS NOT NULL;
+        IF '[1:' || entry_count || ']' <> ANY (ARRAY[
+                array_dims(p_key), array_dims(p_original_key), array_dims(p_drawn_minor), array_dims(p_drawable_minor),
+                array_dims(p_reverses_key), array_dims(p_hold_action), array_dims(p_hold_key), array_dims(p_hold_expires_at),
+                array_dims(p_group), array_dims(p_occurred_at)])
+            OR '[1:' || posting_count || ']' <> ANY (ARRAY[array_dims(p_up_to), array_dims(p_reverses_line)])
+        THEN
+            RAISE EXCEPTION 'arrays do not belong together' USING ERRCODE = 'QK003';
+        END IF;
         -- A limit to draw on is all that is rare of most: of it there is nothing to check.
         IF num_nonnulls(p_original_key, p_drawn_minor, p_reverses_key, p_hold_action, p_hold_key, p_hold_expires_at, p_group,
                         p_occurred_at, p_up_to) > 0 OR p_kind && ARRAY[700, 701, 702, 703, 901]::smallint[]
@@ -132,14 +147,23 @@ BEGIN
     ELSE
         SELECT min(u.day), max(u.day) INTO first_day, last_day FROM unnest((SELECT p_effective_on)) AS u(day);
     END IF;
-    -- recorded_at rises strictly within a book, so the newest block comes first from an ordered append of partitions.
-    SELECT b.block_number, b.last_sequence, b.incarnation, b.hash, b.recorded_at,
-           (SELECT k.mode FROM ledger.entry_kinds AS k WHERE k.kind = p_kind[1]),
-           (SELECT p.ends_on FROM ledger.periods AS p
-            WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= first_day ORDER BY p.ends_on DESC LIMIT 1)
-    INTO STRICT head_block, head_sequence, head_incarnation, head_hash, head_at, first_mode, closing_through
-    FROM ledger.blocks AS b
-    WHERE b.book_id = p_book ORDER BY b.recorded_at DESC LIMIT 1;
+    -- recorded_at rises strictly within a book, so the newest block comes first from an ordered append of partitions. Each of
+    -- them costs 2 µs to open, so earlier months are asked only where nothing is found in later ones.
+    since := clock_timestamp() - interval '31 days';
+    LOOP
+        SELECT b.block_number, b.last_sequence, b.incarnation, b.hash, b.recorded_at,
+               (SELECT k.mode FROM ledger.entry_kinds AS k WHERE k.kind = p_kind[1]),
+               (SELECT p.ends_on FROM ledger.periods AS p
+                WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= first_day ORDER BY p.ends_on DESC LIMIT 1)
+        INTO head_block, head_sequence, head_incarnation, head_hash, head_at, first_mode, closing_through
+        FROM ledger.blocks AS b
+        WHERE b.book_id = p_book AND b.recorded_at >= since ORDER BY b.recorded_at DESC LIMIT 1;
+        EXIT WHEN FOUND;
+        IF since = '-infinity' THEN
+            RAISE EXCEPTION 'book % has no block', p_book USING ERRCODE = 'QK004';
+        END IF;
+        since := '-infinity';
+    END LOOP;
     posted_at := greatest(clock_timestamp(), head_at + interval '1 microsecond');
     IF p_kind = array_fill(p_kind[1], ARRAY[entry_count]) THEN
         modes := array_fill((CASE first_mode WHEN 'authorising' THEN 2 WHEN 'recording' THEN 1 WHEN 'adjusting' THEN 3
@@ -175,38 +199,42 @@ BEGIN
 
     -- First pass: nobody has used these keys before. Only if that proves wrong, a second pass that knows them.
     FOR pass IN 1..2 LOOP
-        SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
-               array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
-               array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
-               coalesce(bool_or(a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> u.fingerprint
-                                OR a.debits_frozen OR a.credits_frozen OR a.closed OR a.kind = 30
-                                OR a.effective_on <> first_day AND a.effective_on > '-infinity'
-                                OR a.currency <> p_currency OR greatest(a.debits_posted, a.credits_posted) > MOST / 4), false)
-        INTO rows_at, debits, credits, signs, highest, lowest, unusual
-        FROM (SELECT unnest((SELECT ids)) AS id, unnest((SELECT p_account_fingerprint)) AS fingerprint) AS u
-        LEFT JOIN LATERAL (
-            SELECT r.ctid, r.* FROM ledger.accounts AS r
-            WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
-        ) AS a ON true;
-        any_switched := false;
         same_day := first_day = last_day;
         -- Only when this call could reach the end of bigint is every entry added up before it is applied.
         careful := MOST / 2 / greatest(posting_count, 1) < ANY (p_amount_minor);
-        IF unusual OR p_currency IS NULL OR p_available_on IS NOT NULL OR 30 = ANY (p_name_kind)
-            OR p_currency <> ANY (p_name_currency)
+        IF p_currency IS NULL OR p_available_on IS NOT NULL OR 30 = ANY (p_name_kind) OR p_currency <> ANY (p_name_currency)
         THEN
-            SELECT array_agg(a.currency ORDER BY u.n), array_agg(a.kind = 30 ORDER BY u.n),
-                   array_agg((a.debits_frozen::integer + 2 * a.credits_frozen::integer + 4 * a.closed::integer)::smallint
-                             ORDER BY u.n),
-                   coalesce(bool_or(a.debits_frozen OR a.credits_frozen OR a.closed), false),
-                   coalesce(bool_or(a.account_id IS NULL AND u.id IS NOT NULL
-                                    OR a.fingerprint <> p_account_fingerprint[u.n]), false),
-                   same_day AND coalesce(bool_and(a.effective_on IN (first_day, '-infinity')), true),
-                   careful OR coalesce(max(greatest(a.debits_posted, a.credits_posted)), 0) > MOST / 4
-            INTO currencies, pending, freezes, any_switched, stale, same_day, careful
-            FROM unnest((SELECT ids)) WITH ORDINALITY AS u(id, n)
+            unusual := true;
+        ELSE
+            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
+                   array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
+                   array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
+                   bool_or(a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> u.fingerprint
+                           OR a.debits_frozen OR a.credits_frozen OR a.closed OR a.kind = 30
+                           OR a.effective_on <> first_day AND a.effective_on > '-infinity'
+                           OR a.currency <> p_currency OR greatest(a.debits_posted, a.credits_posted) > MOST / 4)
+            INTO rows_at, debits, credits, signs, highest, lowest, unusual
+            FROM (SELECT unnest((SELECT ids)) AS id, unnest((SELECT p_account_fingerprint)) AS fingerprint) AS u
             LEFT JOIN LATERAL (
-                SELECT r.* FROM ledger.accounts AS r
+                SELECT r.ctid, r.* FROM ledger.accounts AS r
+                WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
+            ) AS a ON true;
+        END IF;
+        IF unusual THEN  -- the same, and more
+            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
+                   array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
+                   array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
+                   array_agg(a.currency), array_agg(a.kind = 30),
+                   array_agg((a.debits_frozen::integer + 2 * a.credits_frozen::integer + 4 * a.closed::integer)::smallint),
+                   bool_or(a.debits_frozen OR a.credits_frozen OR a.closed),
+                   bool_or(a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> u.fingerprint),
+                   same_day AND coalesce(bool_and(a.effective_on IN (first_day, '-infinity')), true),
+                   careful OR coalesce(bool_or(greatest(a.debits_posted, a.credits_posted) > MOST / 4), false)
+            INTO rows_at, debits, credits, signs, highest, lowest, currencies, pending, freezes, any_switched, stale, same_day,
+                 careful
+            FROM (SELECT unnest((SELECT ids)) AS id, unnest((SELECT p_account_fingerprint)) AS fingerprint) AS u
+            LEFT JOIN LATERAL (
+                SELECT r.ctid, r.* FROM ledger.accounts AS r
                 WHERE r.book_id = p_book AND r.account_id BETWEEN u.id AND u.id ORDER BY r.account_id LIMIT 1
             ) AS a ON true;
             IF stale THEN
@@ -248,7 +276,8 @@ BEGIN
         IF array_position(signs, NULL) IS NOT NULL THEN
             RAISE EXCEPTION 'no such kind of account' USING ERRCODE = 'QK003';
         END IF;
-        plain := plain AND closing_through IS NULL AND NOT any_switched;
+        plain := plain AND closing_through IS NULL AND any_switched IS NOT TRUE;
+        rare := NOT plain OR probing;
 
         IF NOT plain THEN
             IF has_draws THEN
@@ -322,7 +351,6 @@ BEGIN
             this_group := 0;
         END IF;
         last_posting := 0;
-        rare := NOT plain OR probing;
         -- What an entry may change of these is set back where that is dealt with, not anew for each entry.
         refusal := ACCEPTED;
         breach := 0;
@@ -477,7 +505,6 @@ BEGIN
                     END IF;
                 END IF;
             END IF;
-            applied := first_posting - 1;
             FOR j IN first_posting..last_posting LOOP
                 d := p_debit[j];
                 c := p_credit[j];
@@ -536,7 +563,6 @@ BEGIN
                     IF j > first_posting THEN
                         lines[j] := j - first_posting + 1;
                     END IF;
-                    applied := j;
                 ELSE
                     SELECT least(refusal, min(CASE
                         WHEN p_amount_minor[s] <= 0 THEN 13
@@ -549,78 +575,86 @@ BEGIN
                 END IF;
             END LOOP;
 
-            IF suspect OR breached > 0 THEN
-                -- A limit is about what the whole entry leaves behind.
-                IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN
-                    IF first_posting = last_posting THEN  -- what entry_breaches_v1 says of one posting, without its statement
-                        breached := CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] < 0
-                                           OR credit_after[first_posting] < lowest[c] AND signs[c] > 0 THEN 1 ELSE 0 END
-                                  + CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] > 0
-                                           OR credit_after[first_posting] < lowest[c] AND signs[c] < 0 THEN 2 ELSE 0 END;
-                    ELSE
-                        SELECT b.breached INTO breached
-                        FROM ledger.entry_breaches_v1(
-                            debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
-                            p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
-                    END IF;
-                END IF;
-                IF breached > 0 THEN
-                    IF breached & 4 = 4 OR modes[i] <> 1 AND action <> POST THEN
-                        refusal := least(refusal, CASE WHEN breached & 4 = 4 AND modes[i] = 1 THEN 55
-                                                       WHEN breached & 1 = 1 THEN 53 WHEN breached & 2 = 2 THEN 54 ELSE 55 END);
-                    ELSE
-                        breach := breach | (breached & 1) | 2 * (breached & 2);
-                    END IF;
-                END IF;
-                suspect := false;
-                breached := 0;
-            END IF;
-
-            IF refusal < ACCEPTED THEN
-                FOR j IN first_posting..applied LOOP
-                    IF posting_sequences[j] > 0 THEN
-                        debits[p_debit[j]] := debits[p_debit[j]] - amounts[j];
-                        credits[p_credit[j]] := credits[p_credit[j]] - amounts[j];
-                        posting_sequences[j] := 0;
-                    END IF;
-                END LOOP;
-                refusals[i] := refusal;
-                refused := true;
-                refusal := ACCEPTED;
-                breach := 0;
-                IF has_groups AND this_group > 0 THEN  -- all or nothing
-                    group_failed := true;
-                    FOR m IN group_entry..i - 1 LOOP
-                        refusals[m] := 60;
-                        IF probing THEN
-                            sequences[m] := 0;
-                            replayed_at[m] := NULL;
+            IF suspect OR breached > 0 OR refusal < ACCEPTED OR breach > 0 THEN
+                IF suspect OR breached > 0 THEN
+                    -- A limit is about what the whole entry leaves behind.
+                    IF suspect AND breached = 0 AND (NOT checked OR action = POST) THEN
+                        IF first_posting = last_posting THEN  -- what entry_breaches_v1 says of one posting, without its statement
+                            breached := CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] < 0
+                                               OR credit_after[first_posting] < lowest[c] AND signs[c] > 0 THEN 1 ELSE 0 END
+                                      + CASE WHEN debit_after[first_posting] > highest[d] AND signs[d] > 0
+                                               OR credit_after[first_posting] < lowest[c] AND signs[c] < 0 THEN 2 ELSE 0 END;
+                        ELSE
+                            SELECT b.breached INTO breached
+                            FROM ledger.entry_breaches_v1(
+                                debits, credits, highest, lowest, signs, p_debit[first_posting:last_posting],
+                                p_credit[first_posting:last_posting], amounts[first_posting:last_posting], true) AS b;
                         END IF;
-                        CONTINUE WHEN new_sequences[m] = 0;
-                        FOR j IN entry_first[m]..entry_first[m + 1] - 1 LOOP
-                            CONTINUE WHEN posting_sequences[j] = 0;
+                    END IF;
+                    IF breached > 0 THEN
+                        IF breached & 4 = 4 OR modes[i] <> 1 AND action <> POST THEN
+                            refusal := least(refusal, CASE WHEN breached & 4 = 4 AND modes[i] = 1 THEN 55
+                                                           WHEN breached & 1 = 1 THEN 53 WHEN breached & 2 = 2 THEN 54
+                                                           ELSE 55 END);
+                        ELSE
+                            breach := breach | (breached & 1) | 2 * (breached & 2);
+                        END IF;
+                    END IF;
+                    suspect := false;
+                    breached := 0;
+                END IF;
+
+                IF refusal < ACCEPTED THEN
+                    FOR j IN first_posting..last_posting LOOP
+                        IF posting_sequences[j] > 0 THEN
                             debits[p_debit[j]] := debits[p_debit[j]] - amounts[j];
                             credits[p_credit[j]] := credits[p_credit[j]] - amounts[j];
                             posting_sequences[j] := 0;
-                        END LOOP;
-                        new_sequences[m] := 0;
-                        IF breaches IS NOT NULL THEN
-                            breaches[m] := 0;
-                        END IF;
-                        IF probing THEN
-                            accepted_as[key_number[m]] := 0;
                         END IF;
                     END LOOP;
-                    sequence := group_sequence;
-                    original_sequences := saved_sequences; original_drawable := saved_drawable; original_drawn := saved_drawn;
-                    reversed := saved_reversed; held := saved_held; last_occurred_at := saved_occurred_at;
-                    last_sequences := saved_last_sequences;
-                    IF has_holds THEN
-                        highest := saved_highest; lowest := saved_lowest;
-                        held_debits := saved_held_debits; held_credits := saved_held_credits;
+                    refusals[i] := refusal;
+                    refused := true;
+                    refusal := ACCEPTED;
+                    breach := 0;
+                    IF has_groups AND this_group > 0 THEN  -- all or nothing
+                        group_failed := true;
+                        FOR m IN group_entry..i - 1 LOOP
+                            refusals[m] := 60;
+                            IF probing THEN
+                                sequences[m] := 0;
+                                replayed_at[m] := NULL;
+                            END IF;
+                            CONTINUE WHEN new_sequences[m] = 0;
+                            FOR j IN entry_first[m]..entry_first[m + 1] - 1 LOOP
+                                CONTINUE WHEN posting_sequences[j] = 0;
+                                debits[p_debit[j]] := debits[p_debit[j]] - amounts[j];
+                                credits[p_credit[j]] := credits[p_credit[j]] - amounts[j];
+                                posting_sequences[j] := 0;
+                            END LOOP;
+                            new_sequences[m] := 0;
+                            IF breaches IS NOT NULL THEN
+                                breaches[m] := 0;
+                            END IF;
+                            IF probing THEN
+                                accepted_as[key_number[m]] := 0;
+                            END IF;
+                        END LOOP;
+                        sequence := group_sequence;
+                        original_sequences := saved_sequences; original_drawable := saved_drawable; original_drawn := saved_drawn;
+                        reversed := saved_reversed; held := saved_held; last_occurred_at := saved_occurred_at;
+                        last_sequences := saved_last_sequences;
+                        IF has_holds THEN
+                            highest := saved_highest; lowest := saved_lowest;
+                            held_debits := saved_held_debits; held_credits := saved_held_credits;
+                        END IF;
                     END IF;
+                    CONTINUE;
                 END IF;
-                CONTINUE;
+                IF breach > 0 THEN
+                    breaches := coalesce(breaches, array_fill(0::smallint, ARRAY[entry_count]));
+                    breaches[i] := breach;
+                    breach := 0;
+                END IF;
             END IF;
 
             sequence := sequence + 1;
@@ -631,11 +665,6 @@ BEGIN
                     last_sequences[p_credit[j]] := sequence;
                 END IF;
             END LOOP;
-            IF breach > 0 THEN
-                breaches := coalesce(breaches, array_fill(0::smallint, ARRAY[entry_count]));
-                breaches[i] := breach;
-                breach := 0;
-            END IF;
             CONTINUE WHEN NOT rare;
             IF NOT plain THEN
                 IF has_draws THEN
@@ -704,9 +733,14 @@ BEGIN
         END LOOP;
 
         BEGIN
-            INSERT INTO ledger.idempotency_keys (book_id, key, sequence, recorded_at)
-            SELECT p_book, u.key, u.sequence, posted_at
-            FROM (SELECT unnest(p_key) AS key, unnest(new_sequences) AS sequence) AS u WHERE u.sequence > 0;
+            IF entry_count = 1 AND sequence > head_sequence THEN
+                INSERT INTO ledger.idempotency_keys (book_id, key, sequence, recorded_at)
+                VALUES (p_book, p_key[1], sequence, posted_at);
+            ELSE
+                INSERT INTO ledger.idempotency_keys (book_id, key, sequence, recorded_at)
+                SELECT p_book, u.key, u.sequence, posted_at
+                FROM (SELECT unnest(p_key) AS key, unnest(new_sequences) AS sequence) AS u WHERE u.sequence > 0;
+            END IF;
             -- What was refused may be the repetition of something posted, or of a member of its refused group.
             IF refused AND NOT probing THEN
                 IF EXISTS (
@@ -813,7 +847,15 @@ BEGIN
         ) AS t;
     END IF;
 
-    IF plain THEN
+    -- One row goes by VALUES, which is a little cheaper to start.
+    IF entry_count = 1 THEN
+        INSERT INTO ledger.entries (book_id, sequence, recorded_at, block_number, key, effective_on, kind, caller, metadata,
+                                    booked_on, occurred_at, group_first, draws_on, drawn_minor, drawable_minor, reverses,
+                                    hold_action, hold)
+        VALUES (p_book, sequence, posted_at, head_block + 1, p_key[1], p_effective_on[1], p_kind[1], p_caller[1], p_metadata[1],
+                booked_on[1], p_occurred_at[1], group_firsts[1], draws_on[1], p_drawn_minor[1], p_drawable_minor[1],
+                reverses[1], p_hold_action[1], holds[1]);
+    ELSIF plain THEN
         INSERT INTO ledger.entries (book_id, sequence, recorded_at, block_number, key, effective_on, kind, caller, metadata)
         SELECT p_book, u.sequence, posted_at, head_block + 1, u.key, u.effective_on, u.kind, u.caller, u.metadata
         FROM (SELECT unnest(new_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
@@ -835,7 +877,14 @@ BEGIN
         WHERE u.sequence > 0;
     END IF;
 
-    IF plain AND p_available_on IS NULL THEN
+    IF posting_count = 1 AND posting_sequences[1] > 0 THEN
+        d := p_debit[1];
+        c := p_credit[1];
+        INSERT INTO ledger.postings (book_id, sequence, recorded_at, debit_account, credit_account, amount_minor,
+                                     debit_balance_after, credit_balance_after, line, reverses_line, available_on, up_to_minor)
+        VALUES (p_book, sequence, posted_at, ids[d], ids[c], amounts[1], debit_after[1] * signs[d], credit_after[1] * signs[c],
+                1, p_reverses_line[1], p_available_on[1], CASE WHEN p_up_to[1] > 0 THEN p_amount_minor[1] END);
+    ELSIF plain AND p_available_on IS NULL THEN
         INSERT INTO ledger.postings (book_id, sequence, recorded_at, debit_account, credit_account, amount_minor,
                                      debit_balance_after, credit_balance_after, line)
         SELECT p_book, u.sequence, posted_at, ids[u.d], ids[u.c], u.amount_minor, u.debit_after * signs[u.d],
@@ -860,11 +909,17 @@ BEGIN
     IF cardinality(p_reference_entry) > 0 THEN
         INSERT INTO ledger.entry_references (book_id, scheme, value, sequence)
         SELECT p_book, u.scheme, u.value, new_sequences[u.entry]
-        FROM unnest(p_reference_entry, p_reference_scheme, p_reference_value) AS u(entry, scheme, value)
+        FROM (SELECT unnest(p_reference_entry) AS entry, unnest(p_reference_scheme) AS scheme,
+                     unnest(p_reference_value) AS value) AS u
         WHERE new_sequences[u.entry] > 0;
     END IF;
     IF NOT plain THEN
-        IF p_drawable_minor IS NOT NULL THEN
+        IF entry_count = 1 THEN
+            IF p_drawable_minor[1] IS NOT NULL THEN
+                INSERT INTO ledger.entry_caps (book_id, sequence, drawable_minor, drawn_minor)
+                VALUES (p_book, sequence, p_drawable_minor[1], 0);
+            END IF;
+        ELSIF p_drawable_minor IS NOT NULL THEN
             INSERT INTO ledger.entry_caps (book_id, sequence, drawable_minor, drawn_minor)
             SELECT p_book, u.sequence, u.drawable_minor, 0
             FROM unnest(new_sequences, p_drawable_minor) AS u(sequence, drawable_minor)
@@ -890,27 +945,66 @@ BEGIN
     END IF;
 
     -- bench: hash begins
-    IF single AND plain AND p_available_on IS NULL AND cardinality(p_reference_entry) = 0 THEN
-        SELECT sha256(string_agg(sha256(
-            ('\x0001'::bytea || int8send(p_book)) || int8send(u.sequence) || (timestamptz_send(posted_at)
-            || int8send(head_block + 1)) || (uuid_send(u.key) || date_send(u.effective_on) || int2send(u.kind))
-            || (int4send(octet_length(u.caller)) || convert_to(u.caller, 'UTF8'))
-            || (int4send(octet_length(u.metadata)) || u.metadata) || '\x0000000100000000000001'::bytea
-            || ((int8send(ids[u.d]) || int8send(ids[u.c]) || int8send(u.amount_minor))
-                || (int8send(u.debit_after * signs[u.d]) || int8send(u.credit_after * signs[u.c]) || '\x00'::bytea))
-        ), ''::bytea)) INTO leaves
-        FROM (SELECT unnest(new_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
-                     unnest(p_kind) AS kind, unnest(p_caller) AS caller, unnest(p_metadata) AS metadata,
-                     unnest(p_debit) AS d, unnest(p_credit) AS c, unnest(amounts) AS amount_minor,
-                     unnest(debit_after) AS debit_after, unnest(credit_after) AS credit_after) AS u
-        WHERE u.sequence > 0;
-    ELSIF num_nonnulls(p_original_key, p_reverses_key, p_hold_action, p_group, p_occurred_at, p_up_to) = 0 THEN
+    IF single AND plain AND p_available_on IS NULL AND p_reference_entry IS NULL THEN
+        IF entry_count = 1 THEN
+            leaves := sha256(sha256(
+                ledger.leaf_head_v1(p_book, sequence, posted_at, head_block + 1, p_key[1], p_effective_on[1], p_kind[1],
+                                    p_caller[1], p_metadata[1])
+                || '\x000000010000000000'::bytea
+                || ledger.leaf_line_v1(1::smallint, ids[d], ids[c], amounts[1], debit_after[1] * signs[d],
+                                       credit_after[1] * signs[c], NULL)));
+        ELSE
+            SELECT sha256(string_agg(sha256(
+                ledger.leaf_head_v1(p_book, u.sequence, posted_at, head_block + 1, u.key, u.effective_on, u.kind, u.caller,
+                                    u.metadata)
+                || '\x000000010000000000'::bytea
+                || ledger.leaf_line_v1(1::smallint, ids[u.d], ids[u.c], u.amount_minor, u.debit_after * signs[u.d],
+                                       u.credit_after * signs[u.c], NULL)
+            ), ''::bytea)) INTO leaves
+            FROM (SELECT unnest(new_sequences) AS sequence, unnest(p_key) AS key, unnest(p_effective_on) AS effective_on,
+                         unnest(p_kind) AS kind, unnest(p_caller) AS caller, unnest(p_metadata) AS metadata,
+                         unnest(p_debit) AS d, unnest(p_credit) AS c, unnest(amounts) AS amount_minor,
+                         unnest(debit_after) AS debit_after, unnest(credit_after) AS credit_after) AS u
+            WHERE u.sequence > 0;
+        END IF;
+    ELSIF num_nonnulls(p_original_key, p_reverses_key, p_hold_action, p_group, p_occurred_at, p_up_to) > 0 THEN
+        leaves := ledger.leaves_hash_v1(p_book, head_sequence, sequence, posted_at);
+    ELSIF entry_count > 3 THEN
         leaves := ledger.given_leaves_hash_v1(
             p_book, head_block + 1, posted_at, new_sequences, p_key, p_effective_on, p_kind, p_caller, p_metadata,
-            booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after, p_available_on,
-            ids, signs, p_reference_entry, p_reference_scheme, p_reference_value);
-    ELSE
-        leaves := ledger.leaves_hash_v1(p_book, head_sequence, sequence, posted_at);
+            booked_on, p_drawable_minor, posting_sequences, lines, p_debit, p_credit, amounts, debit_after, credit_after,
+            p_available_on, ids, signs, p_reference_entry, p_reference_scheme, p_reference_value);
+    ELSE  -- of few, expressions cost less than a statement that aggregates
+        leaves := ''::bytea;
+        last_posting := 0;
+        FOR i IN 1..entry_count LOOP
+            first_posting := last_posting + 1;
+            last_posting := last_posting + p_posting_count[i];
+            CONTINUE WHEN new_sequences[i] = 0;
+            leaf_lines := ''::bytea;
+            FOR j IN first_posting..last_posting LOOP
+                d := p_debit[j];
+                c := p_credit[j];
+                leaf_lines := leaf_lines || ledger.leaf_line_v1(
+                    lines[j], ids[d], ids[c], amounts[j], debit_after[j] * signs[d], credit_after[j] * signs[c],
+                    p_available_on[j]);
+            END LOOP;
+            k := 0;
+            IF cardinality(p_reference_entry) > 0 THEN
+                SELECT count(*), leaf_lines || coalesce(string_agg(
+                    ledger.leaf_name_v1(u.scheme, u.value), ''::bytea ORDER BY u.scheme COLLATE "C", u.value COLLATE "C"), '')
+                INTO k, leaf_lines
+                FROM (SELECT unnest(p_reference_entry) AS entry, unnest(p_reference_scheme) AS scheme,
+                             unnest(p_reference_value) AS value) AS u
+                WHERE u.entry = i;
+            END IF;
+            leaves := leaves || sha256(
+                ledger.leaf_head_v1(p_book, new_sequences[i], posted_at, head_block + 1, p_key[i], p_effective_on[i], p_kind[i],
+                                    p_caller[i], p_metadata[i])
+                || int4send(p_posting_count[i]) || int4send(k) || ledger.leaf_rare_v1(booked_on[i], p_drawable_minor[i])
+                || leaf_lines);
+        END LOOP;
+        leaves := sha256(leaves);
     END IF;
     -- bench: hash ends
     INSERT INTO ledger.blocks (book_id, recorded_at, block_number, incarnation, layout_version, first_sequence,

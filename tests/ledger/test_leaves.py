@@ -4,6 +4,7 @@ So nothing may be written that is not hashed.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
@@ -12,9 +13,10 @@ import pytest
 from ledger.accounts import open_book
 from ledger.chart_of_accounts import AccountKind
 from ledger.encoding import arguments_of
-from ledger.journal import AccountRef, ExternalReference, JournalEntry, Posted, UpTo
+from ledger.journal import AccountRef, ExternalReference, JournalEntry, Posted, Refused, UpTo
 from ledger.posting import POST_ENTRIES, post_entries
-from tests.ledger.entries import BOOK, entry, posting
+from ledger.verification import verify
+from tests.ledger.entries import AUTHORISING, BOOK, entry, posting
 
 PAYER, TAKER = AccountRef(AccountKind.BANK, "bank"), AccountRef(AccountKind.MERCHANT_AVAILABLE, "shop")
 LINE = posting(PAYER, TAKER, 5)
@@ -70,3 +72,39 @@ async def test_what_would_be_written_and_not_hashed_is_refused(
         await app.fetch(POST_ENTRIES, BOOK, *changed)
     assert refused.value.sqlstate == "QK003"
     assert await app.fetchval("SELECT count(*) FROM ledger.entries WHERE book_id = $1", BOOK) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("p_available_on", "date"), ("p_drawable_minor", "bigint"), ("p_occurred_at", "timestamptz")]
+)
+async def test_array_that_begins_elsewhere_is_refused(name: str, kind: str, app: asyncpg.Connection) -> None:
+    """What is unnested where it is written and picked by its number where it is hashed would be two values."""
+    await open_book(app, BOOK, code="test", mode="test")
+    waiting = AccountRef(AccountKind.MERCHANT_PENDING, "shop")
+    given = entry(posting(PAYER, waiting, 5), drawable_minor=5, occurred_at=datetime(2026, 1, 1, tzinfo=UTC))
+    arguments, _ = arguments_of([given], None, None)
+    place = await app.fetchval(
+        "SELECT array_position(proargnames, $1) FROM pg_proc WHERE proname = 'post_entries_v1'", name
+    )
+    call = POST_ENTRIES.replace(f"${place}", f"(SELECT array_fill((${place}::{kind}[])[1], ARRAY[1], ARRAY[0]))")
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await app.fetch(call, BOOK, *arguments)
+    assert refused.value.sqlstate == "QK003"
+    assert await app.fetchval("SELECT count(*) FROM ledger.entries WHERE book_id = $1", BOOK) == 0
+
+
+@pytest.mark.parametrize("beside", range(5))
+async def test_leaves_of_few_and_of_many_are_what_the_rows_say(beside: int, app: asyncpg.Connection) -> None:
+    """Calls of up to three entries are hashed by expressions, longer ones by a statement."""
+    await open_book(app, BOOK, code="test", mode="test")
+    waiting = AccountRef(AccountKind.MERCHANT_PENDING, "shop")
+    names = (*NAMES, ExternalReference("a", "é"), ExternalReference("B", "0"))
+    captured = entry(
+        posting(PAYER, waiting, 5), posting(waiting, TAKER, 1), drawable_minor=5, references=names, metadata=b"\x00"
+    )
+    others = [entry(LINE), entry(LINE, LINE), with_names(), entry(LINE, drawable_minor=0)][:beside]
+    refused = entry(posting(TAKER, PAYER, 10**9), kind=AUTHORISING, references=NAMES)
+    results = await post_entries(app, BOOK, [*others, captured, refused])
+    assert [type(result) for result in results] == [Posted] * (beside + 1) + [Refused]
+    report = await verify(app, BOOK)
+    assert [check.name for check in report.checks if not check.passed] == []
