@@ -18,12 +18,14 @@ EXACT_TYPES = re.compile(
 )
 COLUMNS = """
 SELECT format('%I.%I', namespace.nspname, class.relname) AS table_name, attname AS name,
-       format_type(atttypid, atttypmod) AS type, attnotnull AS not_null, attidentity <> '' AS identity,
+       format_type(coalesce(nullif(typbasetype, 0), atttypid), atttypmod) AS type,  -- a domain is the type it checks
+       attnotnull AS not_null, attidentity <> '' AS identity,
        coalesce(pg_get_expr(adbin, adrelid), '') AS default,
        attnum = ANY(coalesce(key.conkey, '{}')) AS is_key
   FROM pg_attribute
   JOIN pg_class class ON class.oid = attrelid
   JOIN pg_namespace namespace ON namespace.oid = relnamespace
+  JOIN pg_type ON pg_type.oid = atttypid
   LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
   LEFT JOIN pg_constraint key ON key.conrelid = attrelid AND key.contype = 'p'
  WHERE namespace.nspname = ANY($1) AND relkind IN ('r', 'p') AND NOT relispartition AND attnum > 0 AND NOT attisdropped

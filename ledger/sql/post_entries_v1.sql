@@ -206,7 +206,7 @@ BEGIN
         THEN
             unusual := true;
         ELSE
-            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
+            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign::smallint),
                    array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
                    array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
                    bool_or(a.account_id IS NULL AND u.id IS NOT NULL OR a.fingerprint <> u.fingerprint
@@ -221,7 +221,7 @@ BEGIN
             ) AS a ON true;
         END IF;
         IF unusual THEN  -- the same, and more
-            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign),
+            SELECT array_agg(a.ctid), array_agg(a.debits_posted), array_agg(a.credits_posted), array_agg(a.sign::smallint),
                    array_agg(CASE WHEN a.sign < 0 THEN -a.floor_minor ELSE a.ceiling_minor END - a.debits_held),
                    array_agg(CASE WHEN a.sign < 0 THEN -a.ceiling_minor ELSE a.floor_minor END + a.credits_held),
                    array_agg(a.currency), array_agg(a.kind = 30),

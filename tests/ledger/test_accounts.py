@@ -296,3 +296,25 @@ async def test_app_may_act_through_the_functions_only(app: asyncpg.Connection) -
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await app.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("sign", "0"),
+        ("owner", "''"),
+        ("owner", "repeat('x', 201)"),
+        ("floor_minor", "4000000000000000001"),
+        ("ceiling_minor", "-4000000000000000001"),
+        ("debits_posted", "-1"),
+    ],
+)
+async def test_database_keeps_no_account_that_cannot_be(
+    column: str, value: str, app: asyncpg.Connection, superuser: asyncpg.Connection
+) -> None:
+    await post_entries(app, BOOK, [received(1)])
+    before = await app.fetch("SELECT * FROM ledger.accounts ORDER BY account_id")
+    assert before
+    with pytest.raises(asyncpg.CheckViolationError):
+        await superuser.execute(f"UPDATE ledger.accounts SET {column} = {value}")
+    assert await app.fetch("SELECT * FROM ledger.accounts ORDER BY account_id") == before

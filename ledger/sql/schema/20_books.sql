@@ -4,6 +4,14 @@ CREATE TABLE ledger.books (
     book_id bigint PRIMARY KEY, code text NOT NULL, mode text NOT NULL CHECK (mode IN ('live', 'test')),
     created_at timestamptz NOT NULL)
 -- statement
+-- What never or rarely changes of an account is checked by its type, when it is written. A CHECK of the table is read
+-- and made ready anew by every statement that updates it, and a posting updates nothing but totals.
+CREATE DOMAIN ledger.account_sign AS smallint CHECK (VALUE IN (1, -1))
+-- statement
+CREATE DOMAIN ledger.account_owner AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 200)
+-- statement
+CREATE DOMAIN ledger.account_limit AS bigint CHECK (abs(VALUE) <= 4000000000000000000)
+-- statement
 -- One row an account: what it is, what it may do, and its totals. Only totals and switches change, by functions only.
 -- No index on a changing column, and half-empty pages, so that an update stays on its page. `fingerprint` is the first
 -- 8 bytes of the hash of what the account is: who names it by number must know that too.
@@ -16,13 +24,13 @@ CREATE TABLE ledger.accounts (
     debits_held bigint NOT NULL DEFAULT 0, credits_held bigint NOT NULL DEFAULT 0,
     debits_before bigint NOT NULL DEFAULT 0, credits_before bigint NOT NULL DEFAULT 0,
     opened_at timestamptz NOT NULL, effective_on date NOT NULL DEFAULT '-infinity', kind smallint NOT NULL,
-    sign smallint NOT NULL CHECK (sign IN (1, -1)),
+    sign ledger.account_sign NOT NULL,
     debits_frozen boolean NOT NULL DEFAULT false, credits_frozen boolean NOT NULL DEFAULT false,
     closed boolean NOT NULL DEFAULT false,
     currency text COLLATE "C" NOT NULL,
-    owner text COLLATE "C" NOT NULL CHECK (octet_length(owner) BETWEEN 1 AND 200),
-    floor_minor bigint CHECK (abs(floor_minor) <= 4000000000000000000),
-    ceiling_minor bigint CHECK (abs(ceiling_minor) <= 4000000000000000000),
+    owner ledger.account_owner NOT NULL,
+    floor_minor ledger.account_limit,
+    ceiling_minor ledger.account_limit,
     CHECK (least(debits_posted, credits_posted, debits_held, credits_held) >= 0),
     PRIMARY KEY (book_id, account_id),
     UNIQUE (book_id, kind, owner, currency))
