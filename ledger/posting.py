@@ -229,8 +229,8 @@ class _Lender:
             self._waiting -= 1
 
     async def give_back(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
-        """Put it back into the pool; that it is dead is no news."""
-        with suppress(*CONNECTION_LOST):
+        """Put it back into the pool. A dead one is no news, and of any other trouble the pool has ended it."""
+        with suppress(Exception):
             await self._pool.release(connection)
 
 
