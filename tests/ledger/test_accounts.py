@@ -31,6 +31,7 @@ from tests.ledger.entries import (
     AVAILABLE,
     BANK,
     BOOK,
+    CLEARING,
     DAY,
     FEES,
     PAYOUTS,
@@ -130,6 +131,40 @@ async def test_limits_that_were_set_are_those_that_entries_respect(app: asyncpg.
     assert isinstance(over, Refused)
     assert (refused.refusal, posted.sequence, over.refusal) == (Refusal.BELOW_FLOOR, 2, Refusal.ABOVE_CEILING)
     assert {each.account: each.balance_minor for each in await all_balances(app, BOOK)}[AVAILABLE] == -50
+
+
+@pytest.mark.parametrize("lines", [1, 2], ids=["one posting", "two postings"])
+@pytest.mark.parametrize(
+    ("account", "grows", "refusal"),
+    [
+        (BANK, False, Refusal.BELOW_FLOOR),
+        (BANK, True, Refusal.ABOVE_CEILING),
+        (AVAILABLE, False, Refusal.BELOW_FLOOR),
+        (AVAILABLE, True, Refusal.ABOVE_CEILING),
+    ],
+    ids=["debit side, floor", "debit side, ceiling", "credit side, floor", "credit side, ceiling"],
+)
+async def test_limit_of_either_side_is_told_by_its_name(
+    account: AccountRef, grows: bool, refusal: Refusal, lines: int, app: asyncpg.Connection
+) -> None:
+    await post_entries(app, BOOK, [received(100)])
+    await limit_account(app, BOOK, account, floor_minor=90, ceiling_minor=110, **BY)
+    is_debit = grows == (account is BANK)
+    sides = (account, CLEARING) if is_debit else (CLEARING, account)
+    too_much, enough = ([posting(*sides, amount // lines) for _ in range(lines)] for amount in (12, 10))
+    [over, within] = await post_entries(
+        app, BOOK, [entry(*too_much, kind=AUTHORISING), entry(*enough, kind=AUTHORISING)]
+    )
+    assert isinstance(over, Refused)
+    assert over.refusal is refusal
+    assert isinstance(within, Posted)
+    assert (within.floor_breached, within.ceiling_breached) == (False, False)
+    [recorded] = await post_entries(app, BOOK, [entry(*too_much)])
+    assert isinstance(recorded, Posted)
+    expected = (refusal is Refusal.BELOW_FLOOR, refusal is Refusal.ABOVE_CEILING)
+    assert (recorded.floor_breached, recorded.ceiling_breached) == expected
+    balance = {each.account: each.balance_minor for each in await all_balances(app, BOOK)}[account]
+    assert balance == (122 if grows else 78)
 
 
 async def test_closed_account_refuses_what_asks_and_takes_what_is_a_fact(app: asyncpg.Connection) -> None:
