@@ -167,7 +167,8 @@ class DisputeMoney:
             payer = self._to(self.row.held_minor + more_minor, self.row.withdrawn_minor)
             rule = held_entry if more_minor > 0 else released_entry
             entries.append(rule(newest, row, abs(more_minor), self._where, payer))
-        if not entries and not self.row.payer_taken_minor:
+        # What is in the books stays as it was booked, until an entry moves it.
+        if not entries and not self.row.held_minor + self.row.withdrawn_minor:
             self.row = msgspec.structs.replace(self.row, payer_minor=self._payer_minor)
         return entries
 

@@ -161,6 +161,23 @@ async def test_two_cases_about_one_receipt_take_it_once_and_the_second_is_mended
     assert await ties_out(house, merchant) == []
 
 
+async def test_a_case_that_holds_the_merchants_money_gives_it_back_however_quiet_its_news_was_meanwhile(
+    house, merchant, held
+):
+    before = await house.balances(merchant)
+    await tell(house, merchant, held, OPENED, reference="a")
+    await tell(house, merchant, held, OPENED, reference="b")
+    await tell(house, merchant, held, WON, reference="a")
+    await tell(house, merchant, held, FactKind.DISPUTE_UNDER_REVIEW, reference="b")
+    assert await ties_out(house, merchant) == [("held", "twice", HELD_MINOR)]
+    await tell(house, merchant, held, WITHDRAWN, LOST, reference="b")
+    assert moved(before, await house.balances(merchant)) == FEES | {
+        "payer_refundable": -HELD_MINOR,
+        "provider_receivable": -HELD_MINOR,
+    }
+    assert await ties_out(house, merchant) == []
+
+
 async def test_what_a_lost_dispute_left_may_be_taken_or_offered_and_no_more(house, merchant, held):
     before = await house.balances(merchant)
     await tell(house, merchant, held, OPENED, amount=400_00)
