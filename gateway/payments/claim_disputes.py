@@ -38,7 +38,7 @@ async def disputed_claims(connection: AsyncConnection, claims: Sequence[ClaimRow
     if not claims:
         return set()
     book_id, its = claims[0].book_id, {claim.intent_id for claim in claims}
-    rows = [row for row in await disputes_of(connection, book_id, its) if row.disputed_minor]
+    rows = [row for row in await disputes_of(connection, book_id, its) if row.disputed_minor or row.payer_taken_minor]
     concerned = {row.intent_id for row in rows}
     asked = [claim for claim in claims if claim.intent_id in concerned]
     refunds = {

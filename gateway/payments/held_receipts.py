@@ -51,14 +51,19 @@ class HeldReceipt(msgspec.Struct, frozen=True, kw_only=True):
         return self.receipt.held_minor - self.accepted_minor - self.returned_minor - self.offered_minor
 
     @property
+    def gone_minor(self) -> int:
+        """What disputes are about, or took at a stage of which no provider said yet that it gave it back."""
+        return max(self.disputed_minor, self.taken_minor)
+
+    @property
     def free_minor(self) -> int:
         """What may be accepted or offered: nothing while a dispute is open, then what it left."""
-        return 0 if self.is_open else max(0, self.undecided_minor - self.disputed_minor)
+        return 0 if self.is_open else max(0, self.undecided_minor - self.gone_minor)
 
     @property
     def bears_offers(self) -> bool:
         """Whether what claims offer of it may go to the payer: his bank neither takes it nor may yet."""
-        return not self.is_open and not self.is_lost and self.undecided_minor >= self.disputed_minor
+        return not self.is_open and not self.is_lost and self.undecided_minor >= self.gone_minor
 
     def owed_minor(self, leaving_minor: int) -> int:
         """What of money that leaves, or below zero comes back, is the payer's debt and not what is held for him."""
@@ -80,7 +85,7 @@ async def held_receipts(
     offered = await _claimed(connection, book_id, wanted, under_way=True)
     its: defaultdict[str, list[DisputeRow]] = defaultdict(list)
     for row in await disputes_of(connection, book_id, wanted):
-        if row.disputed_minor:
+        if row.disputed_minor or row.payer_taken_minor:
             its[row.receipt_id or row.attempt_id].append(row)
     return {
         fact.fact_id: _held_receipt(

@@ -178,6 +178,19 @@ async def test_a_case_that_holds_the_merchants_money_gives_it_back_however_quiet
     assert await ties_out(house, merchant) == []
 
 
+async def test_money_that_the_provider_kept_of_an_earlier_stage_is_not_free_once_a_later_one_is_won(
+    house, merchant, held
+):
+    await tell(house, merchant, held, WITHDRAWN, LOST)
+    await tell(house, merchant, held, WON, stage=DisputeStage.PREARBITRATION)
+    after = await house.balances(merchant)
+    assert after.get("payer_refundable") is None
+    assert [await code_of(use(house, merchant, held)) for use in (accept, offer)] == ["payment_disputed"] * 2
+    assert await house.balances(merchant) == after
+    await tell(house, merchant, held, WON)
+    assert await ties_out(house, merchant) == [("held", "twice", HELD_MINOR)]
+
+
 async def test_what_a_lost_dispute_left_may_be_taken_or_offered_and_no_more(house, merchant, held):
     before = await house.balances(merchant)
     await tell(house, merchant, held, OPENED, amount=400_00)
