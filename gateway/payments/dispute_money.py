@@ -20,7 +20,7 @@ from gateway.payments.dispute_entries import (
 from gateway.payments.dispute_records import DisputeRow
 from gateway.payments.entries import pending_until
 from gateway.payments.records import FactRow
-from gateway.providers.base import FactKind
+from gateway.providers.base import FactKind, FactSource
 from gateway.providers.dispute_terms import DisputeStage
 from ledger.journal import JournalEntry
 from ledger.posting_rules.disputes import PayerShare
@@ -73,7 +73,7 @@ class Receipts:
         receipts = [fact for fact in facts if fact.kind is FactKind.CAPTURED and fact.captured_minor + fact.held_minor]
         self._receipts = {fact.fact_id: fact for fact in sorted(receipts, key=lambda fact: fact.fact_id)}
         self._held = {each.fact_id: each.held_minor - accepted.get(each.fact_id, 0) for each in receipts}
-        self._available_on = available_on
+        self._available_on, self._returned = available_on, returned
         self._standing = {key: held_minor - returned.get(key, 0) for key, held_minor in self._held.items()}
         for row in disputes:
             if row.receipt_id is not None:
@@ -87,7 +87,8 @@ class Receipts:
     def placed(self, row: DisputeRow, others: Sequence[DisputeRow]) -> DisputeRow:
         """The dispute with its receipt: where none is known, one of its attempt that bears it and is not disputed yet.
 
-        Of several the one whose money is held for the payer: who paid twice and disputes it wants back what is his.
+        Of several the one whose money is still held for the payer: who paid twice and disputes it wants back what is
+        his. What came to our own bank account no provider can take back, and what went back already he has.
         """
         if row.receipt_id is not None:
             return row
@@ -98,9 +99,10 @@ class Receipts:
             if (fact.attempt_id, fact.currency) == (row.attempt_id, row.currency)
         ]
 
-        def rank(fact: FactRow) -> tuple[bool, bool, bool]:
-            brought_minor = fact.captured_minor + fact.held_minor
-            return fact.fact_id in taken, brought_minor < row.amount_minor, self._held[fact.fact_id] <= 0
+        def rank(fact: FactRow) -> tuple[bool, bool, bool, bool, bool]:
+            brought_minor, standing_minor = fact.captured_minor + fact.held_minor, self._standing[fact.fact_id]
+            is_ours, is_back = fact.source is FactSource.RECEIPT, brought_minor <= self._returned.get(fact.fact_id, 0)
+            return is_ours, fact.fact_id in taken, brought_minor < row.amount_minor, is_back, standing_minor <= 0
 
         chosen = min(its, key=rank, default=None)
         return row if chosen is None else msgspec.structs.replace(row, receipt_id=chosen.fact_id)

@@ -264,6 +264,24 @@ async def test_of_two_receipts_of_one_charge_the_held_one_pays(house, merchant):
     assert (await house.intents.get(merchant, intent.id)).amount_refundable == 1_000_00
 
 
+async def test_no_provider_takes_back_what_came_to_our_bank_by_another_road(house, merchant):
+    intent = await house.intents.create(merchant, QR_ASKED)
+    await house.pay(merchant, intent, house.scb)
+    assigned = replace(
+        await house.paid_fact(intent, house.scb, transaction="rcp_1"),
+        source=FactSource.RECEIPT,
+    )
+    await house.applier.apply(assigned, book_id=merchant.book_id)
+    before = await house.balances(merchant)
+    assert before["payer_refundable"] == 1_000_00
+    await tell_scb(house, merchant, intent, WITHDRAWN, amount=1_000_00)
+    assert moved(before, await house.balances(merchant)) == {
+        "merchant_pending": -1_000_00,
+        "provider_receivable": -1_000_00,
+    }
+    assert (await offer(house, merchant, intent)).amount == 1_000_00
+
+
 async def test_racing_acceptance_and_dispute_leave_books_and_rows_in_agreement(house, merchant):
     for _ in range(4):
         intent = await paid_twice(house, merchant)

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.payments.errors import Refused
 from gateway.providers.base import FactKind
@@ -10,6 +11,7 @@ from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
 from gateway.settlement.confirmations import Confirmation
 from gateway.settlement.unmatched import unmatched
 from ledger.verification import verify
+from tests.payments.test_disputes_money import fact_of
 from tests.settlement.desk import ACCOUNT
 
 EXCESS_MINOR = 250_00
@@ -104,3 +106,17 @@ async def test_a_won_dispute_and_a_returned_transfer_each_end_the_debt_in_any_or
         assert len(await owed(desk)) <= 1
     assert await desk.balances() == before
     assert await owed(desk) == [("held", "over", EXCESS_MINOR)]
+
+
+async def test_a_charge_that_was_paid_twice_and_paid_back_once_is_disputed_in_what_was_not(desk):
+    intent = await desk.paid()
+    await desk.house.pay(desk.merchant, intent, desk.house.scb, transaction="txn_again")
+    claim = await desk.held.offer(desk.book_id, intent.id, account_id=desk.merchant.account_id, actor="acct")
+    await desk.claims.claim(claim.token, ACCOUNT)
+    assert await desk.sent() == 1
+    assert await desk.seen(claim.id) is Confirmation.CONFIRMED
+    before = await desk.balances()
+    fact = await fact_of(desk.house, desk.merchant, intent, FactKind.DISPUTE_OPENED)
+    await desk.house.applier.apply(replace(fact, provider="scb"), book_id=desk.book_id)
+    assert await desk.balances() == plus(before, merchant_pending=-1_000_00, dispute_hold=1_000_00)
+    assert await owed(desk) == [], "he has of it once what he paid twice"
