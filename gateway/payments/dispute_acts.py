@@ -4,6 +4,8 @@ It becomes a fact like any other, so it may be stated again, or come by another 
 twice. Who stated it and why is kept in the same transaction.
 """
 
+from typing import Final
+
 import msgspec
 from sqlalchemy import select
 
@@ -18,6 +20,9 @@ from gateway.payments.records import AttemptRow, IntentRow, attempts_by_id, rows
 from gateway.payments.tables import disputes, intents
 from gateway.providers.base import Fact, FactKind, FactSource
 from gateway.providers.dispute_terms import DisputeTerms
+
+_DUE_YEARS: Final = range(2000, 3000)
+"""Beyond them are slips of the pen, and at the ends of the calendar moments that nobody could read again."""
 
 
 class Stated(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,9 +65,12 @@ class DisputeActs:
         Raises:
             NotFound: the book has no such payment, or the payment no such receipt.
             Refused: `payment_not_captured`, `receipt_ambiguous`: a `ReceiptAmbiguous`, which lists them.
-            InvalidRequest: an amount that cannot be disputed, or another receipt than the known dispute's.
+            InvalidRequest: an amount that cannot be disputed, a deadline in no year of ours, or another receipt than
+                the known dispute's.
             FactError: it contradicts what is known.
         """
+        if terms.evidence_due_at is not None and terms.evidence_due_at.year not in _DUE_YEARS:
+            raise InvalidRequest("parameter_invalid", "the deadline is in no year of ours", param="evidence_due_at")
         async with self._database.read() as connection:
             c = intents.c
             found = await rows_of(

@@ -58,3 +58,14 @@ async def test_who_may_not_and_what_does_not_fit(client, services, merchant, pri
     problem(await client.post(URL, json=body | {"amount": 1}, headers=ann[1]), 409, "fact_contradicts")
     gone = {"book": merchant.book_id + 1, "outcome": "won", "reason": "x"}
     problem(await client.post(f"{URL}/{opened['id']}/outcome", json=gone, headers=ann[1]), 404, "not_found")
+
+
+async def test_a_deadline_beyond_all_calendars_is_refused_and_nothing_is_written(
+    client, services, merchant, principal, ann
+):
+    payment = await paid_twice(client, services, merchant, principal)
+    body = {"book": merchant.book_id, "payment_intent": payment, "reference": "case 7", "reason": "letter"}
+    for due_at in ("0001-01-01T00:00:00+07:00", "0001-01-02T00:00:00Z", "9999-12-31T23:59:59-07:00"):
+        said = await client.post(URL, json=body | {"receipt": "txn_1", "evidence_due_at": due_at}, headers=ann[1])
+        problem(said, 400, "parameter_invalid")
+    assert await services.house.rows("SELECT FROM gateway.disputes") == []
