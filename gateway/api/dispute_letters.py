@@ -10,7 +10,8 @@ from litestar.params import FromPath, JSONBody
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
-from gateway.api.problems import BODY_RESPONSES, Problem, problem_responses
+from gateway.api.moments import check_moment
+from gateway.api.problems import BODY_RESPONSES, problem_responses
 from gateway.api.services import ApiRequest, services_of
 from gateway.merchants.principals import OperatorPrincipal, Scope
 from gateway.payments.views import Dispute, dispute_view
@@ -73,8 +74,7 @@ async def open_dispute(
     request: ApiRequest, operator: NamedDependency[OperatorPrincipal], data: JSONBody[OpenDispute]
 ) -> Dispute:
     """Safe to repeat. 422 `receipt_ambiguous`: it can be about several receipts; `errors` lists them, `code` the id."""
-    if data.evidence_due_at is not None and data.evidence_due_at.tzinfo is None:
-        raise Problem("parameter_invalid", "evidence_due_at names no time zone.", param="evidence_due_at")
+    check_moment(data.evidence_due_at, "evidence_due_at")
     stated = await services_of(request).dispute_acts.open(
         data.book,
         data.payment_intent,

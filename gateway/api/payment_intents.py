@@ -15,6 +15,7 @@ from gateway.api.brought_faults import ProviderOperation, brought_fault
 from gateway.api.bulk_payment_intents import create_payment_intents
 from gateway.api.expanding import OF_INTENT, ExpandedIntent, Given, expanded_intents, wanted_of
 from gateway.api.idempotency import run_once
+from gateway.api.moments import check_moment
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import MONEY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.refund_claims import accept_held, list_refund_claims, return_held
@@ -109,9 +110,8 @@ async def provide_wanted(
         if not key or not sign:
             raise Problem("parameter_invalid", "metadata is key=value.", param="metadata")
         pair = (key, value)
-    for param, moment in (("created_from", created_from), ("created_before", created_before)):
-        if moment is not None and moment.tzinfo is None:
-            raise Problem("parameter_invalid", f"{param} names no time zone.", param=param)
+    check_moment(created_from, "created_from")
+    check_moment(created_before, "created_before")
     return Wanted(
         status=status,
         method=payment_method,

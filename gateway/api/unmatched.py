@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from gateway.api.authentication import known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.moments import check_moment
 from gateway.api.pagination import ListReply, list_reply
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem, problem_responses
 from gateway.api.refund_claims import HeldId
@@ -148,8 +149,7 @@ async def list_unmatched(
     starting_after: Annotated[str | None, QueryParameter(pattern="^[a-z]{2,5}_(test_)?[0-9a-z]{26}$")] = None,
 ) -> UnmatchedList:
     """Oldest first, walked with `starting_after`; the totals are of the whole book, at the same moment."""
-    if since_before is not None and since_before.tzinfo is None:
-        raise Problem("parameter_invalid", "since_before names no time zone.", param="since_before")
+    check_moment(since_before, "since_before")
     found = await unmatched(
         services_of(request).database,
         book,

@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from gateway.api.authentication import is_id, known_id, requires
 from gateway.api.bodies import StrictBody
+from gateway.api.moments import check_moment
 from gateway.api.pagination import ListReply, PageRequest, check_cursors, list_reply
 from gateway.api.problems import BODY_RESPONSES, PROBLEM_RESPONSES, Problem
 from gateway.api.services import ApiRequest, services_of
@@ -118,9 +119,8 @@ async def replay_events(
     data: JSONBody[Replay],
 ) -> Resent:
     """At most 10,000 a call, the oldest of the span; each under its own `webhook-id`, so you see what you have."""
-    for param in ("created_from", "created_before"):
-        if getattr(data, param).tzinfo is None:
-            raise Problem("parameter_invalid", f"{param} names no time zone.", param=param)
+    check_moment(data.created_from, "created_from")
+    check_moment(data.created_before, "created_before")
     async with services_of(request).database.transaction() as connection:
         count = await replays.replay(
             connection,

@@ -164,3 +164,13 @@ async def test_disputed_claims_are_listed(client, services, merchant, principal,
     mine = await client.get(f"/v1/payment_intents/{payment}/refund_claims", headers=merchant.headers())
     assert [each["disputed"] for each in mine.json()["data"]] == [True]
     problem(await client.get(url, headers=merchant.headers()), 403, "scope_missing")
+
+
+async def test_a_moment_beyond_the_calendar_is_refused(client, merchant, ann):
+    for when in ("0001-01-01T00:00:00+07:00", "9999-12-31T23:59:59-07:00"):
+        asked = {"book": str(merchant.book_id), "since_before": when}
+        problem(await client.get(URL, params=asked, headers=ann[1]), 400, "parameter_invalid")
+        wanted = {"created_from": when}
+        problem(
+            await client.get("/v1/payment_intents", params=wanted, headers=merchant.headers()), 400, "parameter_invalid"
+        )
