@@ -90,10 +90,14 @@ class DisputeActs:
             if receipt is not None and its_receipt is not None and receipt not in its_receipt.names:
                 raise InvalidRequest("parameter_invalid", f"the case is about {its_receipt}", param="receipt")
             wanted_minor = known.amount_minor if amount_minor is None else amount_minor
+            if receipt is not None and its_receipt is None:
+                its_own = [each for each in receipts if each.attempt.attempt_id == known.attempt_id]
+                its_receipt, _ = the_one(its_own or receipts, name=receipt, amount_minor=wanted_minor)
+                receipt = its_receipt.receipt_id
         else:
             chosen, wanted_minor = the_one(receipts, name=receipt, amount_minor=amount_minor)
             attempt, receipt = chosen.attempt, chosen.receipt_id
-        act = Act(actor=actor, act="dispute.opened", reason=reason, receipt_id=receipt if known is None else None)
+        act = Act(actor=actor, act="dispute.opened", reason=reason, receipt_id=receipt)
         return await self._state(attempt, terms, FactKind.DISPUTE_OPENED, wanted_minor, act)
 
     async def record(self, book_id: int, dispute_id: str, kind: FactKind, *, actor: str, reason: str) -> Stated:

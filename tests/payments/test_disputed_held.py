@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.foundation.ids import new_id
-from gateway.payments.errors import Refused
+from gateway.payments.errors import NotFound, Refused
 from gateway.payments.requests import ConfirmIntent
 from gateway.providers.base import FactKind, FactSource, Method
-from gateway.providers.dispute_terms import DisputeStage
+from gateway.providers.dispute_terms import DisputeStage, DisputeTerms
 from gateway.settlement.unmatched import unmatched
 from ledger.verification import verify
 from tests.payments.conftest import Asked
@@ -280,6 +280,23 @@ async def test_no_provider_takes_back_what_came_to_our_bank_by_another_road(hous
         "provider_receivable": -1_000_00,
     }
     assert (await offer(house, merchant, intent)).amount == 1_000_00
+
+
+async def test_a_letter_says_which_money_a_case_of_before_receipts_were_told_apart_is_about(house, merchant):
+    intent = await house.intents.create(merchant, QR_ASKED)
+    await house.pay(merchant, intent, house.scb)
+    await tell_scb(house, merchant, intent, OPENED, amount=1_000_00)
+    await house.run("UPDATE gateway.disputes SET receipt_id = NULL")
+    await house.pay(merchant, intent, house.scb, transaction="txn_2")
+    before = await house.balances(merchant)
+    terms = DisputeTerms(reference="dspt_1", stage=DisputeStage.PREARBITRATION)
+    said = {"actor": "op_ann", "reason": "a letter"}
+    with pytest.raises(NotFound):
+        await house.dispute_acts.open(merchant.book_id, intent.id, terms, receipt="txn_9", **said)
+    told = await house.dispute_acts.open(merchant.book_id, intent.id, terms, receipt="txn_1", **said)
+    [first, _] = await house.rows("SELECT fact_id FROM gateway.facts WHERE kind = 'captured' ORDER BY fact_id")
+    assert (told.dispute.receipt_id, told.dispute.payer_minor) == (first["fact_id"], 0)
+    assert await house.balances(merchant) == before, "what is held for the payer stays so"
 
 
 async def test_racing_acceptance_and_dispute_leave_books_and_rows_in_agreement(house, merchant):
