@@ -154,14 +154,14 @@ class UntriedIntents:
 
     async def _told_apart(self, wishes: Sequence[_Wish]) -> Sequence[Made]:
         """Refuse those whose reference is used and make the others. To repeat it is harmless: what is made is known."""
-        first_of: dict[Reference, UUID] = {}
-        later = {wish.operation_id for wish in wishes if _is_later(wish, first_of)}
-        asked = [wish for wish in wishes if wish.operation_id not in later]
         async with self._database.transaction() as connection:
-            used = await used_references(connection, [wish.intent for wish in asked])
-            taken = [wish for wish in asked if reference_of(wish.intent) in used]
+            used = await used_references(connection, [wish.intent for wish in wishes])
+            taken = [wish for wish in wishes if reference_of(wish.intent) in used]
             refused = await self._refused(connection, taken)
-        free = [wish for wish in asked if reference_of(wish.intent) not in used]
+        open_ones = [wish for wish in wishes if reference_of(wish.intent) not in used]
+        first_of: dict[Reference, UUID] = {}
+        later = {wish.operation_id for wish in open_ones if _is_later(wish, first_of)}
+        free = [wish for wish in open_ones if wish.operation_id not in later]
         made = await self._made(free) if free else []
         outcomes: dict[UUID, Made] = {wish.operation_id: each for wish, each in zip(free, made, strict=True)}
         outcomes |= {operation_id: reference_refused() for operation_id in refused}

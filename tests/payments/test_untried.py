@@ -116,6 +116,22 @@ async def test_used_references_leave_their_batch_whole_and_of_one_reference_the_
     assert await counts(house) == [5, 5, 5]
 
 
+async def test_many_with_one_reference_hold_up_the_others_no_longer_than_two(house, merchant, untried, monkeypatch):
+    looks, tell_apart = [], untried._told_apart
+
+    async def counted(wishes):
+        looks.append(len(wishes))
+        return await tell_apart(wishes)
+
+    monkeypatch.setattr(untried, "_told_apart", counted)
+    wishes = [ask(untried, merchant, f"k{number}", referring("one")) for number in range(20)]
+    answers = await asyncio.gather(*wishes, return_exceptions=True)
+    said = [getattr(answer, "status", None) or answer.code for answer in answers]
+    assert said == [201, *["merchant_reference_used"] * 19]
+    assert looks == [20, 19], "once to make the first, and once to see that it was made"
+    assert await counts(house) == [1, 1, 1]
+
+
 async def test_the_same_references_under_other_keys_in_two_processes_wait_for_nobody_who_waits(
     house, merchant, untried
 ):
