@@ -46,10 +46,11 @@ SESSION_SETTINGS: Final = {
     "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "5s",
 }
-LOOKING_UP: Final = SESSION_SETTINGS | {"enable_seqscan": "off", "jit": "off"}
+BY_KEYS: Final = {"enable_seqscan": "off", "jit": "off"}
 """For sessions that look rows up by their keys. A statement is planned when a session first needs it, and its plan is
 kept: made while a table has a few pages, it would read the whole table for each row until somebody analyses it. Up to
 PostgreSQL 17 a scan that cannot be avoided counts as so costly that the statement would be compiled to machine code."""
+LOOKING_UP: Final = SESSION_SETTINGS | BY_KEYS
 STANDING_ALONE: Final = LOOKING_UP | {"enable_hashjoin": "off", "enable_mergejoin": "off"}
 """For sessions of single statements, which name what they want: each row is looked up, none is read to be joined."""
 

@@ -20,7 +20,7 @@ import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
 from gateway.foundation.clock import business_date_of, real_now
-from gateway.foundation.database import LOOKING_UP
+from gateway.foundation.database import BY_KEYS
 from gateway.sandbox.accounts import Account, Accounts
 from gateway.sandbox.wire import Row
 
@@ -251,7 +251,7 @@ class Worlds:
 async def open_pool(dsn: str) -> asyncpg.Pool:
     """Connections with the sandbox's own role; `jsonb` arrives and leaves as Python values."""
     return await asyncpg.create_pool(
-        dsn, min_size=1, max_size=POOL_SIZE, init=_prepare, reset=_keeps_nothing, server_settings=LOOKING_UP
+        dsn, min_size=1, max_size=POOL_SIZE, init=_prepare, reset=_keeps_nothing, server_settings=BY_KEYS
     )
 
 

@@ -38,6 +38,22 @@ async def test_operations_that_wait_for_a_world_hold_no_connection(database, mon
         await pool.close()
 
 
+async def test_a_world_is_waited_for_however_long_another_process_works_in_it(database):
+    """Until its days are rolled forward, which may take long; ours is not the payments' two seconds."""
+    one, other = await open_pool(database.sandbox_dsn), await open_pool(database.sandbox_dsn)
+    try:
+        worlds = [Worlds(pool, _stands_still, "http://sandbox.test") for pool in (one, other)]
+        await worlds[0].create("busy", {})
+        async with worlds[0].open("busy"):
+            waiting = asyncio.create_task(_open_alone(worlds[1], alone=False))
+            await asyncio.wait({waiting}, timeout=2.3)
+            assert not waiting.done()
+        await waiting
+    finally:
+        await one.close()
+        await other.close()
+
+
 async def test_operation_alone_waits_for_nobody_unless_something_is_due_or_a_fault_waits(database):
     pool = await open_pool(database.sandbox_dsn)
     try:
@@ -63,8 +79,8 @@ async def test_operation_alone_waits_for_nobody_unless_something_is_due_or_a_fau
         await pool.close()
 
 
-async def _open_alone(worlds: Worlds) -> None:
-    async with worlds.open("busy", alone=True):
+async def _open_alone(worlds: Worlds, *, alone: bool = True) -> None:
+    async with worlds.open("busy", alone=alone):
         pass
 
 
