@@ -110,7 +110,7 @@ class Openings:
         by_method = {plan.method: plan for plan in plans}
         wished = [self._wished(opening, by_method, limits_in_force) for opening in openings]
         able = [one for one in wished if isinstance(one, _Wished)]
-        references = {row.name for row in used}
+        references = {row.name: row.intent_id for row in used}
         if not any(check.is_of_periods for one in able for check in one.checks):
             outcomes = _let_in(wished, references, None)
             await self._writes(book_id, outcomes, endpoints).send(self._database)
@@ -155,28 +155,29 @@ class _Wished(NamedTuple):
 
 
 def _let_in(
-    wished: Sequence[_Wished | PaymentError], references: set[Reference], room: limits.Room | None
+    wished: Sequence[_Wished | PaymentError], references: Mapping[Reference, str], room: limits.Room | None
 ) -> list[Outcome]:
     """Which of them begin, the first first: each reference once, and as many as there is room for; None = any number.
 
     Args:
-        references: those of them that are used already.
+        references: those of them that are used already, with the payments that have them. What is asked for again
+            while its first run is still under way is not refused for its own: its key is taken, as the database says.
     """
-    used, outcomes = set(references), list[Outcome]()
+    used, outcomes = dict(references), list[Outcome]()
     for one in wished:
         if isinstance(one, PaymentError):
             outcomes.append(one)
             continue
-        reference = reference_of(one.begun.intent)
+        reference, intent_id = reference_of(one.begun.intent), one.begun.intent.intent_id
         try:
-            if reference is not None and reference in used:
+            if reference is not None and used.get(reference, intent_id) != intent_id:
                 raise reference_refused()
             if room is not None:
                 room.let_in(one.use, one.checks)
         except PaymentError as refused:
             outcomes.append(refused)
             continue
-        used |= {reference} if reference is not None else set()
+        used |= {reference: intent_id} if reference is not None else {}
         outcomes.append(one.begun)
     return outcomes
 

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from gateway.foundation.ids import new_id
-from gateway.payments.attempts import Opening
+from gateway.payments.attempts import Begun, Opening
 from gateway.payments.errors import InvalidRequest, LimitExceeded
-from gateway.payments.opening import new_intent
+from gateway.payments.opening import new_intent, reference_used
 from gateway.payments.openings import Openings
 from gateway.payments.records import add_rows
 from gateway.payments.requests import ConfirmIntent, CreateIntent
@@ -102,6 +102,23 @@ async def test_of_one_reference_the_first_begins_and_a_used_one_leaves_its_batch
     assert codes(outcomes) == ["merchant_reference_used", None, None, "merchant_reference_used", None]
     assert (door.flushes, await door.written()) == ([1, 5], 5)
     assert isinstance(outcomes[0], InvalidRequest)
+
+
+async def test_no_payment_is_refused_for_the_reference_that_it_has_itself(house, merchant, door):
+    """A retry whose first run is still under way: whether it was made, the next retry learns; it is not refused."""
+    wished = await door.opening("mine")
+    again, other = replace(wished, attempt_id=new_id("att", livemode=False)), await door.opening("other")
+    outcomes = await door.at_once(wished, again, other)
+    assert [type(each) for each in outcomes] == [Begun, IntegrityError, Begun]
+    [late] = await door.at_once(again)
+    assert isinstance(late, IntegrityError)
+    assert [reference_used(error) for error in (outcomes[1], late)] == [None, None]
+    assert await door.written() == 4
+    [used] = await house.rows(
+        "SELECT payments FROM gateway.limit_usage WHERE book_id = $1 AND method = '*' AND period = 'day'",
+        merchant.book_id,
+    )
+    assert used == {"payments": 4}
 
 
 async def test_a_refused_payment_does_not_use_its_reference_up(house, merchant, door):
