@@ -27,6 +27,7 @@ def held_entry(
     """The dispute holds money from this fact on; `pending_until`: where the charge's money is; `payer`: whose part."""
     return dispute_held(
         key=entry_key(fact.fact_id, "held"),
+        provider=dispute.provider,
         merchant=dispute.account_id,
         amount_minor=amount_minor,
         currency=dispute.currency,
@@ -44,6 +45,7 @@ def released_entry(
     """The dispute holds nothing from this fact on."""
     return dispute_released(
         key=entry_key(fact.fact_id, "released"),
+        provider=dispute.provider,
         merchant=dispute.account_id,
         amount_minor=amount_minor,
         currency=dispute.currency,

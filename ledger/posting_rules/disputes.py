@@ -43,6 +43,7 @@ class PayerShare(msgspec.Struct, frozen=True, kw_only=True):
 def dispute_held(
     *,
     key: UUID,
+    provider: str,
     merchant: str,
     amount_minor: int,
     currency: str,
@@ -54,9 +55,10 @@ def dispute_held(
 ) -> JournalEntry:
     """A dispute was notified and the provider has not taken the money: Dr merchant's money, Cr dispute_hold.
 
-    The payer's part: Dr payer_refundable, Cr dispute_hold of the payment.
+    The payer's part: Dr payer_refundable, Cr dispute_hold of the payment. What `provider` took before of the one's
+    money may be the other's from now on: `payer.taken_minor` says so.
     """
-    held = _moves(merchant, currency, pending_until, set_aside_minor=amount_minor, payer=payer)
+    held = _moves(merchant, currency, pending_until, set_aside_minor=amount_minor, provider=provider, payer=payer)
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_HELD,
@@ -70,6 +72,7 @@ def dispute_held(
 def dispute_released(
     *,
     key: UUID,
+    provider: str,
     merchant: str,
     amount_minor: int,
     currency: str,
@@ -80,7 +83,7 @@ def dispute_released(
     payer: PayerShare | None = None,
 ) -> JournalEntry:
     """The dispute ended without the provider taking the money: Dr dispute_hold, Cr merchant's money, or the payer's."""
-    released = _moves(merchant, currency, pending_until, set_aside_minor=-amount_minor, payer=payer)
+    released = _moves(merchant, currency, pending_until, set_aside_minor=-amount_minor, provider=provider, payer=payer)
     return JournalEntry(
         key=key,
         kind=EntryKind.DISPUTE_RELEASED,
@@ -205,7 +208,7 @@ def _moves(
     *,
     set_aside_minor: int,
     taken_minor: int = 0,
-    provider: str = "",
+    provider: str,
     payer: PayerShare | None,
 ) -> Iterable[Posting]:
     """Money to the owner's `dispute_hold` and from there to the provider, each signed; what is no payer's is the rest.
@@ -217,19 +220,17 @@ def _moves(
     merchants = account(AccountKind.DISPUTE_HOLD, currency, merchant)
     payers = account(AccountKind.DISPUTE_HOLD, currency, share.intent)
     money = merchant_money(merchant, currency, pending_until)
-    to_hold = [
+    moved = [
         *_signed(money, merchants, set_aside_minor - share.set_aside_minor, available_on=pending_until),
         *(
             each
             for kind, part_minor in payer_money(share.set_aside_minor, owed_minor=share.owed_minor)
             for each in _signed(account(kind, currency, share.intent), payers, part_minor)
         ),
-    ]
-    to_provider = [
         *_signed(merchants, taker, taken_minor - share.taken_minor),
         *_signed(payers, taker, share.taken_minor),
     ]
-    return [*to_provider, *to_hold] if taken_minor < 0 else [*to_hold, *to_provider]
+    return sorted(moved, key=lambda each: each.credit.kind is not AccountKind.DISPUTE_HOLD)
 
 
 def _signed(

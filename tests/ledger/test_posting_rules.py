@@ -114,8 +114,8 @@ def test_dispute_takes_from_where_the_money_is_and_gives_it_back_when_won(
     amount: int, held: int, pending_until: date | None
 ) -> None:
     where, held = "merchant_available" if pending_until is None else "merchant_pending", min(held, amount)
-    common = {"merchant": "acct_1", "amount_minor": amount, "pending_until": pending_until}
-    outside = {"provider": "omise", "references": ()}
+    common = {"provider": "omise", "merchant": "acct_1", "amount_minor": amount, "pending_until": pending_until}
+    outside = {"references": ()}
     assert net(disputes.dispute_held(**common, **COMMON)) == rows(**{where: amount, "dispute_hold": -amount})
     assert net(disputes.dispute_released(**common, **COMMON)) == rows(**{where: -amount, "dispute_hold": amount})
     taken = disputes.dispute_funds_withdrawn(**common, **outside, held_minor=held, **COMMON)
@@ -130,8 +130,8 @@ def test_held_money_of_a_disputed_receipt_pays_before_the_merchant_and_what_its_
     mine: int, held: int, owed: int, pending_until: date | None
 ) -> None:
     where, owed = "merchant_available" if pending_until is None else "merchant_pending", min(owed, held)
-    common = {"merchant": "acct_1", "amount_minor": mine + held, "pending_until": pending_until}
-    outside = {"provider": "omise", "references": ()}
+    common = {"provider": "omise", "merchant": "acct_1", "amount_minor": mine + held, "pending_until": pending_until}
+    outside = {"references": ()}
     hold = {(K.DISPUTE_HOLD, "acct_1"): -mine, (K.DISPUTE_HOLD, "pi_1"): -held}
     paid = rows(**{where: mine, "payer_refundable": held - owed, "payer_receivable": owed})
     aside = disputes.PayerShare(intent="pi_1", set_aside_minor=held, owed_minor=owed)

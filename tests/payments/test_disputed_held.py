@@ -178,6 +178,31 @@ async def test_a_case_that_holds_the_merchants_money_gives_it_back_however_quiet
     assert await ties_out(house, merchant) == []
 
 
+@pytest.mark.parametrize("is_won", [True, False])
+async def test_what_the_provider_took_of_the_merchant_is_the_payers_once_another_case_let_that_go(
+    house, merchant, held, is_won
+):
+    before = await house.balances(merchant)
+    await tell(house, merchant, held, OPENED, reference="a")
+    await tell(house, merchant, held, WITHDRAWN, reference="b")
+    await tell(house, merchant, held, WON, reference="a")
+    await tell(house, merchant, held, OPENED, reference="b", stage=DisputeStage.PREARBITRATION)
+    taken = FEES | {"payer_refundable": -HELD_MINOR, "provider_receivable": -HELD_MINOR}
+    held_more = {"merchant_pending": -HELD_MINOR, "dispute_hold": HELD_MINOR}
+    assert moved(before, await house.balances(merchant)) == taken | held_more
+    assert await ties_out(house, merchant) == []
+    if is_won:
+        await tell(house, merchant, held, WON, reference="b", stage=DisputeStage.PREARBITRATION)
+        assert moved(before, await house.balances(merchant)) == taken
+    else:
+        await tell(house, merchant, held, WON, reference="b")
+        assert moved(before, await house.balances(merchant)) == FEES | {
+            "payer_refundable": -HELD_MINOR,
+            "dispute_hold": HELD_MINOR,
+        }
+    await ties_out(house, merchant)
+
+
 async def test_money_that_the_provider_kept_of_an_earlier_stage_is_not_free_once_a_later_one_is_won(
     house, merchant, held
 ):
