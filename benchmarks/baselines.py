@@ -20,7 +20,7 @@ from benchmarks.mirror import TWINS, Mirror
 from benchmarks.mirror_rows import COPY_END, COPY_HEADER, MOVED, Rows
 from ledger.coalescing import Coalescer
 from ledger.journal import JournalEntry
-from ledger.posting import Connection
+from ledger.posting import FLIGHTS_MAX, Connection
 
 MAX_BATCH: Final = 2_000
 QUEUE_LIMIT: Final = 10_000
@@ -163,7 +163,7 @@ class Baseline:
         self._uniform: dict[str, Any] = {}
         self._call = ""
         self._coalescer: Coalescer[JournalEntry, int] = Coalescer(
-            self._flush, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT
+            self._flush, max_batch=MAX_BATCH, queue_limit=QUEUE_LIMIT, flights_max=FLIGHTS_MAX
         )
 
     @classmethod

@@ -31,6 +31,10 @@ from ledger.queries import QUERIES
 
 POST_ENTRIES: Final = f"SELECT * FROM ledger.post_entries_v1({', '.join(f'${n}' for n in range(1, 33))})"
 
+FLIGHTS_MAX: Final = 2
+"""Calls of one book on the way at a time: the second waits for the book's lock while Python sees to what the first has
+brought. Three would only wait longer."""
+
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 """What takes a statement: a connection of asyncpg, or one lent by its pool."""
 
@@ -200,7 +204,11 @@ class Ledger:
         if coalescer is None:
             writer = _BookWriter(book_id, self._lender, self._on_posted)
             coalescer = Coalescer(
-                writer.flush, max_batch=self._max_batch, queue_limit=self._queue_limit, rest=writer.rest
+                writer.flush,
+                max_batch=self._max_batch,
+                queue_limit=self._queue_limit,
+                flights_max=FLIGHTS_MAX,
+                rest=writer.rest,
             )
             self._books[book_id] = coalescer
         return coalescer
@@ -237,8 +245,9 @@ class _Lender:
 class _BookWriter:
     """Posts what gathers for one book.
 
-    While entries follow each other they go out on one connection: taking it from the pool and giving it back after each
-    call is a third of the Python of a single caller. Who waits for a connection gets this one after the flush.
+    While entries follow each other they go out on one connection, two where many do: taking one from the pool and
+    giving it back after each call is a third of the Python of a single caller. Who waits for a connection gets this one
+    after the flush.
     """
 
     def __init__(self, book_id: int, lender: _Lender, on_posted: Callable[[int, int], None] | None) -> None:
@@ -246,7 +255,7 @@ class _BookWriter:
         self._lender = lender
         self._on_posted = on_posted
         self._numbers = AccountNumbers()
-        self._kept: asyncpg.pool.PoolConnectionProxy | None = None
+        self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
 
     async def flush(self, entries: Sequence[JournalEntry | LinkedGroup]) -> list[list[PostingResult]]:
         """Post, and ask again where the answer was lost. Raises what `Ledger.post` raises."""
@@ -256,13 +265,15 @@ class _BookWriter:
             results = await self._post(connection, entries)
         except (OutcomeUnknown, AccountNumbersStale) as lost:
             first_loss = lost
-            await self.rest()
+            await self._lender.give_back(connection)
         except BaseException:
-            await self.rest()
+            await self._lender.give_back(connection)
             raise
         else:
             if self._lender.is_waited_for:
-                await self.rest()
+                await self._lender.give_back(connection)
+            else:
+                self._kept.append(connection)
             return results
         # The call commits itself, so it may have been lost before or after COMMIT, and its backend may still be
         # at it, or not even have read it. It is ended first: else a refusal below would not be final, because
@@ -275,24 +286,25 @@ class _BookWriter:
                     await _end_backend(connection, backend)
                 return await self._post(connection, entries)
             finally:
-                await self.rest()
+                await self._lender.give_back(connection)
         except LedgerError as error:
             if isinstance(first_loss, AccountNumbersStale):
                 raise  # the first call had posted nothing: what came of the second one is known
             raise OutcomeUnknown(str(first_loss)) from error
 
     async def rest(self) -> None:
-        """Give the connection back."""
-        if self._kept is not None:
-            connection, self._kept = self._kept, None
-            await self._lender.give_back(connection)
+        """Give back the connections that no call is on."""
+        while self._kept:
+            await self._lender.give_back(self._kept.pop())
 
     async def _connection(self) -> asyncpg.pool.PoolConnectionProxy:
-        if self._kept is not None and _is_dead(self._kept):
-            await self.rest()
-        if self._kept is None:
-            self._kept = await self._lender.take()
-        return self._kept
+        """One that is kept, or another. The pool has taken back a dead one by itself, or does when it comes back."""
+        while self._kept:
+            connection = self._kept.pop()
+            if not _is_dead(connection):
+                return connection
+            await self._lender.give_back(connection)
+        return await self._lender.take()
 
     async def _post(
         self, connection: Connection, entries: Sequence[JournalEntry | LinkedGroup]

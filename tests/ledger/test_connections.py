@@ -5,13 +5,18 @@ import asyncio
 import asyncpg
 
 from ledger.accounts import open_book
+from ledger.balances import balances
+from ledger.coalescing import HALVED_FROM
 from ledger.journal import Posted
-from ledger.posting import Ledger, keeps_nothing
+from ledger.posting import Ledger, keeps_nothing, post_entries
+from ledger.refusals import Refusal
 from tests.conftest import ClonedDatabase
-from tests.ledger.entries import BOOK, received
+from tests.ledger.entries import AVAILABLE, BOOK, paid_out, received
 
 OTHER_BOOK = BOOK + 1
 POSTS = 20
+CALLERS = 2 * HALVED_FROM
+AVAILABLE_MINOR = CALLERS - 150
 
 
 class Watched:
@@ -41,6 +46,46 @@ async def test_entries_that_follow_each_other_go_out_on_one_connection(pool: asy
     await ledger.close()
     assert (len(watched.taken), watched.given_back) == (1, 1)
     assert pool.get_idle_size() == pool.get_size()
+
+
+async def test_many_callers_share_two_calls_and_a_floor_lets_through_what_is_there(
+    pool: asyncpg.Pool, app: asyncpg.Connection
+) -> None:
+    """Two calls of one book are on the way at a time, and neither sees money that the other took."""
+    watched = Watched(pool)
+    ledger = Ledger(watched)  # type: ignore[arg-type]
+    await ledger.post(BOOK, received(AVAILABLE_MINOR))
+    watched.taken.clear()
+    results = await asyncio.gather(*(ledger.post(BOOK, paid_out(1)) for _ in range(CALLERS)))
+    await ledger.close()
+    posted = [result for result in results if isinstance(result, Posted)]
+    assert len(posted) == AVAILABLE_MINOR
+    assert sorted(result.sequence for result in posted) == list(range(2, AVAILABLE_MINOR + 2))
+    assert {result.refusal for result in results if not isinstance(result, Posted)} == {Refusal.BELOW_FLOOR}
+    assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == 0
+    assert len(watched.taken) == 2
+    assert pool.get_idle_size() == pool.get_size()
+
+
+async def test_both_calls_that_lose_their_lines_are_asked_again_and_nothing_is_doubled(
+    pool: asyncpg.Pool, app: asyncpg.Connection
+) -> None:
+    watched = Watched(pool)
+    ledger = Ledger(watched)  # type: ignore[arg-type]
+    entries = [received(1) for _ in range(CALLERS)]
+    await app.execute("BEGIN")
+    await post_entries(app, BOOK, [received(1)])
+    posting = asyncio.gather(*(ledger.post(BOOK, entry) for entry in entries))
+    while len(watched.taken) < 2:  # noqa: ASYNC110 – until both halves wait for the book
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    for connection in list(watched.taken):
+        connection.terminate()
+    await app.execute("COMMIT")
+    results = await posting
+    await ledger.close()
+    assert all(isinstance(result, Posted) for result in results)
+    assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == CALLERS + 1
 
 
 async def test_connection_is_given_back_when_nothing_follows(pool: asyncpg.Pool) -> None:
