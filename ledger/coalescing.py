@@ -5,6 +5,8 @@ with the next one. There is no timer: the flush in flight is the timer, so a sin
 
 Where two flights are allowed, many items go out in halves: while one half is being worked on elsewhere, those whose
 results the other has brought are told, and make their next items. Few items stay together: each flight has its price.
+The two may overtake each other, so whoever needs an order waits for one result before the next item, or hands in all
+together.
 """
 
 import asyncio
@@ -31,7 +33,7 @@ def may_be_poison(error: Exception) -> bool:
 
 
 class Coalescer(Generic[T, R]):
-    """Gathers items and flushes them in order, at most `max_batch` items at once.
+    """Gathers items and flushes them, at most `max_batch` items at once.
 
     Args:
         flush: takes items, gives one result for each, in the same order. All or nothing: when it raises, no item
@@ -80,6 +82,21 @@ class Coalescer(Generic[T, R]):
         self._depart()
         return await future
 
+    async def submit_together(self, items: Sequence[T]) -> list[R | BaseException]:
+        """The result of each item, or its error; they go out in one flush of their own, in their order.
+
+        Raises:
+            LedgerBusy: too many items are under way, or the coalescer is closed; no item was taken.
+        """
+        assert 0 < len(items) <= self._max_batch, "what goes out together is one flush"
+        if self._closed or self._under_way + len(self._waiting) + len(items) > self._queue_limit:
+            raise LedgerBusy
+        loop = asyncio.get_running_loop()
+        batch: list[tuple[T, asyncio.Future[R]]] = [(item, loop.create_future()) for item in items]
+        self._under_way += len(batch)
+        self._flights.add(asyncio.create_task(self._fly(batch)))
+        return await asyncio.gather(*(future for _, future in batch), return_exceptions=True)
+
     async def close(self) -> None:
         """Take nothing more and return when everything taken has its result."""
         self._closed = True
@@ -103,16 +120,21 @@ class Coalescer(Generic[T, R]):
             return []
         if not self._under_way and self._flights_max > 1 and waiting >= HALVED_FROM:
             waiting = (waiting + 1) // 2
-        return [self._waiting.popleft() for _ in range(min(waiting, self._max_batch))]
+        batch = [self._waiting.popleft() for _ in range(min(waiting, self._max_batch))]
+        self._under_way += len(batch)
+        return batch
 
-    async def _fly(self) -> None:
-        """Flush until there is nothing to be taken; who ends while items wait leaves them to a flight under way."""
+    async def _fly(self, batch: list[tuple[T, asyncio.Future[R]]] | None = None) -> None:
+        """Flush until there is nothing to be taken; who ends while items wait leaves them to a flight under way.
+
+        Args:
+            batch: what is under way with this flight; None: it takes what waits.
+        """
         this = asyncio.current_task()
         assert this is not None
         try:
-            batch = self._next_batch()
+            batch = batch or self._next_batch()
             while batch:
-                self._under_way += len(batch)
                 try:
                     self._depart()
                     await self._settle([pair for pair in batch if not pair[1].done()])

@@ -194,6 +194,21 @@ class Ledger:
         """Post entries all or none, in order; one result for each. Raises what `post` raises."""
         return await self._coalescer(book_id).submit(LinkedGroup(tuple(entries)))
 
+    async def post_in_order(self, book_id: int, entries: Sequence[JournalEntry]) -> list[PostingResult | BaseException]:
+        """Post entries one after the other in their order; the result of each, or the error that is its own.
+
+        A refused one harms none of the others. Entries that are handed in by `post` without waiting for each other may
+        be posted in any order. More than a call takes go out in several, each after the one before.
+
+        Raises:
+            LedgerBusy: too many are under way; of the entries from that call on none was posted.
+        """
+        results: list[PostingResult | BaseException] = []
+        for start in range(0, len(entries), self._max_batch):
+            outcomes = await self._coalescer(book_id).submit_together(entries[start : start + self._max_batch])
+            results += [each if isinstance(each, BaseException) else each[0] for each in outcomes]
+        return results
+
     async def close(self) -> None:
         """Refuse new entries and wait for those taken. The pool stays its owner's."""
         for coalescer in self._books.values():

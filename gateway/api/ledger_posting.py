@@ -5,7 +5,6 @@ product whose event it is. An item that cannot be read or is refused harms no ot
 whole call may be sent again: what is in the books comes back as replayed.
 """
 
-import asyncio
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid5
@@ -217,7 +216,7 @@ async def _posted(
     try:
         if atomic:
             return list(await ledger.post_group(book, entries))
-        outcomes = await asyncio.gather(*(ledger.post(book, entry) for entry in entries), return_exceptions=True)
+        outcomes = await ledger.post_in_order(book, entries)
         failures = [
             each for each in outcomes if isinstance(each, BaseException) and not isinstance(each, EntryMalformed)
         ]

@@ -94,3 +94,23 @@ async def test_each_gets_its_own_result_whenever_it_comes_and_poison_stands_alon
     assert elsewhere.most_under_way <= flights_max
     with pytest.raises(LedgerBusy):
         await coalescer.submit(1)
+
+
+async def test_what_is_handed_in_together_goes_out_in_one_flush_and_in_order_beside_what_waits():
+    elsewhere = Elsewhere()
+    coalescer = elsewhere.coalescer(flights_max=2)
+    alone = [asyncio.create_task(coalescer.submit(number)) for number in range(10)]
+    together = await coalescer.submit_together(range(100, 100 + HALVED_FROM))
+    assert together == [-number for number in range(100, 100 + HALVED_FROM)]
+    assert [await each for each in alone] == [-number for number in range(10)]
+    assert sorted(elsewhere.batches) == [10, HALVED_FROM]
+    await coalescer.close()
+
+
+async def test_of_items_handed_in_together_each_gets_its_own_error():
+    coalescer = Elsewhere().coalescer(flights_max=2)
+    results = await coalescer.submit_together([1, -1, 2])
+    assert (results[0], str(results[1]), results[2]) == (-1, "poison", -2)
+    with pytest.raises(LedgerBusy):
+        await asyncio.gather(*(coalescer.submit_together(range(MANY // 2)) for _ in range(3)))
+    await coalescer.close()

@@ -1,13 +1,15 @@
 """A book keeps its connection while its entries follow each other, and no longer."""
 
 import asyncio
+from datetime import date
 
 import asyncpg
 
 from ledger.accounts import open_book
 from ledger.balances import balances
 from ledger.coalescing import HALVED_FROM
-from ledger.journal import Posted
+from ledger.errors import EntryMalformed
+from ledger.journal import Posted, Refused
 from ledger.posting import Ledger, keeps_nothing, post_entries
 from ledger.refusals import Refusal
 from tests.conftest import ClonedDatabase
@@ -128,3 +130,24 @@ async def test_kept_connection_that_died_is_not_asked(pool: asyncpg.Pool) -> Non
         assert not result.replayed
     await ledger.close()
     assert (len(watched.taken), watched.given_back) == (3, 3)
+
+
+async def test_a_list_is_posted_in_its_order_beside_many_callers(pool: asyncpg.Pool) -> None:
+    ledger = Ledger(pool, max_batch=CALLERS)
+    listed = [received(1) for _ in range(2 * CALLERS + 1)]
+    others = asyncio.gather(*(ledger.post(BOOK, received(1)) for _ in range(CALLERS)))
+    results = await ledger.post_in_order(BOOK, listed)
+    await others
+    await ledger.close()
+    sequences = [result.sequence for result in results if isinstance(result, Posted)]
+    assert len(sequences) == len(listed)
+    assert sequences == sorted(sequences)
+    assert await ledger.post_in_order(BOOK, []) == []
+
+
+async def test_of_a_list_each_entry_has_its_own_outcome(pool: asyncpg.Pool) -> None:
+    ledger = Ledger(pool)
+    listed = [received(2), paid_out(3), received(1), received(1, effective_on=date.max), paid_out(3)]
+    results = await ledger.post_in_order(BOOK, listed)
+    await ledger.close()
+    assert [type(result) for result in results] == [Posted, Refused, Posted, EntryMalformed, Posted]
