@@ -12,8 +12,8 @@ from uuid import UUID
 import msgspec
 
 from ledger.archives import archive_before, refuse_archived
-from ledger.balances import balances_effective
-from ledger.chart_of_accounts import CHART, NormalSide
+from ledger.balances import balances_effective, on_normal_side
+from ledger.chart_of_accounts import CHART
 from ledger.encoding import account_ref
 from ledger.feed import head
 from ledger.journal import AccountRef, EntryKind
@@ -239,15 +239,18 @@ def _before(account: AccountRef, row: Any) -> int:
 
 def _moved(account: AccountRef, row: Any) -> int:
     """What a line adds to the account's normal side."""
-    debits_normal = CHART[account.kind].normal_side == NormalSide.DEBIT
-    amount_minor: int = row["amount_minor"]
-    return amount_minor if row["debited"] == debits_normal else -amount_minor
+    return on_normal_side(CHART[account.kind].normal_side, *_sides(row))
+
+
+def _sides(row: Any) -> tuple[int, int]:
+    """What a line debits the account with, and what it credits it with: one of them is 0."""
+    return (row["amount_minor"], 0) if row["debited"] else (0, row["amount_minor"])
 
 
 def _lines(account: AccountRef, rows: Sequence[Any], balance_minor: int) -> tuple[StatementLine, ...]:
     lines = []
     for row in rows:
-        debit_minor, credit_minor = (row["amount_minor"], 0) if row["debited"] else (0, row["amount_minor"])
+        debit_minor, credit_minor = _sides(row)
         balance_minor += _moved(account, row)
         lines.append(
             StatementLine(

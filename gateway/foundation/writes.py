@@ -189,8 +189,8 @@ def _value_of(row: Row, name: str) -> Any:
 
 
 def _only(values: set[Any]) -> Any:
-    [value] = values
-    return value
+    assert len(values) == 1, f"rows of several books are changed by one statement: {sorted(map(str, values))}"
+    return values.pop()
 
 
 def _ids_name(table: Table, name: str) -> str:

@@ -100,8 +100,9 @@ def the_one(
         raise NotFound(f"the payment was not paid by {name}: {_listed(receipts)}")
     bearing = [each for each in named if amount_minor is None or 0 < amount_minor <= each.amount_minor]
     if not bearing:
-        most_minor = max(each.amount_minor for each in named)
-        raise InvalidRequest("amount_invalid", f"{most_minor} was paid at once", param="amount")
+        most = max(named, key=lambda each: each.amount_minor)
+        paid = f"{to_text(most.amount_minor, most.currency)} {most.currency}"
+        raise InvalidRequest("amount_invalid", f"no more than {paid} was paid at once", param="amount")
     fitting = [each for each in bearing if not each.is_disputed] or bearing
     if len(fitting) > 1:
         raise ReceiptAmbiguous(

@@ -23,7 +23,7 @@ from gateway.payments.records import FactRow
 from gateway.providers.base import FactKind, FactSource
 from gateway.providers.dispute_terms import DisputeStage
 from ledger.journal import JournalEntry
-from ledger.posting_rules.disputes import PayerShare
+from ledger.posting_rules.disputes import PayerShare, owed_minor
 
 _STAGES = tuple(DisputeStage)
 
@@ -119,15 +119,14 @@ class Receipts:
     def take(self, row: DisputeRow, before: DisputeRow, after: DisputeRow) -> PayerShare:
         """The payer's part of what leads from one state of a dispute to the next, and of it what he owes."""
         taken_minor = after.payer_taken_minor - before.payer_taken_minor
-        owed_minor = 0
+        owed = 0
         if row.receipt_id is not None:
-            standing_minor = self._standing[row.receipt_id]
-            owed_minor = max(0, taken_minor - standing_minor) - max(0, -standing_minor)
-            self._standing[row.receipt_id] = standing_minor - taken_minor
+            owed = owed_minor(taken_minor, standing_minor=self._standing[row.receipt_id])
+            self._standing[row.receipt_id] -= taken_minor
         return PayerShare(
             intent=row.intent_id,
             set_aside_minor=taken_minor,
-            owed_minor=owed_minor,
+            owed_minor=owed,
             taken_minor=after.payer_withdrawn_minor - before.payer_withdrawn_minor,
         )
 

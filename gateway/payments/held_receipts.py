@@ -16,6 +16,7 @@ from gateway.payments.dispute_records import DisputeRow, disputes_of
 from gateway.payments.records import FactRow, facts_of
 from gateway.payments.states import ENDED_DISPUTES, ClaimState, DisputeStatus
 from gateway.payments.tables import refund_claims
+from ledger.posting_rules.disputes import owed_minor
 
 _OVER: Final = (ClaimState.EXPIRED, ClaimState.REJECTED, ClaimState.RETURNED)
 _DECIDED: Final = ENDED_DISPUTES - {DisputeStatus.CONFLICTED}
@@ -67,7 +68,7 @@ class HeldReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
     def owed_minor(self, leaving_minor: int) -> int:
         """What of money that leaves, or below zero comes back, is the payer's debt and not what is held for him."""
-        return max(0, leaving_minor - self.standing_minor) - max(0, -self.standing_minor)
+        return owed_minor(leaving_minor, standing_minor=self.standing_minor)
 
 
 async def held_receipts(

@@ -101,7 +101,8 @@ class UsedReference(msgspec.Struct, frozen=True):
 USED_REFERENCES: Final = Query(
     text("""
         SELECT intent.book_id, intent.account_id, intent.merchant_reference, intent.intent_id
-        FROM unnest(CAST(:books_asked AS bigint[]), CAST(:accounts_asked AS text[]), CAST(:references_asked AS text[]))
+        FROM unnest(CAST((SELECT CAST(:books_asked AS bigint[])) AS bigint[]), CAST(:accounts_asked AS text[]),
+                    CAST(:references_asked AS text[]))
              AS asked (book_id, account_id, merchant_reference)
         JOIN gateway.payment_intents AS intent
           ON intent.book_id = asked.book_id AND intent.account_id = asked.account_id
@@ -109,7 +110,8 @@ USED_REFERENCES: Final = Query(
     """).columns(*(intents.c[name] for name in UsedReference.__struct_fields__)),
     UsedReference,
 )
-"""Which references of new payments are used, see `references_asked`."""
+"""Which references of new payments are used, see `references_asked`. The planner does not see how many are asked
+for, see `reads.any_of`."""
 _USED_REFERENCES: Final = Reads(used=USED_REFERENCES)
 
 

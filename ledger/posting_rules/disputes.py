@@ -40,6 +40,15 @@ class PayerShare(msgspec.Struct, frozen=True, kw_only=True):
     taken_minor: int = 0
 
 
+def owed_minor(leaving_minor: int, *, standing_minor: int) -> int:
+    """What of the payer's money that leaves, or below zero comes back, is his debt and not what is held for him.
+
+    Args:
+        standing_minor: what is held for him before it; below zero what he has twice already, and owes.
+    """
+    return max(0, leaving_minor - standing_minor) - max(0, -standing_minor)
+
+
 def dispute_held(
     *,
     key: UUID,

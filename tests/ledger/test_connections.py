@@ -1,7 +1,9 @@
 """A book keeps its connection while its entries follow each other, and no longer."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import date
+from typing import cast
 
 import asyncpg
 
@@ -40,9 +42,14 @@ class Watched:
         self.came_back.set()
 
 
+def over(watched: Watched, on_posted: Callable[[int, int], None] | None = None) -> Ledger:
+    """A ledger whose connections are watched."""
+    return Ledger(cast("asyncpg.Pool", watched), on_posted=on_posted)
+
+
 async def test_entries_that_follow_each_other_go_out_on_one_connection(pool: asyncpg.Pool) -> None:
     watched = Watched(pool)
-    ledger = Ledger(watched)  # type: ignore[arg-type]
+    ledger = over(watched)
     for _ in range(POSTS):
         assert isinstance(await ledger.post(BOOK, received(1)), Posted)
     await ledger.close()
@@ -55,7 +62,7 @@ async def test_many_callers_share_two_calls_and_a_floor_lets_through_what_is_the
 ) -> None:
     """Two calls of one book are on the way at a time, and neither sees money that the other took."""
     watched = Watched(pool)
-    ledger = Ledger(watched)  # type: ignore[arg-type]
+    ledger = over(watched)
     await ledger.post(BOOK, received(AVAILABLE_MINOR))
     watched.taken.clear()
     results = await asyncio.gather(*(ledger.post(BOOK, paid_out(1)) for _ in range(CALLERS)))
@@ -73,12 +80,12 @@ async def test_both_calls_that_lose_their_lines_are_asked_again_and_nothing_is_d
     pool: asyncpg.Pool, app: asyncpg.Connection
 ) -> None:
     watched = Watched(pool)
-    ledger = Ledger(watched)  # type: ignore[arg-type]
+    ledger = over(watched)
     entries = [received(1) for _ in range(CALLERS)]
     await app.execute("BEGIN")
     await post_entries(app, BOOK, [received(1)])
     posting = asyncio.gather(*(ledger.post(BOOK, entry) for entry in entries))
-    while len(watched.taken) < 2:  # noqa: ASYNC110 – until both halves wait for the book
+    while len(watched.taken) < 2:  # noqa: ASYNC110 – until both halves are on their way to the book
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     for connection in list(watched.taken):
@@ -92,7 +99,7 @@ async def test_both_calls_that_lose_their_lines_are_asked_again_and_nothing_is_d
 
 async def test_connection_is_given_back_when_nothing_follows(pool: asyncpg.Pool) -> None:
     watched = Watched(pool)
-    ledger = Ledger(watched)  # type: ignore[arg-type]
+    ledger = over(watched)
     for _ in range(2):
         watched.came_back.clear()
         await ledger.post(BOOK, received(1))
@@ -123,7 +130,7 @@ async def test_busy_book_lets_another_have_the_only_connection(
 
 async def test_kept_connection_that_died_is_not_asked(pool: asyncpg.Pool) -> None:
     watched = Watched(pool)
-    ledger = Ledger(watched, on_posted=lambda *_: watched.taken[-1].terminate())  # type: ignore[arg-type]
+    ledger = over(watched, on_posted=lambda *_: watched.taken[-1].terminate())
     for _ in range(3):
         result = await ledger.post(BOOK, received(1))
         assert isinstance(result, Posted)
