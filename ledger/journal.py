@@ -1,7 +1,8 @@
 """What can be written into the books: entries made of postings.
 
 A posting names its debit account, its credit account and one amount, so it is balanced by construction.
-An entry is one or more postings that are true together.
+An entry is one or more postings that are true together. None of these can be part of a cycle, so the garbage collector
+need not walk them (`gc=False`): a program that posts makes thousands a second.
 """
 
 from datetime import date, datetime
@@ -116,7 +117,7 @@ def mode_of(kind: EntryKind) -> EntryMode:
     return EntryMode.AUTHORISING if kind in AUTHORISING else EntryMode.RECORDING
 
 
-class AccountRef(msgspec.Struct, frozen=True, order=True):
+class AccountRef(msgspec.Struct, frozen=True, order=True, gc=False):
     """An account of a book by what it is. Opened on first use."""
 
     kind: AccountKind
@@ -131,7 +132,7 @@ class UpTo(IntFlag):
     CREDIT_LIMIT = 2
 
 
-class Posting(msgspec.Struct, frozen=True, kw_only=True):
+class Posting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One amount from the credit account to the debit account.
 
     Attributes:
@@ -158,17 +159,17 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True):
     @staticmethod
     def touches_pending(debit: AccountRef, credit: AccountRef) -> bool:
         """Whether a posting between these accounts needs `available_on`."""
-        return AccountKind.MERCHANT_PENDING in {debit.kind, credit.kind}
+        return debit.kind is AccountKind.MERCHANT_PENDING or credit.kind is AccountKind.MERCHANT_PENDING
 
 
-class ExternalReference(msgspec.Struct, frozen=True):
+class ExternalReference(msgspec.Struct, frozen=True, gc=False):
     """What others call this entry: (`scb`, `qk0000000000000001`), (`payment_intent`, `pi_…`)."""
 
     scheme: str
     value: str
 
 
-class Draw(msgspec.Struct, frozen=True):
+class Draw(msgspec.Struct, frozen=True, gc=False):
     """The earlier entry that this one draws on, by that entry's key.
 
     Attributes:
@@ -188,7 +189,7 @@ class HoldAction(IntEnum):
     EXPIRE = 4
 
 
-class HoldAct(msgspec.Struct, frozen=True, kw_only=True):
+class HoldAct(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Makes an entry place or resolve a hold; see `holds.py`, which builds such entries.
 
     Attributes:
@@ -206,7 +207,7 @@ class HoldAct(msgspec.Struct, frozen=True, kw_only=True):
         assert self.expires_at is None or self.action == HoldAction.PLACE, "a hold expires as it was placed"
 
 
-class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry to be posted. Everything in it is decided by the caller's own row, so a retry is identical.
 
     Attributes:
@@ -240,13 +241,13 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
             assert not any(posting.up_to for posting in self.postings), "a hold has no balancing posting"
 
 
-class LinkedGroup(msgspec.Struct, frozen=True):
+class LinkedGroup(msgspec.Struct, frozen=True, gc=False):
     """Entries that are posted all or none: one refusal refuses them all (the others with `group_refused`)."""
 
     entries: tuple[JournalEntry, ...]
 
 
-class Posted(msgspec.Struct, frozen=True, kw_only=True):
+class Posted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The entry is in the books.
 
     Attributes:
@@ -273,7 +274,7 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     amounts_minor: tuple[int, ...] = ()
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
+class Refused(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The entry is not in the books and left no trace."""
 
     key: UUID
