@@ -1,17 +1,19 @@
 """Entries as the parallel arrays of `ledger.post_entries_v1`, and its answer as results."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import asyncpg
 
 from ledger.chart_of_accounts import AccountKind
-from ledger.journal import AccountRef, HoldAct, JournalEntry, Posted, Posting, PostingResult, Refused
+from ledger.journal import AccountRef, JournalEntry, Posted, Posting, PostingResult, Refused
 from ledger.refusals import Refusal
 
 FLOOR_BREACHED, FREEZE_BREACHED, CEILING_BREACHED, CLOSED_BREACHED, BOOKED_LATER = 1, 2, 4, 8, 16
 NUMBERS_KEPT_MAX: Final = 200_000
+FLAT_FROM: Final = 20
+"""Postings from which it pays to hand over arrays as flat."""
 
 Arguments = tuple[Any, ...]
 
@@ -47,6 +49,42 @@ def fingerprint(account: AccountRef) -> int:
     return int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True)
 
 
+def transfer_arguments_of(entry: JournalEntry, numbers: AccountNumbers) -> Arguments | None:
+    """Arguments 2 … of `post_transfer_v1`; None where it is more than an amount between two accounts that are known."""
+    if len(entry.postings) != 1 or entry.references or not _is_plain(entry):
+        return None
+    [posting] = entry.postings
+    debit, credit = posting.debit, posting.credit
+    of_debit, of_credit = numbers.of_all((debit, credit))
+    if of_debit is None or of_credit is None or debit == credit or debit.currency != credit.currency:
+        return None
+    if posting.available_on is not None or posting.up_to is not None:
+        return None
+    return (
+        entry.key,
+        entry.kind,
+        entry.effective_on,
+        entry.caller,
+        entry.metadata,
+        posting.amount_minor,
+        debit.currency,
+        of_debit[0],
+        of_credit[0],
+        of_debit[1],
+        of_credit[1],
+    )
+
+
+def _is_plain(entry: JournalEntry) -> bool:
+    return (
+        entry.draw is None
+        and entry.drawable_minor is None
+        and entry.reverses is None
+        and entry.hold is None
+        and entry.occurred_at is None
+    )
+
+
 def arguments_of(
     entries: Sequence[JournalEntry], groups: Sequence[int] | None = None, numbers: AccountNumbers | None = None
 ) -> tuple[Arguments, list[AccountRef]]:
@@ -69,7 +107,7 @@ def arguments_of(
     currencies = {account.currency for account in positions}
     arguments = (
         [entry.key for entry in entries],
-        [int(entry.kind) for entry in entries],
+        [entry.kind for entry in entries],
         [entry.effective_on for entry in entries],
         [entry.caller for entry in entries],
         [entry.metadata for entry in entries],
@@ -87,7 +125,33 @@ def arguments_of(
         groups,
         _or_null([entry.occurred_at for entry in entries]),
     )
-    return arguments, named
+    if len(postings) < FLAT_FROM:
+        return arguments, named
+    return tuple(_Flat(each) if isinstance(each, list) else each for each in arguments), named
+
+
+class _Flat:
+    """A long array whose elements the driver is not to ask whether they are arrays themselves.
+
+    asyncpg walks over an array twice. The first time it looks for arrays within the array, which costs five times as
+    much as writing its elements does the second time; ours has none, so the first time it is shown nothing. The call of
+    a driver that walked once would have fewer elements than announced, which the server refuses.
+    """
+
+    __slots__ = ("_elements", "_shown")
+
+    def __init__(self, elements: list[Any]) -> None:
+        self._elements = elements
+        self._shown = False
+
+    def __len__(self) -> int:
+        return len(self._elements)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._shown:
+            return iter(self._elements)
+        self._shown = True
+        return iter(())
 
 
 def _names(positions: dict[AccountRef, int], named: Sequence[AccountRef]) -> Arguments:
@@ -118,24 +182,21 @@ def _references(entries: Sequence[JournalEntry]) -> Arguments:
 
 def _rare(entries: Sequence[JournalEntry], postings: Sequence[Posting]) -> Arguments:
     """Draws, reversals, holds and balancing postings; each array None when no entry has any."""
-
-    def of_hold(take: Callable[[HoldAct], Any]) -> list[Any]:
-        return [entry.hold and take(entry.hold) for entry in entries]
-
-    drawing = any(entry.draw is not None for entry in entries)
-    reversing = any(entry.reverses is not None for entry in entries)
-    holding = any(entry.hold is not None for entry in entries)
+    draws = _or_null([entry.draw for entry in entries])
+    reversed_keys = _or_null([entry.reverses for entry in entries])
+    holds = _or_null([entry.hold for entry in entries])
     return (
-        [entry.draw and entry.draw.original_key for entry in entries] if drawing else None,
-        [entry.draw and entry.draw.amount_minor for entry in entries] if drawing else None,
+        draws and [draw and draw.original_key for draw in draws],
+        draws and [draw and draw.amount_minor for draw in draws],
         _or_null([entry.drawable_minor for entry in entries]),
-        [entry.reverses for entry in entries] if reversing else None,
-        [None if entry.reverses is None else posting.reverses_line for entry in entries for posting in entry.postings]
-        if reversing
-        else None,
-        of_hold(lambda hold: int(hold.action)) if holding else None,
-        of_hold(lambda hold: hold.hold_key) if holding else None,
-        of_hold(lambda hold: hold.expires_at) if holding else None,
+        reversed_keys,
+        reversed_keys
+        and [
+            None if entry.reverses is None else posting.reverses_line for entry in entries for posting in entry.postings
+        ],
+        holds and [hold and hold.action for hold in holds],
+        holds and [hold and hold.hold_key for hold in holds],
+        holds and [hold and hold.expires_at for hold in holds],
         _or_null([posting.up_to and int(posting.up_to) for posting in postings]),
     )
 
@@ -146,7 +207,7 @@ def _or_null(values: list[Any]) -> list[Any] | None:
 
 
 def results_of(entries: Sequence[JournalEntry], answer: asyncpg.Record) -> list[PostingResult]:
-    """The answer of `post_entries_v1`, one result for each entry, in the same order."""
+    """The answer of posting (`ledger.answer_v1`), one result for each entry, in the same order."""
     posted_at, replayed, breaches = answer["posted_at"], answer["replayed_at"], answer["breaches"]
     amounts = answer["posted_minor"]
     if replayed is None and breaches is None and amounts is None and not any(answer["refusals"]):

@@ -13,7 +13,7 @@ from typing import Final, cast
 import asyncpg
 
 from ledger.coalescing import Coalescer
-from ledger.encoding import AccountNumbers, arguments_of, results_of
+from ledger.encoding import AccountNumbers, Arguments, arguments_of, results_of, transfer_arguments_of
 from ledger.errors import (
     AccountNumbersStale,
     BookConflict,
@@ -26,10 +26,12 @@ from ledger.errors import (
     MonthMissing,
     OutcomeUnknown,
 )
-from ledger.journal import JournalEntry, LinkedGroup, Posted, PostingResult
+from ledger.journal import AccountRef, JournalEntry, LinkedGroup, Posted, PostingResult
 from ledger.queries import QUERIES
 
-POST_ENTRIES: Final = f"SELECT * FROM ledger.post_entries_v1({', '.join(f'${n}' for n in range(1, 33))})"
+POST_ENTRIES: Final = f"SELECT ledger.post_entries_v1({', '.join(f'${n}' for n in range(1, 33))})"
+
+POST_TRANSFER: Final = f"SELECT ledger.post_transfer_v1({', '.join(f'${n}' for n in range(1, 13))})"
 
 FLIGHTS_MAX: Final = 2
 """Calls of one book on the way at a time: the second waits for the book's lock while Python sees to what the first has
@@ -116,8 +118,8 @@ async def post_entries(
         return []
     commits_itself = not connection.is_in_transaction()
     try:
-        arguments, named = arguments_of(flat, groups, numbers)
-        answer = await connection.fetchrow(POST_ENTRIES, book_id, *arguments)
+        call, arguments, named = call_of(flat, groups, numbers)
+        answer = await connection.fetchval(call, book_id, *arguments)
     except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
         failure = ledger_error(error)
         if commits_itself and isinstance(error, CONNECTION_LOST):
@@ -125,12 +127,22 @@ async def post_entries(
         if numbers is not None and isinstance(failure, AccountNumbersStale):
             numbers.clear()
         raise failure from error
-    assert answer is not None, "a function call gives one row"
     if numbers is not None and named:
         for account, number in zip(named, answer["found_ids"], strict=True):
             if number is not None:
                 numbers.learn(account, number)
     return results_of(flat, answer)
+
+
+def call_of(
+    entries: Sequence[JournalEntry], groups: Sequence[int] | None, numbers: AccountNumbers | None
+) -> tuple[str, Arguments, list[AccountRef]]:
+    """The call that posts these, its arguments after the book, and the accounts that it names and does not number."""
+    if len(entries) == 1 and groups is None and numbers is not None:
+        transfer = transfer_arguments_of(entries[0], numbers)
+        if transfer is not None:
+            return POST_TRANSFER, transfer, []
+    return POST_ENTRIES, *arguments_of(entries, groups, numbers)
 
 
 def _flattened(entries: Sequence[JournalEntry | LinkedGroup]) -> tuple[Sequence[JournalEntry], list[int] | None]:

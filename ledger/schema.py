@@ -42,6 +42,7 @@ FUNCTIONS: Final = (
     "given_leaves_hash_v1",
     "open_accounts_v1",
     "post_entries_v1",
+    "post_transfer_v1",
     "newest_posting_v1",
     "open_book_v1",
     "change_account_v1",
@@ -61,6 +62,7 @@ FUNCTIONS: Final = (
 """Each in a file of its name, in the order in which they need each other."""
 CALLED_BY_APP: Final = (
     "post_entries_v1",
+    "post_transfer_v1",
     "open_accounts_v1",
     "open_book_v1",
     "change_account_v1",

@@ -16,11 +16,7 @@
 -- cannot see a tenth, and by ctid one row is the cheapest there is.
 -- Before PostgreSQL 18 what is off and cannot be avoided counts as very dear, which is no reason to compile it (jit).
 -- Held money: the limits of an account are moved by what is held, so that the loop compares posted totals only.
---
--- Result: refusals[i] (0 = in the books, else a number of refusals.py), sequences[i], posted_at for what is new,
--- replayed_at[i] for what an earlier call had posted (NULL array: no replay), breaches[i] (bits, see encoding.py; NULL
--- array: none), found_ids[n] (number of the n-th named account where it was there before), posted_minor by posting
--- (NULL array: as asked).
+-- What it answers is said with the type.
 CREATE FUNCTION ledger.post_entries_v1(
     p_book bigint,
     p_key uuid[], p_kind smallint[], p_effective_on date[], p_caller text[], p_metadata bytea[],
@@ -31,14 +27,14 @@ CREATE FUNCTION ledger.post_entries_v1(
     p_original_key uuid[], p_drawn_minor bigint[], p_drawable_minor bigint[],
     p_reverses_key uuid[], p_reverses_line smallint[],
     p_hold_action smallint[], p_hold_key uuid[], p_hold_expires_at timestamptz[],
-    p_up_to smallint[], p_group integer[], p_occurred_at timestamptz[],
-    OUT refusals smallint[], OUT sequences bigint[], OUT posted_at timestamptz,
-    OUT replayed_at timestamptz[], OUT breaches smallint[], OUT found_ids bigint[], OUT posted_minor bigint[]
-)
+    p_up_to smallint[], p_group integer[], p_occurred_at timestamptz[]
+) RETURNS ledger.answer_v1
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
 DECLARE
+    refusals smallint[]; sequences bigint[]; posted_at timestamptz; replayed_at timestamptz[]; breaches smallint[];
+    found_ids bigint[]; posted_minor bigint[];
     MOST constant bigint := 9223372036854775807;
     ACCEPTED constant integer := 99;  -- above every refusal, so least() keeps the first of the precedence order
     PLACE constant integer := 1; POST constant integer := 2; RELEASE constant integer := 3; EXPIRE constant integer := 4;
@@ -778,7 +774,7 @@ BEGIN
     -- Whoever posts commits next: what follows in this transaction may not write any more.
     IF sequence = head_sequence THEN
         setting := set_config('transaction_read_only', 'on', true);
-        RETURN;
+        RETURN (refusals, sequences, posted_at, replayed_at, breaches, found_ids, posted_minor)::ledger.answer_v1;
     END IF;
 
     -- Accounts: opened, then moved, by the place where each row was read: under the book's lock nobody has moved it since.
@@ -1030,5 +1026,6 @@ BEGIN
         setting := set_config('synchronous_commit', 'on', true);
     END IF;
     setting := set_config('transaction_read_only', 'on', true);
+    RETURN (refusals, sequences, posted_at, replayed_at, breaches, found_ids, posted_minor)::ledger.answer_v1;
 END
 $function$

@@ -20,7 +20,7 @@ ACT = {"actor": "op_1", "reason": "ticket 7"}
 
 async def at(superuser: asyncpg.Connection, moment: datetime | None) -> None:
     """Let the books believe that it is another moment; None = the clock's, by the functions that are shipped."""
-    for name in ("post_entries_v1", "open_book_v1", "open_accounts_v1"):
+    for name in ("post_entries_v1", "post_transfer_v1", "open_book_v1", "open_accounts_v1"):
         text = (SQL / f"{name}.sql").read_text().replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
         if moment is not None:
             seconds = int((datetime.now(UTC) - moment).total_seconds())

@@ -43,8 +43,8 @@ async def migrate_beside(owner: asyncpg.Connection, app_role: str) -> None:
 class NewCode(asyncpg.Connection):
     """A connection of the new code: it calls version 2."""
 
-    async def fetchrow(self, query: str, *args: Any, **options: Any) -> asyncpg.Record | None:
-        return await super().fetchrow(query.replace("post_entries_v1", "post_entries_v2"), *args, **options)
+    async def fetchval(self, query: str, *args: Any, **options: Any) -> Any:
+        return await super().fetchval(query.replace("post_entries_v1", "post_entries_v2"), *args, **options)
 
 
 async def post_on(connection: asyncpg.Connection, original: JournalEntry) -> list[PostingResult]:

@@ -16,10 +16,10 @@ import pytest
 
 from ledger.accounts import open_book
 from ledger.chart_of_accounts import AccountKind
-from ledger.encoding import AccountNumbers, arguments_of
+from ledger.encoding import AccountNumbers
 from ledger.holds import Hold, place_hold, post_hold, release_hold
 from ledger.journal import AccountRef, Draw, EntryKind, ExternalReference, JournalEntry, Posted, UpTo
-from ledger.posting import POST_ENTRIES, post_entries
+from ledger.posting import call_of, post_entries
 from tests.conftest import ClonedDatabase
 from tests.ledger.entries import AUTHORISING, BOOK, DAY, drawing, entry, posting
 
@@ -119,15 +119,13 @@ async def pages_looked_at(
     dsn: str, entries: Sequence[JournalEntry], numbers: AccountNumbers | None, *, times: int = 1
 ) -> int:
     """Pages that a call looks at, the last of some in a new session; each is taken back."""
-    arguments, _ = arguments_of(entries, None, numbers)
+    call, arguments, _ = call_of(entries, None, numbers)
     connection = await asyncpg.connect(dsn)
     try:
         for _ in range(times):
             transaction = connection.transaction()
             await transaction.start()
-            told = await connection.fetchval(
-                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {POST_ENTRIES}", BOOK, *arguments
-            )
+            told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {call}", BOOK, *arguments)
             await transaction.rollback()
     finally:
         await connection.close()

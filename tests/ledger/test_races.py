@@ -144,7 +144,7 @@ async def test_every_acknowledged_entry_is_there_once_when_backends_are_killed(
             killed += len(
                 await superuser.fetch(
                     "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a"
-                    " WHERE a.query LIKE '%post_entries_v1%' AND a.datname = current_database()"
+                    " WHERE a.query LIKE '%ledger.post_%' AND a.datname = current_database()"
                     " AND a.pid NOT IN ($1, pg_backend_pid()) LIMIT 1",
                     app.get_server_pid(),
                 )

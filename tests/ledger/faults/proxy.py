@@ -181,7 +181,7 @@ class Line:
     def _matches(self, kind: bytes, message: bytes) -> bool:
         if kind == b"P":
             name, query = message[5:].split(b"\0", 2)[:2]
-            if b"post_entries_v1" in query:
+            if b"ledger.post_" in query:
                 self._posting_statements.add(name)
         if self._proxy.at_commit:
             return kind == b"Q" and message[5:].startswith(b"COMMIT")
