@@ -117,7 +117,7 @@ def mode_of(kind: EntryKind) -> EntryMode:
     return EntryMode.AUTHORISING if kind in AUTHORISING else EntryMode.RECORDING
 
 
-class AccountRef(msgspec.Struct, frozen=True, order=True, gc=False):
+class AccountRef(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
     """An account of a book by what it is. Opened on first use."""
 
     kind: AccountKind

@@ -147,7 +147,7 @@ def call_of(
 
 def _flattened(entries: Sequence[JournalEntry | LinkedGroup]) -> tuple[Sequence[JournalEntry], list[int] | None]:
     """The entries one after the other, and the number of each one's group (None: there is no group)."""
-    if not any(isinstance(each, LinkedGroup) for each in entries):
+    if LinkedGroup not in set(map(type, entries)):
         return cast("Sequence[JournalEntry]", entries), None
     flat: list[JournalEntry] = []
     groups: list[int] = []
@@ -282,12 +282,11 @@ class _BookWriter:
         self._lender = lender
         self._on_posted = on_posted
         self._numbers = AccountNumbers()
-        self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
+        self._kept: list[tuple[asyncpg.pool.PoolConnectionProxy, int]] = []  # with its backend's process id
 
     async def flush(self, entries: Sequence[JournalEntry | LinkedGroup]) -> list[list[PostingResult]]:
         """Post, and ask again where the answer was lost. Raises what `Ledger.post` raises."""
-        connection = await self._connection()
-        backend = connection.get_server_pid()
+        connection, backend = await self._connection()
         try:
             results = await self._post(connection, entries)
         except (OutcomeUnknown, AccountNumbersStale) as lost:
@@ -300,14 +299,14 @@ class _BookWriter:
             if self._lender.is_waited_for:
                 await self._lender.give_back(connection)
             else:
-                self._kept.append(connection)
+                self._kept.append((connection, backend))
             return results
         # The call commits itself, so it may have been lost before or after COMMIT, and its backend may still be
         # at it, or not even have read it. It is ended first: else a refusal below would not be final, because
         # the first call could still arrive when there is money. Then posting the same keys again asks under the
         # book's lock, and gives back as a replay what was posted.
         try:
-            connection = await self._connection()
+            connection, _ = await self._connection()
             try:
                 if isinstance(first_loss, OutcomeUnknown):
                     await _end_backend(connection, backend)
@@ -322,16 +321,20 @@ class _BookWriter:
     async def rest(self) -> None:
         """Give back the connections that no call is on."""
         while self._kept:
-            await self._lender.give_back(self._kept.pop())
+            await self._lender.give_back(self._kept.pop()[0])
 
-    async def _connection(self) -> asyncpg.pool.PoolConnectionProxy:
-        """One that is kept, or another. The pool has taken back a dead one by itself, or does when it comes back."""
+    async def _connection(self) -> tuple[asyncpg.pool.PoolConnectionProxy, int]:
+        """One that is kept, or another, and its backend.
+
+        The pool has taken back a dead one by itself, or does when it comes back.
+        """
         while self._kept:
-            connection = self._kept.pop()
+            connection, backend = self._kept.pop()
             if not _is_dead(connection):
-                return connection
+                return connection, backend
             await self._lender.give_back(connection)
-        return await self._lender.take()
+        connection = await self._lender.take()
+        return connection, connection.get_server_pid()
 
     async def _post(
         self, connection: Connection, entries: Sequence[JournalEntry | LinkedGroup]
@@ -368,7 +371,7 @@ async def _end_backend(connection: Connection, backend: int) -> None:
 
 def _by_item(entries: Sequence[JournalEntry | LinkedGroup], results: list[PostingResult]) -> list[list[PostingResult]]:
     """The results of each item handed in: one for an entry, all of its own for a group."""
-    if not any(isinstance(each, LinkedGroup) for each in entries):
+    if LinkedGroup not in set(map(type, entries)):
         return [[result] for result in results]
     following = iter(results)
     return [list(islice(following, len(each.entries) if isinstance(each, LinkedGroup) else 1)) for each in entries]
