@@ -247,7 +247,7 @@ def _by_sequence(rows: Iterable[Any]) -> defaultdict[int, list[Any]]:
 def _entry(row: Any, postings: Sequence[Any], references: Sequence[Any]) -> RecordedEntry:
     return RecordedEntry(
         sequence=row["sequence"],
-        key=UUID(bytes=row["key"].bytes),
+        key=row["key"],
         kind=EntryKind(row["kind"]),
         effective_on=row["effective_on"],
         recorded_at=row["recorded_at"],

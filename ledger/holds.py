@@ -169,7 +169,7 @@ def _ended(hold: Hold, action: HoldAction, *, key: UUID, effective_on: date, cal
 
 def _hold(row: Any) -> Hold:
     return Hold(
-        key=UUID(bytes=row["key"].bytes),
+        key=row["key"],
         sequence=row["sequence"],
         debit=account_ref(row["debit_kind"], row["debit_owner"], row["currency"]),
         credit=account_ref(row["credit_kind"], row["credit_owner"], row["currency"]),

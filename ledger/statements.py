@@ -233,13 +233,8 @@ def _whole_entries(rows: Sequence[Any], limit: int) -> tuple[Sequence[Any], bool
 
 def _before(account: AccountRef, row: Any) -> int:
     """The balance before a line."""
-    balance_minor: int = row["balance_after"] - _moved(account, row)
+    balance_minor: int = row["balance_after"] - on_normal_side(CHART[account.kind].normal_side, *_sides(row))
     return balance_minor
-
-
-def _moved(account: AccountRef, row: Any) -> int:
-    """What a line adds to the account's normal side."""
-    return on_normal_side(CHART[account.kind].normal_side, *_sides(row))
 
 
 def _sides(row: Any) -> tuple[int, int]:
@@ -248,15 +243,16 @@ def _sides(row: Any) -> tuple[int, int]:
 
 
 def _lines(account: AccountRef, rows: Sequence[Any], balance_minor: int) -> tuple[StatementLine, ...]:
+    side = CHART[account.kind].normal_side
     lines = []
     for row in rows:
         debit_minor, credit_minor = _sides(row)
-        balance_minor += _moved(account, row)
+        balance_minor += on_normal_side(side, debit_minor, credit_minor)
         lines.append(
             StatementLine(
                 sequence=row["sequence"],
                 line=row["line"],
-                key=UUID(bytes=row["key"].bytes),
+                key=row["key"],
                 kind=EntryKind(row["entry_kind"]),
                 effective_on=row["effective_on"],
                 recorded_at=row["recorded_at"],
