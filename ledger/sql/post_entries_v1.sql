@@ -346,7 +346,26 @@ BEGIN
             entry_first := new_sequences;
             this_group := 0;
         END IF;
-        last_posting := 0;
+        -- Single postings of which nothing is asked but the limits, up to the first that is not as usual.
+        IF single AND NOT rare AND NOT careful AND p_currency IS NOT NULL AND 0 <> ALL (modes) THEN
+            FOR i IN 1..entry_count LOOP
+                d := p_debit[i];
+                c := p_credit[i];
+                amount := p_amount_minor[i];
+                EXIT WHEN amount <= 0 OR d = c OR debits[d] - credits[d] + amount > highest[d]
+                    OR debits[c] - credits[c] - amount < lowest[c];
+                debits[d] := debits[d] + amount;
+                credits[c] := credits[c] + amount;
+                debit_after[i] := debits[d] - credits[d];
+                credit_after[i] := debits[c] - credits[c];
+                sequence := sequence + 1;
+                new_sequences[i] := sequence;
+                last_sequences[d] := sequence;
+                last_sequences[c] := sequence;
+            END LOOP;
+            posting_sequences := new_sequences;
+        END IF;
+        last_posting := sequence - head_sequence;
         -- What an entry may change of these is set back where that is dealt with, not anew for each entry.
         refusal := ACCEPTED;
         breach := 0;
@@ -354,7 +373,7 @@ BEGIN
         suspect := false;
         checked := false;
         action := 0;
-        FOR i IN 1..entry_count LOOP
+        FOR i IN last_posting + 1..entry_count LOOP
             first_posting := last_posting + 1;
             last_posting := last_posting + p_posting_count[i];
             IF rare THEN
