@@ -1,4 +1,4 @@
-"""Entries as the parallel arrays of `ledger.post_entries_v1`, and its answer as results."""
+"""Entries as the parallel arrays of `post_entries_v1`, or one as `post_transfer_v1` takes it; answers as results."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence

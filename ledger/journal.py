@@ -159,7 +159,7 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @staticmethod
     def touches_pending(debit: AccountRef, credit: AccountRef) -> bool:
         """Whether a posting between these accounts needs `available_on`."""
-        return debit.kind is AccountKind.MERCHANT_PENDING or credit.kind is AccountKind.MERCHANT_PENDING
+        return AccountKind.MERCHANT_PENDING in {debit.kind, credit.kind}
 
 
 class ExternalReference(msgspec.Struct, frozen=True, gc=False):
