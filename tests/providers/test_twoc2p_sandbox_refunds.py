@@ -146,13 +146,13 @@ async def test_whole_payment_is_refunded_when_it_is_settled(sandbox: Sandbox):
     async with ProviderHttp(timeout_seconds=10) as http:
         adapter = TwoC2p(http)
         await adapter.charge(account, request)
-        await let_pay(sandbox)
+        transaction_id = await let_pay(sandbox)
         await sandbox.pass_days(1)
         # Asked for on the day of the payment, done on the next: the void is refused as too late, so it is refunded.
         done = await adapter.refund(account, refund_of(request, 1234_56))
         assert isinstance(done, Accepted)
         assert done.facts[0].kind is FactKind.REFUND_SUCCEEDED
-        assert not done.facts[0].provider_transaction_id.endswith("V")
+        assert done.facts[0].provider_transaction_id != f"{transaction_id}V"
         again = await adapter.refund(account, refund_of(request, 1234_56, "QKR2", days=1))
         assert isinstance(again, Unknown | Accepted)
         assert await books_of(sandbox) == [("captured", 1234_56, 1234_56)]
