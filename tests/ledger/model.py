@@ -248,6 +248,9 @@ class Model:
                     return {Refusal.NOTHING_AVAILABLE}, ()
             amounts.append(amount)
             after.move(posting, amount)
+            totals = after.state.debits.get(posting.debit, 0), after.state.credits.get(posting.credit, 0)
+            if _balancing(entry) and max(totals) > BIGINT_MAX:  # what its other lines would find is not known then
+                return {Refusal.BALANCE_OVERFLOW}, ()
         return self._limits_broken(entry, after), tuple(amounts)
 
     def _limits_broken(self, entry: JournalEntry, after: "Model") -> set[Refusal]:
