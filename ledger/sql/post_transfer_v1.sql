@@ -15,7 +15,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 AS $function$
 DECLARE
-    MOST constant bigint := 2305843009213693951;  -- far from the end of bigint, so that nothing here can pass it
+    SMALL constant bigint := 2305843009213693951;  -- a quarter of bigint: two totals and an amount of this cannot pass its end
     since timestamptz := clock_timestamp() - interval '31 days';
     posted_at timestamptz; head_block bigint; head_sequence bigint; head_incarnation integer; head_hash bytea;
     debit_row tid; credit_row tid; debit_balance bigint; credit_balance bigint;
@@ -42,17 +42,19 @@ BEGIN
             SELECT r.ctid AS row_at, r.* FROM ledger.accounts AS r
             WHERE r.book_id = p_book AND r.account_id BETWEEN p_credit AND p_credit ORDER BY r.account_id LIMIT 1
         ) AS c
-        WHERE p_amount_minor BETWEEN 1 AND MOST AND p_debit <> p_credit AND isfinite(p_effective_on)
+        WHERE p_amount_minor BETWEEN 1 AND SMALL AND p_debit <> p_credit AND isfinite(p_effective_on)
             AND p_kind <> ALL ('{700,701,702,703,901}')
             AND d.fingerprint = p_debit_fingerprint AND c.fingerprint = p_credit_fingerprint
             AND d.currency = p_currency AND c.currency = p_currency AND d.kind <> 30 AND c.kind <> 30
             AND NOT (d.debits_frozen OR d.credits_frozen OR d.closed OR c.debits_frozen OR c.credits_frozen OR c.closed)
             AND d.effective_on IN (p_effective_on, '-infinity') AND c.effective_on IN (p_effective_on, '-infinity')
-            AND greatest(d.debits_posted, d.credits_posted, c.debits_posted, c.credits_posted) <= MOST
-            AND (d.debits_posted - d.credits_posted + p_amount_minor
-                 > CASE WHEN d.sign < 0 THEN -d.floor_minor ELSE d.ceiling_minor END - d.debits_held) IS NOT TRUE
-            AND (c.debits_posted - c.credits_posted - p_amount_minor
-                 < CASE WHEN c.sign < 0 THEN -c.ceiling_minor ELSE c.floor_minor END + c.credits_held) IS NOT TRUE
+            -- A CASE, since conditions are asked in any order and a sum that passes bigint is an error.
+            AND CASE WHEN greatest(d.debits_posted, d.credits_posted, p_amount_minor) <= SMALL
+                THEN (d.debits_posted - d.credits_posted + p_amount_minor
+                      > CASE WHEN d.sign < 0 THEN -d.floor_minor ELSE d.ceiling_minor END - d.debits_held) IS NOT TRUE END
+            AND CASE WHEN greatest(c.debits_posted, c.credits_posted, p_amount_minor) <= SMALL
+                THEN (c.debits_posted - c.credits_posted - p_amount_minor
+                      < CASE WHEN c.sign < 0 THEN -c.ceiling_minor ELSE c.floor_minor END + c.credits_held) IS NOT TRUE END
             AND (SELECT k.kind FROM ledger.entry_kinds AS k WHERE k.kind = p_kind) IS NOT NULL
             AND (SELECT p.ends_on FROM ledger.periods AS p
                  WHERE p.book_id = p_book AND p.state <> 'open' AND p.ends_on >= p_effective_on

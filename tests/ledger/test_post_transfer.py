@@ -91,6 +91,12 @@ async def big(app: asyncpg.Connection, book_id: int) -> None:
     assert isinstance((await post_entries(app, book_id, [entry(posting(BANK, CLEARING, 1 << 61))]))[0], Posted)
 
 
+async def nearly_full(app: asyncpg.Connection, book_id: int) -> None:
+    for amount_minor in (1 << 61, 1 << 61, 1 << 61, 10):
+        [posted] = await post_entries(app, book_id, [entry(posting(BANK, CLEARING, amount_minor))])
+        assert isinstance(posted, Posted)
+
+
 SHORT: list[tuple[str, Situation, JournalEntry]] = [
     ("a fact", nothing, received(5, metadata=b"\x00\xff", caller="acct_1")),
     ("as much as the floor leaves", nothing, paid_out(900)),
@@ -118,6 +124,7 @@ LONG: list[tuple[str, Situation, JournalEntry]] = [
     ("less than nothing", nothing, received(-5)),
     ("no such kind", nothing, msgspec.structs.replace(received(5), kind=5)),
     ("beyond bigint", big, entry(posting(BANK, CLEARING, (1 << 63) - 1))),
+    ("totals beyond bigint", nearly_full, entry(posting(BANK, CLEARING, (1 << 61) - 1))),
     ("totals that are large", big, entry(posting(BANK, CLEARING, 1))),
 ]
 """(What, what was before, entry); the long ones are decided by post_entries_v1."""
