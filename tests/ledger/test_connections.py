@@ -31,9 +31,12 @@ class Watched:
         self.taken: list[asyncpg.pool.PoolConnectionProxy] = []
         self.given_back = 0
         self.came_back = asyncio.Event()
+        self.both_taken = asyncio.Event()
 
     async def acquire(self) -> asyncpg.pool.PoolConnectionProxy:
         self.taken.append(await self._pool.acquire())
+        if len(self.taken) == 2:
+            self.both_taken.set()
         return self.taken[-1]
 
     async def release(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
@@ -85,9 +88,8 @@ async def test_both_calls_that_lose_their_lines_are_asked_again_and_nothing_is_d
     await app.execute("BEGIN")
     await post_entries(app, BOOK, [received(1)])
     posting = asyncio.gather(*(ledger.post(BOOK, entry) for entry in entries))
-    while len(watched.taken) < 2:  # noqa: ASYNC110 – until both halves are on their way to the book
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await watched.both_taken.wait()
+    await asyncio.sleep(0.1)  # both halves are on their way to the book
     for connection in list(watched.taken):
         connection.terminate()
     await app.execute("COMMIT")

@@ -12,7 +12,7 @@ from ledger.money import AMOUNT_MINOR_MAX
 from ledger.posting import Ledger, post_entries
 from ledger.refusals import Refusal
 from ledger.verification import verify
-from tests.ledger.entries import AVAILABLE, BANK, BOOK, PAYOUTS, drawing, entry, paid_out, posting, received
+from tests.ledger.entries import AVAILABLE, BANK, BOOK, CLEARING, PAYOUTS, drawing, entry, paid_out, posting, received
 
 
 def codes(results: list[PostingResult]) -> list[Refusal | None]:
@@ -118,3 +118,13 @@ async def test_refused_group_leaves_no_account_open(app: asyncpg.Connection) -> 
     refused = group(received(1, draw=Draw(uuid4(), 1)), entry(posting(BANK, PAYOUTS, 1)))
     assert codes(await post_entries(app, BOOK, [refused])) == [Refusal.ORIGINAL_NOT_FOUND, Refusal.GROUP_REFUSED]
     assert await all_balances(app, BOOK) == before == []
+
+
+async def test_balancing_entry_ends_where_a_total_would_pass_bigint(app: asyncpg.Connection) -> None:
+    """What its other lines would find is not known then, so they add no refusal of their own, though an earlier one."""
+    assert codes(await post_entries(app, BOOK, [entry(posting(BANK, CLEARING, AMOUNT_MINOR_MAX))])) == [None]
+    [empty] = sweep(UpTo.DEBIT_LIMIT).postings
+    over = posting(BANK, CLEARING, 1)
+    assert codes(await post_entries(app, BOOK, [entry(over, empty)])) == [Refusal.BALANCE_OVERFLOW]
+    assert codes(await post_entries(app, BOOK, [entry(empty, over)])) == [Refusal.NOTHING_AVAILABLE]
+    assert await head(app, BOOK) == 1
