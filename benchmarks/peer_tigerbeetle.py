@@ -4,6 +4,9 @@ TIGERBEETLE_ADDRESS names a running replica of cluster 0 (`127.0.0.1:3000`), for
 would shrink its messages. The client is `pip install tigerbeetle`. Goal 6, its native benchmark, needs its program
 and memory of its own, and is run by hand: see README.md.
 
+A third side writes the same rows as posting by COPY and decides nothing: what it makes of TigerBeetle's rate is what
+PostgreSQL on this machine leaves to any ledger of these rows.
+
 Tried with client and server 0.17.9.
 """
 
@@ -11,12 +14,13 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 
-from benchmarks.baselines import MAX_BATCH
-from benchmarks.cells import into, meet_every_account
+from benchmarks.baselines import BLOCK_HASH, MAX_BATCH, Baseline, Twin, Way, install
+from benchmarks.cells import COPIES_FROM, into, meet_every_account
 from benchmarks.options import Options
 from benchmarks.report import Finding, heading
 from benchmarks.rounds import Contender, Sample, interleave, median_of, median_rate, paired, rates
@@ -53,16 +57,21 @@ async def measure(server: Server, options: Options) -> tuple[list[Finding], list
     async with (
         client.ClientAsync(cluster_id=0, replica_addresses=address) as theirs,
         asyncpg.create_pool(database.app_dsn, min_size=2, reset=keeps_nothing) as pool,
+        asyncpg.create_pool(database.superuser_dsn, min_size=2, reset=keeps_nothing) as raw,
     ):
+        async with raw.acquire() as connection:
+            await install(connection)
         await _open_accounts(client, theirs)
         ledger = Ledger(pool, max_batch=MAX_BATCH)
         for book_id, case in enumerate(CASES, 1):
             await open_filled(database.app_dsn, book_id)
             await meet_every_account(ledger, book_id)
+            copy = await Baseline.open(raw, like=book_id, book_id=COPIES_FROM + book_id, way=Way.COPY, twin=Twin.BARE)
             for callers in CALLERS:
                 contenders = {
                     "ledger": Contender(make=maker(case), post=into(ledger, book_id)),
                     "tigerbeetle": _singles(client, theirs, case),
+                    "copy": Contender(make=maker(case), post=copy.post),
                 }
                 seconds = options.seconds(callers)
                 found[callers, case] = await interleave(
@@ -71,11 +80,16 @@ async def measure(server: Server, options: Options) -> tuple[list[Finding], list
             ours = _our_batches(pool, book_id, maker(case))
             await ours.post(every_account())
             found[BATCH, case] = await interleave(
-                {"ledger": ours, "tigerbeetle": _their_batches(client, theirs, case)},
+                {
+                    "ledger": ours,
+                    "tigerbeetle": _their_batches(client, theirs, case),
+                    "copy": _raw_batches(copy, maker(case)),
+                },
                 rounds=options.rounds,
                 callers=1,
                 seconds=options.cell_seconds,
             )
+            await copy.close()
         await ledger.close()
     figures = []
     for (callers, case), samples in found.items():
@@ -143,6 +157,13 @@ def _our_batches(pool: asyncpg.Pool, book_id: int, make: Make) -> Contender:
     return Contender(make=lambda: [make() for _ in range(BATCH)], post=post, per_call=BATCH)
 
 
+def _raw_batches(copy: Baseline, make: Make) -> Contender:
+    async def post(entries: list[JournalEntry]) -> None:
+        await copy.write(entries, recorded_at=datetime.now(UTC), block_hash=BLOCK_HASH)
+
+    return Contender(make=lambda: [make() for _ in range(BATCH)], post=post, per_call=BATCH)
+
+
 def _p99_ms(rounds: Sequence[Sample]) -> float:
     return sorted(sample.quantile_ms(0.99) for sample in rounds)[len(rounds) // 2]
 
@@ -152,35 +173,43 @@ def _findings(found: dict[tuple[int, Case], Samples], why: str) -> list[Finding]
     for case in CASES:
         for callers in (*CALLERS, BATCH):
             samples = found.get((callers, case))
-            ratio = paired(rates(samples["ledger"]), rates(samples["tigerbeetle"])) if samples else None
             single = callers != BATCH
+            how = f"{case}, " + (f"{callers:,} callers" if single else f"batches of {BATCH:,}")
+            ratio = paired(rates(samples["ledger"]), rates(samples["tigerbeetle"])) if samples else None
             lines.append(
                 Finding(
                     goal="4" if single else "5",
-                    what=f"posting / TigerBeetle, {case}, "
-                    + (f"{callers:,} callers" if single else f"batches of {BATCH:,}"),
+                    what=f"posting / TigerBeetle, {how}",
                     measured=median_of(ratio),
                     floor=1.7 if single else 0.6,
                     stretch=3 if single else 1.0,
                     detail=str(ratio or why),
                 )
             )
-        samples = found.get((LATENCY_CALLERS, case))
-        p99 = (
-            paired(*([s.quantile_ms(0.99) for s in samples[n]] for n in ("ledger", "tigerbeetle"))) if samples else None
-        )
-        lines.append(
-            Finding(
-                goal="8",
-                what=f"p99 of posting / of TigerBeetle, {case}, {LATENCY_CALLERS} callers",
-                measured=median_of(p99),
-                floor=0.35,
-                stretch=0.15,
-                at_most=True,
-                detail=str(p99 or why),
+            raw = paired(rates(samples["copy"]), rates(samples["tigerbeetle"])) if samples else None
+            lines.append(
+                Finding(
+                    goal="–",
+                    what=f"raw COPY of the same rows / TigerBeetle, {how}",
+                    measured=median_of(raw),
+                    detail=str(raw or why),
+                )
             )
-        )
+        lines.append(_latency(case, found.get((LATENCY_CALLERS, case)), why))
     return lines
+
+
+def _latency(case: Case, samples: Samples | None, why: str) -> Finding:
+    p99 = paired(*([s.quantile_ms(0.99) for s in samples[n]] for n in ("ledger", "tigerbeetle"))) if samples else None
+    return Finding(
+        goal="8",
+        what=f"p99 of posting / of TigerBeetle, {case}, {LATENCY_CALLERS} callers",
+        measured=median_of(p99),
+        floor=0.35,
+        stretch=0.15,
+        at_most=True,
+        detail=str(p99 or why),
+    )
 
 
 def _native() -> Finding:

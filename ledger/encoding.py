@@ -153,6 +153,10 @@ class _Flat:
         self._shown = True
         return iter(())
 
+    def __repr__(self) -> str:
+        """As the driver's errors show it."""
+        return repr(self._elements)
+
 
 def _names(positions: dict[AccountRef, int], named: Sequence[AccountRef]) -> Arguments:
     """Position, kind, owner and currency of each account without a number; None where there is none."""

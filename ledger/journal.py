@@ -16,6 +16,8 @@ from ledger.chart_of_accounts import HOUSE, AccountKind
 from ledger.money import AMOUNT_MINOR_MAX
 from ledger.refusals import Refusal
 
+_PENDING: Final = AccountKind.MERCHANT_PENDING
+
 
 class EntryKind(IntEnum):
     """What happened. The database's `ledger.entry_kinds` says which are recording and which authorising."""
@@ -159,7 +161,7 @@ class Posting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @staticmethod
     def touches_pending(debit: AccountRef, credit: AccountRef) -> bool:
         """Whether a posting between these accounts needs `available_on`."""
-        return AccountKind.MERCHANT_PENDING in {debit.kind, credit.kind}
+        return _PENDING in (debit.kind, credit.kind)  # a set would hash both, in Python
 
 
 class ExternalReference(msgspec.Struct, frozen=True, gc=False):

@@ -118,6 +118,13 @@ async def test_account_that_cannot_be_stored_is_an_error(app: asyncpg.Connection
     assert await head(app, BOOK) == 0
 
 
+async def test_error_shows_the_values_that_cannot_be_sent(app: asyncpg.Connection) -> None:
+    """As many as are handed over flat, in encoding.py."""
+    wrong: dict[str, Any] = {"caller": 7}
+    with pytest.raises(EntryMalformed, match=r"\[7, 7, 7, "):
+        await post_entries(app, BOOK, [received(1, **wrong)] * 25)
+
+
 async def test_no_entries_is_no_block(app: asyncpg.Connection) -> None:
     assert await post_entries(app, BOOK, []) == []
     assert await app.fetchval("SELECT count(*) FROM ledger.blocks") == 1
