@@ -197,7 +197,7 @@ class HoldsResolvedOnce(Scan):
 
 
 class Reversals(Scan):
-    """What reverses a line mirrors it, and all that do never pass its amount."""
+    """What reverses a line mirrors it, all that do never pass its amount, and what could be drawn is drawn."""
 
     name = "reversals"
     questions: ClassVar[tuple[str, ...]] = ("reversals",)

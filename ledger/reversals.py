@@ -2,7 +2,8 @@
 
 Each posting of a reversal undoes one line of the original, with the accounts turned round; Σ of what undid a line
 never exceeds the line (`exceeds_original`), at any concurrency: the book's lock and the sum in the books decide. An
-entry that others can draw on (a capture) is drawn on by its reversal too, so that it cannot be refunded and reversed.
+entry that others can draw on (a capture) is drawn on by its reversal too, by at least what that undoes of its first
+line (`reversal_differs_from_original`), so that it cannot be refunded and reversed.
 """
 
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ def reversal_of(
         for number, amount in sorted(amounts.items())
     )
     draw = None
-    if original.drawable_minor is not None:
+    if original.drawable_minor:
         assert 1 in amounts, "what can be drawn on is reversed by its first line"
         draw = Draw(original_key=original.key, amount_minor=min(amounts[1], original.drawable_minor))
     return JournalEntry(

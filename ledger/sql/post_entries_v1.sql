@@ -446,8 +446,19 @@ BEGIN
                     IF reversed.sequences[k] IS NULL THEN
                         refusal := least(refusal, 20);
                     ELSE
-                        IF reversed.drawable[k] AND p_original_key[i] IS DISTINCT FROM p_reverses_key[i] THEN
-                            refusal := least(refusal, 24);
+                        IF reversed.drawable[k] THEN
+                            -- What is undone of the first line is drawn, so that nobody else can draw it as well.
+                            amount := 1;
+                            FOR j IN first_posting..last_posting LOOP
+                                IF p_reverses_line[j] = 1 THEN
+                                    amount := greatest(amounts[j], 1);
+                                END IF;
+                            END LOOP;
+                            IF p_original_key[i] IS DISTINCT FROM p_reverses_key[i]
+                                OR coalesce(p_drawn_minor[i], 0) < least(amount, original_drawable[draws_number[i]])
+                            THEN
+                                refusal := least(refusal, 24);
+                            END IF;
                         END IF;
                         FOR j IN first_posting..last_posting LOOP
                             x := reversed.first_line[k] + p_reverses_line[j] - 1;
@@ -707,7 +718,7 @@ BEGIN
                     k := reversed_own[i];
                     IF k > 0 THEN
                         reversed.sequences[k] := sequence;
-                        reversed.drawable[k] := p_drawable_minor[i] IS NOT NULL;
+                        reversed.drawable[k] := coalesce(p_drawable_minor[i] > 0, false);
                         reversed.first_line[k] := coalesce(cardinality(reversed.left_minor), 0) + 1;
                         reversed.line_count[k] := CASE WHEN action IN (0, POST) THEN last_posting - first_posting + 1 ELSE 0 END;
                         FOR j IN first_posting..last_posting LOOP

@@ -18,7 +18,7 @@ BEGIN
                         AND p.recorded_at = q.recorded_at
                     ORDER BY p.sequence) AS x)::integer AS line_count,
                (SELECT c.sequence FROM ledger.entry_caps AS c
-                WHERE c.book_id = p_book AND c.sequence = q.sequence LIMIT 1) IS NOT NULL AS drawable
+                WHERE c.book_id = p_book AND c.sequence = q.sequence AND c.drawable_minor > 0 LIMIT 1) IS NOT NULL AS drawable
         FROM originals AS o
         LEFT JOIN LATERAL (
             SELECT k.* FROM ledger.idempotency_keys AS k WHERE k.book_id = p_book AND k.key = o.key LIMIT 1

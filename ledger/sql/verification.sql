@@ -229,14 +229,15 @@ CROSS JOIN LATERAL (VALUES (x.debit_account, x.amount, 0::bigint), (x.credit_acc
 GROUP BY v.account_id;
 
 -- name: reversals
--- A posting that reverses mirrors its line; all that reverse a line come to no more than the line. What reverses an
+-- A posting that reverses mirrors its line; all that reverse a line come to no more than the line; and of an entry that
+-- can be drawn on, what is undone of its first line is drawn, so that nobody else can draw it as well. What reverses an
 -- entry of an archived month (at or below :from_sequence) can be compared with the archive only. OFFSET 0: what is reversed
 -- is looked up line by line; as a join the planner may sort every posting of the book for each range.
 WITH reversing AS MATERIALIZED (
-    SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account FROM ledger.postings AS p
+    SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account, p.amount_minor FROM ledger.postings AS p
     WHERE p.book_id = :book AND p.sequence > :after AND p.sequence <= :last AND p.reverses_line IS NOT NULL
     UNION
-    SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account
+    SELECT p.sequence, p.line, p.reverses_line, p.debit_account, p.credit_account, p.amount_minor
     FROM ledger.entries AS e
     JOIN ledger.postings AS p ON p.book_id = :book AND p.sequence = e.sequence
     WHERE e.book_id = :book AND e.sequence > :after AND e.sequence <= :last AND e.reverses IS NOT NULL
@@ -250,13 +251,19 @@ FROM (
                WHEN o.sequence IS NULL OR e.reverses >= p.sequence THEN 'reverses what was not there'
                WHEN o.debit_account <> p.credit_account OR o.credit_account <> p.debit_account
                    THEN 'does not mirror the line that it reverses'
-               WHEN t.reversed_minor > o.amount_minor THEN 'reverses a line that others reverse too, beyond its amount' END AS fault
+               WHEN t.reversed_minor > o.amount_minor THEN 'reverses a line that others reverse too, beyond its amount'
+               WHEN c.drawable_minor > 0 AND (e.draws_on IS DISTINCT FROM e.reverses OR e.drawn_minor
+                       < CASE WHEN p.reverses_line = 1 THEN least(p.amount_minor, c.drawable_minor) ELSE 1 END)
+                   THEN 'undoes what can be drawn and does not draw it' END AS fault
     FROM reversing AS p
     LEFT JOIN ledger.entries AS e ON e.book_id = :book AND e.sequence = p.sequence AND e.sequence > :after AND e.sequence <= :last
     LEFT JOIN LATERAL (
         SELECT q.sequence, q.debit_account, q.credit_account, q.amount_minor FROM ledger.postings AS q
         WHERE q.book_id = :book AND q.sequence = e.reverses AND q.line = p.reverses_line OFFSET 0
     ) AS o ON true
+    LEFT JOIN LATERAL (
+        SELECT f.drawable_minor FROM ledger.entries AS f WHERE f.book_id = :book AND f.sequence = e.reverses OFFSET 0
+    ) AS c ON true
     LEFT JOIN LATERAL (
         SELECT sum(q.amount_minor) AS reversed_minor
         FROM ledger.entries AS f

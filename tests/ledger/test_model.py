@@ -162,13 +162,14 @@ class Books(RuleBasedStateMachine):
             if line.amount_minor <= BIGINT_MAX
         )
         drawn = original.drawable_minor is not None and data.draw(st.booleans())
+        draws = st.sampled_from((1, 2, -1, max(lines[0].amount_minor, 1) if lines else 1))
         return JournalEntry(
             key=data.draw(st.sampled_from(KEYS)),
             kind=EntryKind.ENTRY_REVERSED,
             effective_on=data.draw(st.sampled_from(DAYS)),
             postings=lines,
             reverses=original.key,
-            draw=Draw(original.key, 1) if drawn else None,
+            draw=Draw(original.key, data.draw(draws)) if drawn else None,
         )
 
     @rule(data=st.data(), entries=st.lists(ENTRIES | holds(), min_size=4, max_size=10))

@@ -4,10 +4,11 @@ import asyncio
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from ledger.balances import balances
 from ledger.feed import RecordedEntry, entry_by_key, head
-from ledger.journal import EntryKind, JournalEntry, Posted, PostingResult, Refused
+from ledger.journal import Draw, EntryKind, JournalEntry, Posted, Posting, PostingResult, Refused
 from ledger.posting import Ledger, post_entries
 from ledger.refusals import Refusal
 from ledger.reversals import reversal_of
@@ -116,3 +117,52 @@ async def test_of_racing_partial_reversals_no_more_than_the_original_win(
     assert await head(app, BOOK) == 15
     for ledger in ledgers:
         await ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("refunded", "drawn", "reason"),
+    [
+        (1_000, -1, Refusal.REVERSAL_DIFFERS_FROM_ORIGINAL),
+        (999, 1, Refusal.REVERSAL_DIFFERS_FROM_ORIGINAL),
+        (0, 999, Refusal.REVERSAL_DIFFERS_FROM_ORIGINAL),
+        (1, 1_000, Refusal.EXCEEDS_ORIGINAL),
+        (0, 1_000, None),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True])
+async def test_what_can_be_drawn_is_drawn_by_its_reversal(
+    app: asyncpg.Connection, refunded: int, drawn: int, reason: Refusal | None, together: bool
+) -> None:
+    """Else it could be refunded and reversed."""
+    capture = received(1_000, drawable_minor=1_000)
+    undone = JournalEntry(
+        key=uuid4(),
+        kind=EntryKind.ENTRY_REVERSED,
+        effective_on=DAY,
+        postings=(Posting(debit=AVAILABLE, credit=BANK, amount_minor=1_000, reverses_line=1),),
+        draw=Draw(capture.key, drawn),
+        reverses=capture.key,
+    )
+    before = [received(5_000), capture, *([drawing(capture, refunded)] if refunded else [])]
+    if together:
+        results = await post_entries(app, BOOK, [*before, undone])
+    else:
+        results = await post_entries(app, BOOK, before) + await post_entries(app, BOOK, [undone])
+    assert codes(results) == [None] * len(before) + [reason]
+    left = 5_000 if reason is None else 6_000
+    assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == left
+    assert (await verify(app, BOOK)).passed
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_entry_of_which_nothing_can_be_drawn_can_be_reversed(app: asyncpg.Connection, together: bool) -> None:
+    original = received(100, drawable_minor=0)
+    mirrored = Posting(debit=AVAILABLE, credit=BANK, amount_minor=100, reverses_line=1)
+    undone = entry(mirrored, kind=EntryKind.ENTRY_REVERSED, reverses=original.key)
+    if together:
+        assert codes(await post_entries(app, BOOK, [original, undone])) == [None, None]
+    else:
+        undone = reversal_of(await recorded(app, original), key=uuid4(), effective_on=DAY)
+        assert codes(await post_entries(app, BOOK, [undone])) == [None]
+    assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == 0
+    assert (await verify(app, BOOK)).passed

@@ -277,6 +277,17 @@ RARE_TAMPERINGS = {
            UPDATE ledger.accounts SET debits_posted = debits_posted + 251 WHERE kind = 31""",
         {"block_hashes", "reversals"},
     ),
+    "reversal of what can still be drawn": (
+        """UPDATE ledger.entries SET drawable_minor = 500 WHERE sequence = 2;
+           INSERT INTO ledger.entry_caps VALUES (1000, 2, 500, 0)""",
+        {"block_hashes", "reversals"},
+    ),
+    "reversal that draws less than it undoes": (
+        """UPDATE ledger.entries SET drawable_minor = 500 WHERE sequence = 2;
+           UPDATE ledger.entries SET draws_on = 2, drawn_minor = 249 WHERE sequence = 13;
+           INSERT INTO ledger.entry_caps VALUES (1000, 2, 500, 249)""",
+        {"block_hashes", "reversals"},
+    ),
     "entry taken out of its group": (
         "UPDATE ledger.entries SET group_first = NULL WHERE sequence = 11",
         {"block_hashes", "groups"},
