@@ -156,8 +156,8 @@ class Coalescer(Generic[T, R]):
             while halves:
                 part = halves[-1]
                 outcome = await self._try(part)
-                halves.pop()
                 if isinstance(outcome, Exception):
+                    halves.pop()
                     if len(part) > 1 and self._poison(outcome):
                         middle = len(part) // 2
                         halves += [part[middle:], part[:middle]]
@@ -167,6 +167,7 @@ class Coalescer(Generic[T, R]):
                     for (_, future), result in zip(part, outcome, strict=True):
                         if not future.done():
                             future.set_result(result)
+                    halves.pop()
         finally:  # nobody may wait for ever: what has no result here was broken off with the flusher
             for _, future in (pair for half in halves for pair in half):
                 future.cancel()

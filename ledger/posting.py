@@ -5,8 +5,8 @@ row, for which everybody else who posts to the book waits, and the database refu
 transaction (it turns read-only). `Ledger.post` is for everybody else: it coalesces concurrent callers into one call.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Final, cast
 
@@ -121,6 +121,8 @@ async def post_entries(
         call, arguments, named = call_of(flat, groups, numbers)
         answer = await connection.fetchval(call, book_id, *arguments)
     except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
+        if commits_itself and isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            raise LedgerUnavailable(f"the server takes no writes: {error}") from error
         failure = ledger_error(error)
         if commits_itself and isinstance(error, CONNECTION_LOST):
             failure = OutcomeUnknown(str(error))
@@ -220,6 +222,15 @@ class Ledger:
             outcomes = await self._coalescer(book_id).submit_together(entries[start : start + self._max_batch])
             results += [each if isinstance(each, BaseException) else each[0] for each in outcomes]
         return results
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One of the pool's connections, for a question beside posting."""
+        connection = await self._lender.take()
+        try:
+            yield connection
+        finally:
+            await self._lender.give_back(connection)
 
     async def close(self) -> None:
         """Refuse new entries and wait for those taken. The pool stays its owner's."""

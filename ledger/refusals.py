@@ -52,8 +52,12 @@ class Refusal(IntEnum):
 _TRANSIENT = frozenset(
     {
         Refusal.ORIGINAL_NOT_FOUND,
+        Refusal.EXCEEDS_ORIGINAL,
+        Refusal.RELEASE_EXCEEDS_DRAWS,
         Refusal.HOLD_NOT_FOUND,
         Refusal.HOLD_NOT_EXPIRED,
+        Refusal.PERIOD_CLOSED,
+        Refusal.ACCOUNT_CLOSED,
         Refusal.ACCOUNT_FROZEN,
         Refusal.NOTHING_AVAILABLE,
         Refusal.BELOW_FLOOR,

@@ -50,7 +50,7 @@ BEGIN
     PERFORM set_config('quickkub.ledger_change', 'archive_month_v1', true);
     INSERT INTO ledger.archives (book_id, month, first_sequence, last_sequence, first_block, last_block, ends_at,
                                  incarnation, head_hash, merkle_root, manifest_hash, contents_hash, last_day,
-                                 archived_at)
+                                 last_occurred_at, archived_at)
     SELECT a.book_id, first_day, a.first_sequence, a.last_sequence, a.first_block, a.last_block, a.ends_at,
            b.incarnation, b.hash, u.merkle_root, p_manifest_hash,
            sha256(coalesce((
@@ -66,7 +66,12 @@ BEGIN
                (SELECT max(o.last_day) FROM ledger.archives AS o WHERE o.book_id = a.book_id),
                (SELECT max(greatest(e.effective_on, e.booked_on)) FROM ledger.entries AS e
                 WHERE e.book_id = a.book_id AND e.recorded_at >= month_starts AND e.recorded_at < month_ends),
-               '-infinity'), acted_at
+               '-infinity'),
+           greatest(
+               (SELECT max(o.last_occurred_at) FROM ledger.archives AS o WHERE o.book_id = a.book_id),
+               (SELECT max(e.occurred_at) FROM ledger.entries AS e
+                WHERE e.book_id = a.book_id AND e.recorded_at >= month_starts AND e.recorded_at < month_ends)),
+           acted_at
     FROM pg_temp.archived AS a
     JOIN ledger.blocks AS b ON b.book_id = a.book_id AND b.recorded_at = a.ends_at
     JOIN unnest(p_book, p_merkle_root) AS u(book_id, merkle_root) ON u.book_id = a.book_id

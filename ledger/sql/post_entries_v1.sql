@@ -302,6 +302,9 @@ BEGIN
             IF has_imports THEN
                 SELECT e.occurred_at INTO last_occurred_at FROM ledger.entries AS e
                 WHERE e.book_id = p_book AND e.occurred_at IS NOT NULL ORDER BY e.sequence DESC LIMIT 1;
+                IF NOT FOUND THEN
+                    SELECT max(a.last_occurred_at) INTO last_occurred_at FROM ledger.archives AS a WHERE a.book_id = p_book;
+                END IF;
             END IF;
         END IF;
 

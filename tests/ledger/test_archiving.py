@@ -19,10 +19,11 @@ from ledger.balances import balances, balances_at, trial_balance
 from ledger.errors import ArchivingRefused, MonthArchived
 from ledger.feed import entry_by_key, entry_by_sequence, pending_by_day, read_entries
 from ledger.holds import place_hold
-from ledger.journal import EntryKind, Posted
+from ledger.journal import EntryKind, JournalEntry, Posted, Refused
 from ledger.month_exports import load_export
 from ledger.months import month_after
 from ledger.posting import Ledger, post_entries
+from ledger.refusals import Refusal
 from ledger.statements import statement, statement_by_dates
 from ledger.verification import run_checks, verify
 from tests.conftest import ClonedDatabase
@@ -353,3 +354,21 @@ async def test_pending_money_of_an_archived_month_is_still_due(
     await proved(app, LIVE)
     await restore_month(owner, MONTH, **ACT)
     assert await pending_by_day(app, LIVE, through=DAY) == []
+
+
+async def test_import_is_never_before_the_last_one_though_that_is_away(
+    app: asyncpg.Connection, owner: asyncpg.Connection, superuser: asyncpg.Connection, tmp_path: Path
+) -> None:
+    def imported(year: int, on: date = LAST) -> JournalEntry:
+        happened_at = datetime(year, 1, 1, tzinfo=UTC)
+        return received(5, kind=EntryKind.HISTORY_IMPORTED, occurred_at=happened_at, effective_on=on)
+
+    await history(app, superuser, imported(2020, MONTH))
+    await closed(app, NEXT)
+    await archive_month(owner, MONTH, folder=tmp_path / "month", **ACT)
+    early, late = await post_entries(app, LIVE, [imported(2019), imported(2021)])
+    assert isinstance(early, Refused)
+    assert early.refusal == Refusal.IMPORT_OUT_OF_ORDER
+    assert isinstance(late, Posted)
+    [between] = await post_entries(app, LIVE, [imported(2020)])
+    assert isinstance(between, Refused)

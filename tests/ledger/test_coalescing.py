@@ -114,3 +114,12 @@ async def test_of_items_handed_in_together_each_gets_its_own_error():
     with pytest.raises(LedgerBusy):
         await asyncio.gather(*(coalescer.submit_together(range(MANY // 2)) for _ in range(3)))
     await coalescer.close()
+
+
+async def test_nobody_waits_for_ever_for_a_flush_that_gives_too_few_results():
+    async def flush(items):
+        return items[1:]
+
+    coalescer = Coalescer(flush, max_batch=10, queue_limit=10)
+    outcomes = await asyncio.gather(*map(coalescer.submit, range(3)), return_exceptions=True)
+    assert isinstance(outcomes[2], asyncio.CancelledError)

@@ -6,11 +6,12 @@ from datetime import date
 from typing import cast
 
 import asyncpg
+import pytest
 
 from ledger.accounts import open_book
 from ledger.balances import balances
 from ledger.coalescing import HALVED_FROM
-from ledger.errors import EntryMalformed
+from ledger.errors import EntryMalformed, LedgerUnavailable
 from ledger.journal import Posted, Refused
 from ledger.posting import Ledger, keeps_nothing, post_entries
 from ledger.refusals import Refusal
@@ -160,3 +161,14 @@ async def test_of_a_list_each_entry_has_its_own_outcome(pool: asyncpg.Pool) -> N
     results = await ledger.post_in_order(BOOK, listed)
     await ledger.close()
     assert [type(result) for result in results] == [Posted, Refused, Posted, EntryMalformed, Posted]
+
+
+async def test_server_that_takes_no_writes_is_unavailable(app: asyncpg.Connection, database: ClonedDatabase) -> None:
+    """A standby, before or after a fail-over: nobody's fault, and another try may find the primary."""
+    standby = {"default_transaction_read_only": "on"}
+    async with asyncpg.create_pool(database.app_dsn, min_size=1, max_size=2, server_settings=standby) as pool:
+        ledger = Ledger(pool)
+        with pytest.raises(LedgerUnavailable, match="takes no writes"):
+            await ledger.post(BOOK, received(1))
+        await ledger.close()
+    assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == 0

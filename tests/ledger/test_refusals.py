@@ -172,8 +172,12 @@ async def test_floor_of_an_account_already_below_lets_money_in(app: asyncpg.Conn
 def test_what_may_be_accepted_later_is_marked() -> None:
     assert {each.code for each in Refusal if each.transient} == {
         "original_not_found",
+        "exceeds_original",
+        "release_exceeds_draws",
         "hold_not_found",
         "hold_not_expired",
+        "period_closed",
+        "account_closed",
         "account_frozen",
         "nothing_available",
         "below_floor",

@@ -4,12 +4,12 @@
 CREATE SCHEMA ledger_archive
 -- statement
 -- `contents_hash` is over the month's rows of archived_contents and archived_amounts. `last_day` is the latest business
--- date, effective or booked, of all that was archived so far.
+-- date, effective or booked, of all that was archived so far; `last_occurred_at` the latest moment that was imported.
 CREATE TABLE ledger.archives (
     book_id bigint NOT NULL, month date NOT NULL, first_sequence bigint NOT NULL, last_sequence bigint NOT NULL,
     first_block bigint NOT NULL, last_block bigint NOT NULL, ends_at timestamptz NOT NULL, incarnation integer NOT NULL,
     head_hash bytea NOT NULL, merkle_root bytea NOT NULL, manifest_hash bytea NOT NULL, contents_hash bytea NOT NULL,
-    last_day date NOT NULL, archived_at timestamptz NOT NULL,
+    last_day date NOT NULL, last_occurred_at timestamptz, archived_at timestamptz NOT NULL,
     PRIMARY KEY (book_id, month))
 -- statement
 -- What every account held at the end of the month, by all entries up to its last.
