@@ -12,9 +12,10 @@ from uuid import UUID
 
 import msgspec
 
+from ledger.accounts import open_accounts
 from ledger.balances import balances
 from ledger.chart_of_accounts import AccountKind
-from ledger.errors import InvariantBroken
+from ledger.errors import InvariantBroken, LedgerError
 from ledger.feed import RecordedEntry, entry_by_key, read_entries
 from ledger.journal import AccountRef, EntryKind, Posted, PostingResult, Refused
 from ledger.posting import Connection, Ledger
@@ -67,9 +68,19 @@ async def transfer(ledger: Ledger, wanted: Transfer) -> PostingResult:
     A refusal moved nothing in either book. After any error call it again, or let `settle_transfers` finish it: what is
     posted already is a replay.
 
+    What cannot arrive is not sent: the receiving account is opened first, so its book must be there and take it.
+
     Raises:
+        BookNotFound: there is no such receiving book; nothing was sent.
+        EntryMalformed: its owner cannot be stored; nothing was sent.
         LedgerError: what `Ledger.post` raises; the money may be on its way.
+        AssertionError: an account that a transfer cannot go to; nothing was sent.
     """
+    arriving = clearing_with(wanted.from_book, wanted.to_account.currency)
+    assert wanted.to_account != arriving, "it arrives over this account"
+    assert wanted.to_account.kind != AccountKind.MERCHANT_PENDING, "a transfer does not say when it is available"
+    async with ledger.connection() as connection:
+        await open_accounts(connection, wanted.to_book, [wanted.to_account, arriving])
     destination = _Destination(
         wanted.to_book, wanted.to_account.kind.name.lower(), wanted.to_account.owner, wanted.from_book
     )
@@ -93,24 +104,37 @@ async def transfer(ledger: Ledger, wanted: Transfer) -> PostingResult:
 async def settle_transfers(
     connection: Connection, ledger: Ledger, from_book: int, *, after: int = 0
 ) -> tuple[int, int]:
-    """Finish every transfer that a book sent after a sequence; (how many had to be, the last sequence looked at).
+    """Finish every transfer that a book sent after a sequence; (how many had to be, where the next call goes on).
+
+    One that cannot arrive, sent by other means than `transfer`, keeps no other waiting: the next call looks from it
+    again, and `transfers_in_flight` names it.
 
     Args:
         connection: reads the sending book and whether the money has arrived.
         ledger: posts to the receiving books.
         from_book: the sending book.
         after: where an earlier call had come to; keep the second result for the next one.
+
+    Raises:
+        LedgerError: infrastructure; call it again.
     """
-    finished = 0
+    finished, stuck = 0, None
     while page := await read_entries(connection, from_book, after=after, limit=PAGE_ENTRIES):
         for entry in page:
             if entry.kind == EntryKind.BOOK_TRANSFER_SENT:
                 wanted = _of_entry(entry)
-                if await entry_by_key(connection, wanted.to_book, received_key(wanted.transfer_id)) is None:
+                if await _has_arrived(connection, wanted):
+                    continue
+                try:
                     await _receive(ledger, wanted)
+                except (LedgerError, AssertionError) as error:
+                    if isinstance(error, LedgerError) and error.retryable:
+                        raise
+                    stuck = stuck or entry.sequence
+                else:
                     finished += 1
         after = page[-1].sequence
-    return finished, after
+    return finished, stuck - 1 if stuck else after
 
 
 async def transfers_in_flight(connection: Connection, from_book: int, *, after: int = 0) -> list[Transfer]:
@@ -120,7 +144,7 @@ async def transfers_in_flight(connection: Connection, from_book: int, *, after: 
         for entry in page:
             if entry.kind == EntryKind.BOOK_TRANSFER_SENT:
                 wanted = _of_entry(entry)
-                if await entry_by_key(connection, wanted.to_book, received_key(wanted.transfer_id)) is None:
+                if not await _has_arrived(connection, wanted):
                     waiting.append(wanted)
         after = page[-1].sequence
     return waiting
@@ -137,6 +161,11 @@ async def clearing_left(connection: Connection, books: tuple[int, int], currenci
         if total:
             left[currency] = total
     return left
+
+
+async def _has_arrived(connection: Connection, wanted: Transfer) -> bool:
+    key = received_key(wanted.transfer_id, wanted.from_book)
+    return await entry_by_key(connection, wanted.to_book, key) is not None
 
 
 async def _receive(ledger: Ledger, wanted: Transfer) -> None:

@@ -19,9 +19,9 @@ def sent_key(transfer: UUID) -> UUID:
     return uuid5(transfer, "sent")
 
 
-def received_key(transfer: UUID) -> UUID:
-    """The key of the entry in the receiving book."""
-    return uuid5(transfer, "received")
+def received_key(transfer: UUID, from_book: int) -> UUID:
+    """The key of the entry in the receiving book. Two sending books may use the same id: each has its own."""
+    return uuid5(transfer, f"received from {from_book}")
 
 
 def clearing_with(book_id: int, currency: str) -> AccountRef:
@@ -69,7 +69,7 @@ def book_transfer_received(
 ) -> JournalEntry:
     """Dr clearing with the sending book, Cr the receiver's account. Recording: the money has left the other book."""
     return JournalEntry(
-        key=received_key(transfer),
+        key=received_key(transfer, from_book),
         kind=EntryKind.BOOK_TRANSFER_RECEIVED,
         effective_on=effective_on,
         postings=tuple(

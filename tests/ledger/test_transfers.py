@@ -4,20 +4,24 @@ import random
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from ledger.accounts import open_book
 from ledger.balances import balances
-from ledger.errors import LedgerUnavailable
+from ledger.chart_of_accounts import AccountKind
+from ledger.errors import BookNotFound, EntryMalformed, LedgerUnavailable
 from ledger.feed import head
-from ledger.journal import EntryKind, JournalEntry, Posted, PostingResult, Refused
+from ledger.journal import AccountRef, EntryKind, JournalEntry, Posted, PostingResult, Refused
 from ledger.posting import Ledger, post_entries
+from ledger.posting_rules.transfers import book_transfer_sent, clearing_with
 from ledger.refusals import Refusal
 from ledger.transfers import Transfer, clearing_left, settle_transfers, transfer, transfers_in_flight
 from ledger.verification import verify
-from tests.ledger.entries import AVAILABLE, BOOK, DAY, received
+from tests.ledger.entries import AVAILABLE, BOOK, DAY, PENDING, received
 
 BOOKS = (BOOK, 1001, 1002)
+NOWHERE = 4711
 
 
 class Crashing(Ledger):
@@ -122,3 +126,54 @@ async def test_random_transfers_among_three_books_with_crashes_lose_and_double_n
     for pair in ((BOOKS[0], BOOKS[1]), (BOOKS[0], BOOKS[2]), (BOOKS[1], BOOKS[2])):
         assert await clearing_left(app, pair, ["THB"]) == {}
     assert [(await verify(app, book)).passed for book in BOOKS] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("to_book", "to_account", "error"),
+    [
+        (NOWHERE, AVAILABLE, BookNotFound),
+        (1001, PENDING, AssertionError),
+        (1001, clearing_with(BOOK, "THB"), AssertionError),
+        (1001, AccountRef(AccountKind.MERCHANT_AVAILABLE, "x" * 201), EntryMalformed),
+    ],
+)
+async def test_transfer_that_cannot_arrive_is_not_sent(
+    app: asyncpg.Connection, ledger: Crashing, to_book: int, to_account: AccountRef, error: type[Exception]
+) -> None:
+    await post_entries(app, BOOK, [received(100)])
+    with pytest.raises(error):
+        await transfer(ledger, msgspec.structs.replace(wanted(70, to_book=to_book), to_account=to_account))
+    assert (await head(app, BOOK), await held(app, BOOK)) == (1, 100)
+
+
+async def test_one_that_cannot_arrive_keeps_no_other_waiting(app: asyncpg.Connection, ledger: Crashing) -> None:
+    def sent(to_book: int, amount_minor: int) -> JournalEntry:
+        """The sending half alone, as a crash leaves it."""
+        destination = {"to_book": to_book, "kind": "merchant_available", "owner": "merchant", "from_book": BOOK}
+        return book_transfer_sent(
+            transfer=uuid4(),
+            to_book=to_book,
+            from_account=AVAILABLE,
+            amount_minor=amount_minor,
+            effective_on=DAY,
+            metadata=msgspec.json.encode(destination),
+            caller="system",
+        )
+
+    await post_entries(app, BOOK, [received(100), sent(NOWHERE, 70), sent(1001, 5), sent(NOWHERE, 1)])
+    assert await settle_transfers(app, ledger, BOOK) == (1, 1)  # the next call looks from the stuck one on
+    assert (await held(app, BOOK), await held(app, 1001)) == (24, 5)
+    assert [each.amount_minor for each in await transfers_in_flight(app, BOOK)] == [70, 1]
+    await open_book(app, NOWHERE, code="there now", mode="test")
+    assert await settle_transfers(app, ledger, BOOK, after=1) == (2, 4)
+    assert await held(app, NOWHERE) == 71
+
+
+async def test_two_books_may_use_the_same_id(app: asyncpg.Connection, ledger: Crashing) -> None:
+    same = uuid4()
+    for book in (BOOK, 1002):
+        await post_entries(app, book, [received(100)])
+        assert isinstance(await transfer(ledger, wanted(70, book, transfer_id=same)), Posted)
+    assert [await held(app, book) for book in BOOKS] == [30, 140, 30]
+    for book in (BOOK, 1002):
+        assert await clearing_left(app, (book, 1001), ["THB"]) == {}
