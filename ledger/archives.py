@@ -1,8 +1,9 @@
 """Archived months: what the books go on from when the rows of a closed month are away."""
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,6 +11,8 @@ from ledger.checks import Head, Problems, Start
 from ledger.errors import MonthArchived
 from ledger.posting import Connection
 from ledger.queries import QUERIES
+
+T = TypeVar("T")
 
 
 class Archive(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +102,29 @@ async def archive_before(
     if (from_on is not None and from_on <= archive.last_day) or (to_on is not None and to_on < archive.last_day):
         raise MonthArchived(f"business dates up to {archive.last_day} were archived with {archive.month:%Y-%m}")
     return archive
+
+
+async def over_one_archive(
+    connection: Connection,
+    book_id: int,
+    ask: Callable[[Archive | None], Awaitable[T]],
+    *,
+    cut: int | None = None,
+    from_on: date | None = None,
+    to_on: date | None = None,
+) -> T:
+    """What `ask` finds, told of the archive to build upon; for answers of more than one statement.
+
+    Between two statements a month may go away or come back. Then it is asked again, so that nothing is left out.
+
+    Raises:
+        MonthArchived: as `archive_before` does.
+    """
+    while True:
+        archive = await archive_before(connection, book_id, cut=cut, from_on=from_on, to_on=to_on)
+        answer = await ask(archive)
+        if await newest_archive(connection, book_id) == archive:
+            return answer
 
 
 def refuse_archived(cut: int | None, *, archived_through: int | None, month: date | None) -> None:

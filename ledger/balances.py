@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ledger.archives import archive_before, refuse_archived
+from ledger.archives import Archive, over_one_archive, refuse_archived
 from ledger.chart_of_accounts import CHART, AccountKind, NormalSide
 from ledger.encoding import account_ref
 from ledger.journal import AccountRef
@@ -178,8 +178,12 @@ async def balances_effective(
     if cut is None:
         rows = await connection.fetch(QUERIES["balances_effective"], book_id, *asked)
     else:
-        await archive_before(connection, book_id, cut=cut)
-        rows = await connection.fetch(QUERIES["balances_effective_at"], book_id, *asked, cut)
+        rows = await over_one_archive(
+            connection,
+            book_id,
+            lambda _: connection.fetch(QUERIES["balances_effective_at"], book_id, *asked, cut),
+            cut=cut,
+        )
     return {account: EffectiveBalance(account=account) for account in accounts} | {
         each.account: each for each in map(_effective, rows)
     }
@@ -214,22 +218,26 @@ async def trial_balance(
     """
     head = await connection.fetchval(QUERIES["head"], book_id) or 0
     last = head if cut is None else min(cut, head)
-    archive = await archive_before(connection, book_id, cut=cut, from_on=from_on, to_on=to_on)
-    sums: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    if archive is not None:
-        when = "" if from_on is None else "_before"
-        for row in await connection.fetch(QUERIES["archived_balances"], book_id, archive.month):
-            sums[row["account_id"]] = Counter(
-                {f"debits{when}": row["debits_posted"], f"credits{when}": row["credits_posted"]}
-            )
-    for after in range(0 if archive is None else archive.head.last_sequence, last, ENTRIES_AT_ONCE):
-        through = min(after + ENTRIES_AT_ONCE, last)
-        for row in await fetch_range(
-            connection, "turnover_by_accounts", book_id, after, through, from_on, to_on, axis is DateAxis.EFFECTIVE
-        ):
-            amount_minor, when = int(row["amount_minor"]), "_before" if row["before"] else ""
-            sums[row["debit_account"]][f"debits{when}"] += amount_minor
-            sums[row["credit_account"]][f"credits{when}"] += amount_minor
+
+    async def moved(archive: Archive | None) -> dict[int, Counter[str]]:
+        sums: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        if archive is not None:
+            when = "" if from_on is None else "_before"
+            for row in await connection.fetch(QUERIES["archived_balances"], book_id, archive.month):
+                sums[row["account_id"]] = Counter(
+                    {f"debits{when}": row["debits_posted"], f"credits{when}": row["credits_posted"]}
+                )
+        for after in range(0 if archive is None else archive.head.last_sequence, last, ENTRIES_AT_ONCE):
+            through = min(after + ENTRIES_AT_ONCE, last)
+            for row in await fetch_range(
+                connection, "turnover_by_accounts", book_id, after, through, from_on, to_on, axis is DateAxis.EFFECTIVE
+            ):
+                amount_minor, when = int(row["amount_minor"]), "_before" if row["before"] else ""
+                sums[row["debit_account"]][f"debits{when}"] += amount_minor
+                sums[row["credit_account"]][f"credits{when}"] += amount_minor
+        return sums
+
+    sums = await over_one_archive(connection, book_id, moved, cut=cut, from_on=from_on, to_on=to_on)
     named = await connection.fetch(QUERIES["accounts_by_number"], book_id, list(sums))
     rows = [_trial_balance_row(_account(row), sums[row["account_id"]]) for row in named]
     return sorted(rows, key=lambda row: (row.code, row.account.owner, row.account.currency))

@@ -233,6 +233,9 @@ async def _whole(connection: Connection, book_id: int, rows: Sequence[Any]) -> l
     sequences = [row["sequence"] for row in rows]
     times = [row["recorded_at"] for row in rows]
     postings = _by_sequence(await connection.fetch(QUERIES["postings_of"], book_id, sequences, min(times), max(times)))
+    for row in rows:  # one without its postings: its month went away between the two statements
+        if row["hold_action"] in {None, HoldAction.POST} and row["sequence"] not in postings:
+            await archive_before(connection, book_id, cut=row["sequence"] - 1)
     references = _by_sequence(await connection.fetch(QUERIES["references_of"], book_id, sequences))
     return [_entry(row, postings[row["sequence"]], references[row["sequence"]]) for row in rows]
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from ledger.archives import archive_before, refuse_archived
+from ledger.archives import Archive, newest_archive, over_one_archive, refuse_archived
 from ledger.balances import balances_effective, on_normal_side
 from ledger.chart_of_accounts import CHART
 from ledger.encoding import account_ref
@@ -118,15 +118,27 @@ async def statement(
     """
     named = int(account.kind), account.owner, account.currency
     begins, ends, asked = (cursor.sequence, cursor.cut, after) if cursor else (after, through, None)
-    row: Any = await connection.fetchrow(QUERIES["statement_start"], book_id, *named, begins, ends, asked)
-    cut, closing = row["cut"], row["closing_minor"]
-    refuse_archived(min(after, cut), archived_through=row["archived_through"], month=row["archived_month"])
-    bounds = begins, cursor.through if cursor else cut, row["after_at"], row["cut_at"]
-    rows = await connection.fetch(QUERIES["statement_lines"], book_id, row["account_id"], *bounds, limit + 1)
+    while True:
+        row: Any = await connection.fetchrow(QUERIES["statement_start"], book_id, *named, begins, ends, asked)
+        cut, closing = row["cut"], row["closing_minor"]
+        refuse_archived(min(after, cut), archived_through=row["archived_through"], month=row["archived_month"])
+        bounds = begins, cursor.through if cursor else cut, row["after_at"], row["cut_at"]
+        rows = await connection.fetch(QUERIES["statement_lines"], book_id, row["account_id"], *bounds, limit + 1)
+        if await _archived_through(connection, book_id, rows) == row["archived_through"]:
+            break  # no month went away or came back between the two
     # What the first page opens with stands in its first line; where there is none, nothing moved.
     opening = row["opening_minor"] if cursor else _before(account, rows[0]) if rows else closing
     start = cursor or StatementCursor(cut, cut, after, opening)
     return _page(account, start, rows, limit, opening=opening, closing=closing)
+
+
+async def _archived_through(connection: Connection, book_id: int, rows: Sequence[Any]) -> int | None:
+    """The last entry that was away when these lines were read."""
+    if rows:
+        archived_through: int | None = rows[0]["archived_through"]
+        return archived_through
+    archive = await newest_archive(connection, book_id)
+    return None if archive is None else archive.head.last_sequence
 
 
 async def statement_by_dates(
@@ -160,19 +172,23 @@ async def statement_by_dates(
         MonthArchived: the dates or the cut lie in an archived month.
     """
     cut = cursor.cut if cursor else await head(connection, book_id) if cut is None else cut
-    await archive_before(connection, book_id, cut=cut, from_on=from_on)
     before = from_on - timedelta(days=1)
-    opening = (await balances_effective(connection, book_id, [account], before, cut))[account]
-    closing = (await balances_effective(connection, book_id, [account], to_on, cut))[account]
-    if cursor is None:
-        turnover = closing.debits_minor - opening.debits_minor, closing.credits_minor - opening.credits_minor
-        after, through = await _stretch(
-            connection, book_id, account, dates=(from_on, to_on), cut=cut, turnover=turnover
-        )
-        cursor = StatementCursor(cut, through, after, opening.balance_minor)
-    bounds = book_id, await _number(connection, book_id, account), cursor.sequence, cursor.through
-    rows = await connection.fetch(QUERIES["statement_lines_of_dates"], *bounds, from_on, to_on, limit + 1)
-    return _page(account, cursor, rows, limit, opening=opening.balance_minor, closing=closing.balance_minor)
+
+    async def page(_: Archive | None) -> Statement:
+        opening = (await balances_effective(connection, book_id, [account], before, cut))[account]
+        closing = (await balances_effective(connection, book_id, [account], to_on, cut))[account]
+        start = cursor
+        if start is None:
+            turnover = closing.debits_minor - opening.debits_minor, closing.credits_minor - opening.credits_minor
+            after, through = await _stretch(
+                connection, book_id, account, dates=(from_on, to_on), cut=cut, turnover=turnover
+            )
+            start = StatementCursor(cut, through, after, opening.balance_minor)
+        bounds = book_id, await _number(connection, book_id, account), start.sequence, start.through
+        rows = await connection.fetch(QUERIES["statement_lines_of_dates"], *bounds, from_on, to_on, limit + 1)
+        return _page(account, start, rows, limit, opening=opening.balance_minor, closing=closing.balance_minor)
+
+    return await over_one_archive(connection, book_id, page, cut=cut, from_on=from_on)
 
 
 async def _stretch(

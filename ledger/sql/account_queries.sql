@@ -154,11 +154,14 @@ LEFT JOIN LATERAL (
 ) AS s ON true;
 
 -- name: statement_lines
--- Postings of account $2 after sequence $3 through $4, which were recorded from $5 through $6, oldest first. About $7 rows:
--- an entry is never cut in two. Moments that are computed here are not known to the planner, but before the statement
+-- Postings of account $2 after sequence $3 through $4, which were recorded from $5 through $6, oldest first, each with the
+-- last entry that is away. About $7 rows: an entry is never cut in two. Moments that are computed here are not known to the planner, but before the statement
 -- starts: it is planned once, and opens the months between them only.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
-       p.debited, p.balance_after, o.kind, o.owner, o.currency
+       p.debited, p.balance_after, o.kind, o.owner, o.currency,
+       (SELECT x.last_sequence FROM ledger.archives AS x
+        WHERE x.book_id = (SELECT $1::bigint) AND to_regclass('ledger.entries_' || to_char(x.month, 'YYYY_MM')) IS NULL
+        ORDER BY x.month DESC LIMIT 1) AS archived_through
 FROM (
     (SELECT d.sequence, d.line, d.recorded_at, d.amount_minor, true AS debited, d.credit_account AS other,
             d.debit_balance_after AS balance_after

@@ -4,9 +4,10 @@ import asyncio
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import asyncpg
@@ -15,14 +16,14 @@ import pytest
 from ledger.archived_exports import verify_export
 from ledger.archives import ArchivePlace, archived_months
 from ledger.archiving import archive_month, months_in_books, restore_month
-from ledger.balances import balances, balances_at, trial_balance
+from ledger.balances import balances, balances_at, balances_effective, trial_balance
 from ledger.errors import ArchivingRefused, MonthArchived
 from ledger.feed import entry_by_key, entry_by_sequence, pending_by_day, read_entries
 from ledger.holds import place_hold
 from ledger.journal import EntryKind, JournalEntry, Posted, Refused
 from ledger.month_exports import load_export
 from ledger.months import month_after
-from ledger.posting import Ledger, post_entries
+from ledger.posting import Connection, Ledger, post_entries
 from ledger.refusals import Refusal
 from ledger.statements import statement, statement_by_dates
 from ledger.verification import run_checks, verify
@@ -372,3 +373,60 @@ async def test_import_is_never_before_the_last_one_though_that_is_away(
     assert isinstance(late, Posted)
     [between] = await post_entries(app, LIVE, [imported(2020)])
     assert isinstance(between, Refused)
+
+
+class Interrupted:
+    """A connection on which something happens right after the statement of a number."""
+
+    def __init__(self, connection: asyncpg.Connection, number: int, happens: Callable[[], Awaitable[object]]) -> None:
+        self._connection, self._left, self._happens = connection, number, happens
+
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(self._connection, name)
+        if name not in {"fetch", "fetchrow", "fetchval"}:
+            return asked
+
+        async def ask(*arguments: Any) -> Any:
+            answer = await asked(*arguments)
+            self._left -= 1
+            if self._left == 0:
+                await self._happens()
+            return answer
+
+        return ask
+
+
+READS: Final[dict[str, tuple[int, Callable[[Connection], Awaitable[object]]]]] = {
+    "trial balance": (2, lambda connection: trial_balance(connection, LIVE)),
+    "effective, as known then": (2, lambda connection: balances_effective(connection, LIVE, ACCOUNTS, LAST, cut=1)),
+    "feed": (2, lambda connection: read_entries(connection, LIVE, after=0, limit=10)),
+    "entry": (2, lambda connection: entry_by_sequence(connection, LIVE, 1)),
+    "statement": (1, lambda connection: statement(connection, LIVE, BANK, limit=10)),
+    "statement, its end": (1, lambda connection: statement(connection, LIVE, BANK, after=2, limit=10)),
+    "by dates": (6, lambda connection: statement_by_dates(connection, LIVE, BANK, from_on=MONTH, to_on=LAST)),
+}
+"""With the number of statements after which something may happen."""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [pytest.param((read, n), id=f"{name} {n}") for name, (most, read) in READS.items() for n in range(1, most + 1)],
+)
+async def test_what_is_archived_while_it_is_read_is_not_left_out_in_silence(
+    app: asyncpg.Connection,
+    owner: asyncpg.Connection,
+    superuser: asyncpg.Connection,
+    tmp_path: Path,
+    asked: tuple[Callable[[Connection], Awaitable[object]], int],
+) -> None:
+    read, number = asked
+    await history(app, superuser)
+    await closed(app, NEXT)
+    before = await read(app)
+    interrupted = Interrupted(app, number, lambda: archive_month(owner, MONTH, folder=tmp_path / "month", **ACT))
+    try:
+        during = await read(cast("Connection", interrupted))
+    except MonthArchived:
+        return
+    assert [each.place for each in await archived_months(app)] == [ArchivePlace.ARCHIVE] * 2
+    assert during == before
