@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from gateway.foundation.clock import business_date_of, real_now
 from gateway.foundation.database import Database
@@ -40,6 +40,18 @@ class SigningKey:
     def sign(self, message: bytes) -> bytes:
         """The signature, 64 bytes."""
         return self._key.sign(message)
+
+
+def public_key_of(pem: bytes) -> bytes:
+    """The raw key, 32 bytes, of what `public-key` prints.
+
+    Raises:
+        ValueError: it is no public key in PEM; TypeError: it is another kind of key.
+    """
+    key = load_pem_public_key(pem)
+    if not isinstance(key, Ed25519PublicKey):
+        raise TypeError("not an Ed25519 public key")
+    return key.public_bytes_raw()
 
 
 def signing_key(settings: Settings) -> SigningKey:

@@ -69,6 +69,7 @@ ERRORS_BY_CLASS: Final[dict[str, type[LedgerError]]] = {
     "22": EntryMalformed,
     "23": EntryMalformed,
     "53": LedgerUnavailable,
+    "54": EntryMalformed,  # program_limit_exceeded: a text longer than an index takes
 }
 
 

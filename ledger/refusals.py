@@ -62,5 +62,6 @@ _TRANSIENT = frozenset(
         Refusal.NOTHING_AVAILABLE,
         Refusal.BELOW_FLOOR,
         Refusal.ABOVE_CEILING,
+        Refusal.GROUP_REFUSED,
     }
 )

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 import rich_click as click
 
 from gateway.foundation.database import Database
@@ -17,9 +18,12 @@ async def opened_at(connection: Connection, book_id: int) -> datetime:
     Raises:
         ClickException: there is no such book, which must not look like one without anything in it.
     """
-    found: datetime | None = await connection.fetchval(
-        "SELECT created_at FROM ledger.books WHERE book_id = $1", book_id
-    )
+    try:
+        found: datetime | None = await connection.fetchval(
+            "SELECT created_at FROM ledger.books WHERE book_id = $1", book_id
+        )
+    except asyncpg.UndefinedTableError as error:
+        raise click.ClickException("there are no books in this database: quickkub database migrate") from error
     if found is None:
         raise click.ClickException(f"there is no book {book_id}")
     return found

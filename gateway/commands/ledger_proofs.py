@@ -16,6 +16,8 @@ from rich.progress import Progress
 from gateway import checkpoints as published
 from gateway.commands import books
 from gateway.commands.ledger import book_option, ledger
+from gateway.commands.ledger.common import public_key as trusted_key
+from gateway.commands.ledger.common import public_key_option
 from gateway.commands.merchants import actor, filled
 from gateway.foundation.database import SESSION_SETTINGS
 from gateway.foundation.embedded.resolution import resolved
@@ -61,10 +63,11 @@ def checkpoint(book: int, folder: Path | None, *, as_json: bool) -> None:
 @click.option(
     "--check", is_flag=True, help="Compare everything published with the books; exit code 1 if anything differs."
 )
-def checkpoints_(book: int, folder: Path | None, *, as_json: bool, check: bool) -> None:
+@public_key_option
+def checkpoints_(book: int, folder: Path | None, public_key_file: Path | None, *, as_json: bool, check: bool) -> None:
     """The recorded checkpoints of a book."""
     with _said_plainly():
-        recorded, problems = asyncio.run(_checkpoints(book, folder, check=check))
+        recorded, problems = asyncio.run(_checkpoints(book, folder, public_key_file, check=check))
     if as_json:
         _print_json(
             {
@@ -110,14 +113,15 @@ def prove_(book: int, entry: int | None, first: int | None, last: int | None, ou
 @book_option
 @_FOLDER
 @click.option("--reason", required=True, callback=filled, help="Why, for the auditor; no personal data.")
+@click.option("--published-lost", "is_lost", is_flag=True, help="What was published of the book is lost too.")
 @_JSON
-def restored_(book: int, folder: Path | None, reason: str, *, as_json: bool) -> None:
+def restored_(book: int, folder: Path | None, reason: str, *, is_lost: bool, as_json: bool) -> None:
     """Put on the record that a book was restored from a backup, and what of what was published is lost.
 
     Before anything is posted again, and only then: it cannot be taken back.
     """
     with _said_plainly():
-        act = asyncio.run(_restored(book, folder, reason))
+        act = asyncio.run(_restored(book, folder, reason, is_lost=is_lost))
     if as_json:
         _print_json(msgspec.structs.asdict(act))
         return
@@ -166,13 +170,13 @@ async def _checkpoint(book: int, folder: Path | None) -> SignedCheckpoint | None
 
 
 async def _checkpoints(
-    book: int, folder: Path | None, *, check: bool
+    book: int, folder: Path | None, public_key_file: Path | None, *, check: bool
 ) -> tuple[list[SignedCheckpoint], Problems | None]:
     async with _opened(book, folder) as (connection, settings):
         recorded = await recorded_checkpoints(connection, book)
         if not check:
             return recorded, None
-        keys = [published.signing_key(settings).public_key]
+        keys = [trusted_key(settings, public_key_file) or published.signing_key(settings).public_key]
         with _progress() as shown:
             shown.add_task("comparing", total=None)
             return recorded, await against(published.folder(settings), keys)(connection, book, 0)
@@ -196,9 +200,15 @@ async def _prove(book: int, first: int, last: int, out: Path) -> None:
                 part.unlink(missing_ok=True)
 
 
-async def _restored(book: int, folder: Path | None, reason: str) -> Restoration:
+async def _restored(book: int, folder: Path | None, reason: str, *, is_lost: bool) -> Restoration:
     async with _opened(book, folder) as (connection, settings):
         key, sink = published.signing_key(settings).public_key, published.folder(settings)
+        known = await recorded_checkpoints(connection, book)
+        if known and not is_lost and not await sink.published(book):
+            raise click.ClickException(
+                f"{sink.folder} has none of the {len(known)} checkpoints of book {book}:"
+                " name the right --folder, or say --published-lost"
+            )
         with _progress() as shown:
             shown.add_task("comparing", total=None)
             return await restored(connection, book, sink=sink, public_key=key, actor=actor(), reason=reason)

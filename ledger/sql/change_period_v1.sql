@@ -47,14 +47,18 @@ BEGIN
         END IF;
         CASE p_act
             WHEN 'begin_closing' THEN
-                IF first_unclosed IS DISTINCT FROM p_ends_on THEN
+                IF period.state = 'closed' THEN
+                    RETURN 5;
+                ELSIF first_unclosed IS DISTINCT FROM p_ends_on THEN
                     RETURN 4;
                 ELSIF period.state <> 'open' THEN
                     RETURN 5;
                 END IF;
                 period.state := 'closing';
             WHEN 'close_period' THEN
-                IF first_unclosed IS DISTINCT FROM p_ends_on THEN
+                IF period.state = 'closed' THEN
+                    RETURN 6;
+                ELSIF first_unclosed IS DISTINCT FROM p_ends_on THEN
                     RETURN 4;
                 ELSIF period.state <> 'closing' THEN
                     RETURN 6;

@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from gateway.cli import group
 from gateway.foundation.settings import SettingsInvalid
 from ledger.accounts import open_book
+from ledger.balances import balances
 from ledger.feed import head
 from ledger.holds import place_hold
-from ledger.journal import ExternalReference
+from ledger.journal import EntryKind, ExternalReference
 from ledger.posting import post_entries
 from ledger.verify_proof import leaf_v1
-from tests.ledger.entries import AVAILABLE, BOOK, DAY, PAYOUTS, paid_out, posting, received
+from tests.ledger.entries import AVAILABLE, BOOK, DAY, FEES, PAYOUTS, entry, paid_out, posting, received
 
 KEY = bytes(range(32))
 FIRST = received(12_345, references=(ExternalReference("scb", "qk1"),), metadata=b"\x00\xff")
@@ -185,3 +187,72 @@ async def test_export_gives_every_entry_once_a_line_each(app, command, tmp_path)
     assert (code, file.read_bytes()) == (1, before), "a book that is not there empties no file"
     code, text = await command("export", "--from", 2, "--to", 3)
     assert [json.loads(line)["sequence"] for line in text.splitlines()] == [2, 3]
+
+
+async def test_year_is_closed_while_its_last_period_is_closing_and_again_after_an_adjustment(app, command):
+    fee, adjusted = (entry(posting(AVAILABLE, FEES, n), effective_on=DAY) for n in (30, 5))
+    await post_entries(app, BOOK, [fee])
+    close = ("close-year", "--to", "2026-11-30", "--actor", "op_1", "--post")
+    await command("define-period", "--from", "2026-11-01", "--to", "2026-11-30", *ACT)
+    code, text = await command(*close)
+    assert (code, "no period of book 1000 that ends on 2026-11-30 is closing" in text) == (1, True)
+    await command("close-period", "--to", "2026-11-30", "--step", "begin", *ACT)
+    assert await command(*close) == (
+        0,
+        "fee_income:merchant ← retained_earnings:-  0.30 THB\nposted as entry 5\n",
+    )
+    nothing = (0, f"book {BOOK} has no income or expense through 2026-11-30\n")
+    assert await command(*close) == nothing
+    adjusted = msgspec.structs.replace(adjusted, kind=EntryKind.PERIOD_ADJUSTED)
+    await post_entries(app, BOOK, [adjusted])
+    code, text = await command(*close, "--json")
+    [line] = json.loads(text)["postings"]
+    assert (code, line["amount_minor"], json.loads(text)["posted"]) == (0, 5, [7])
+    assert await command(*close) == nothing
+    assert (await balances(app, BOOK, [FEES]))[FEES].balance_minor == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("balance", "bank:main:XXX"), "'XXX' is no currency; one of THB,"),
+        (("balance", "bank:main:thb"), "'thb' is no currency"),
+        (("accounts", "open", "bank:two\nlines"), "all of them to be read"),
+        (("accounts", "open", "bank:" + "x" * 201), "at most 200 bytes"),
+        (("accounts", "list", "--currency", "XXX"), "Invalid value for '--currency'"),
+        (("balance", "--on", "2026-1-5"), "is not a date such as 2026-11-23"),
+        (("trial-balance", "--from", "2026-12-05", "--to", "2026-12-01"), "the dates end at 2026-12-01, before"),
+        (("entries", "--key", str(FIRST.key), "--reference", "scb=qk1"), "say either --key or --reference"),
+        (("export", "--from", "3", "--to", "2"), "the range ends at 2, before it begins at 3"),
+        (("export", "--from", "0"), "Invalid value for '--from'"),
+        (("accounts", "close", "bank:main", "--actor", " ", "--reason", "x"), "must not be empty"),
+        (("define-period", "--from", "2026-11-01", "--to", "2026-11-30", "--actor", "x", "--reason", ""), "be empty"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused_before_anything_is_asked(app, command, arguments, said):
+    code, text = await command(*arguments)
+    assert (code, said in " ".join(text.replace("│", " ").split())) == (2, True), text
+    assert await app.fetchval("SELECT count(*) FROM ledger.accounts WHERE book_id = $1", BOOK) == 3
+
+
+async def test_nothing_is_said_of_an_entry_that_is_not_there_yet(command):
+    for words in (
+        ("balance", "bank:main", "--at", 4),
+        ("accounts", "roll-up", "--at", 4),
+        ("trial-balance", "--cut", 4),
+        ("statement", "bank:main", "--after", 4),
+    ):
+        code, text = await command(*words)
+        assert (code, f"book {BOOK} has entries through 3; 4 is not there yet" in text) == (1, True), words
+
+
+async def test_page_of_entries_says_where_the_next_one_begins(command):
+    assert (await command("entries", "--limit", 2))[1].splitlines()[-1] == "more: --after 2"
+    assert "more" not in (await command("entries", "--limit", 4))[1]
+    assert await command("export", "--from", 4) == (0, "")
+
+
+async def test_database_without_books_is_said_plainly(command, database, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", database.superuser_dsn.replace(database.name, "postgres"))
+    code, text = await command("balance")
+    assert (code, "there are no books in this database: quickkub database migrate" in text) == (1, True)

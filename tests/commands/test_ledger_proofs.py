@@ -118,6 +118,9 @@ async def test_a_restore_is_found_and_put_on_the_record(app, command, database, 
     assert (code, "BROKEN  checkpoint 000001-000000002 lies ahead of the books" in text) == (1, True)
     code, text = await command("checkpoint", "--book", BOOK, *folder)
     assert (code, "lies ahead of the books" in text) == (1, True)
+    code, text = await command("restored", "--book", BOOK, "--reason", "x", "--folder", tmp_path / "mistyped")
+    assert (code, "has none of the 1 checkpoints of book 1000" in text) == (1, True)
+    assert await app.fetchval("SELECT count(*) FROM ledger.restorations") == 0
     code, text = await command("restored", "--book", BOOK, "--reason", "disk lost", *folder)
     assert (code, text) == (
         0,
@@ -173,3 +176,29 @@ async def test_the_next_day_makes_the_next_one(app, database, tmp_path, monkeypa
         assert await checkpoints.make_due(house, settings) == 0
     finally:
         await house.close()
+
+
+async def test_verification_says_whether_it_looked_at_what_was_published(app, command, tmp_path, monkeypatch):
+    folder, key = ("--folder", tmp_path / "published"), tmp_path / "public_key.pem"
+    await command("checkpoint", "--book", BOOK, *folder)
+    key.write_text((await command("public-key"))[1])
+    code, text = await command("verify", "--book", BOOK, *folder)
+    assert (code, "published_checkpoints" in text, "not compared" in text) == (0, True, False)
+    code, text = await command("verify", "--book", BOOK, "--folder", tmp_path / "not mounted")
+    assert (code, "BROKEN" in text) == (1, True)
+    monkeypatch.delenv("CHECKPOINT_SIGNING_KEY")  # as an auditor has none
+    code, text = await command("verify", "--book", BOOK, *folder)
+    assert (code, "not compared with published checkpoints: no key is set (--public-key)" in text) == (0, True)
+    for words in (("verify",), ("checkpoints", "--check")):
+        assert (await command(*words, "--book", BOOK, *folder, "--public-key", key))[0] == 0, words
+    key.write_text("no key")
+    code, text = await command("verify", "--book", BOOK, *folder, "--public-key", key)
+    assert (code, "holds no Ed25519 public key in PEM" in text) == (1, True)
+
+
+async def test_who_lost_what_was_published_must_say_so(app, command, tmp_path):
+    await command("checkpoint", "--book", BOOK, "--folder", tmp_path / "burnt")
+    elsewhere = ("--folder", tmp_path / "elsewhere")
+    assert (await command("restored", "--book", BOOK, "--reason", "x", *elsewhere))[0] == 1
+    code, text = await command("restored", "--book", BOOK, "--reason", "fire", "--published-lost", *elsewhere)
+    assert (code, text) == (0, f"book {BOOK} goes on in incarnation 2\nnothing was published of it\n")

@@ -353,3 +353,9 @@ async def test_database_keeps_no_account_that_cannot_be(
     with pytest.raises(asyncpg.CheckViolationError):
         await superuser.execute(f"UPDATE ledger.accounts SET {column} = {value}")
     assert await app.fetch("SELECT * FROM ledger.accounts ORDER BY account_id") == before
+
+
+async def test_account_with_a_hold_on_its_debit_side_is_not_closed(app: asyncpg.Connection) -> None:
+    await post_entries(app, BOOK, [place_hold(key=uuid4(), posting=posting(CLEARING, BANK, 1), effective_on=DAY)])
+    assert await close_account(app, BOOK, CLEARING, **BY) is AccountRefusal.HOLDS_OUTSTANDING
+    assert await close_account(app, BOOK, BANK, **BY) is AccountRefusal.HOLDS_OUTSTANDING

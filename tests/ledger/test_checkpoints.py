@@ -315,3 +315,24 @@ async def test_the_database_records_only_what_follows_and_ends_at_a_block(
         await app.fetchval(RECORD, *good, bytes(32), bytes(64))
     assert await app.fetchval(RECORD, *good, made.hash, bytes(64)) is False
     assert await app.fetchval("SELECT count(*) FROM ledger.checkpoints") == 1
+
+
+async def test_the_database_records_a_further_checkpoint_only_after_the_one_before(
+    app: asyncpg.Connection, folder: CheckpointFolder
+) -> None:
+    await post(app, 1)
+    await make(app, folder)
+    await post(app, 1)
+    made = await make(app, folder)
+    assert made is not None
+    good = {name: getattr(made, name) for name in made.__struct_fields__}
+    third = good | {"number": 3, "first_block": made.last_block + 1, "previous_checkpoint": made.hash}
+    for wrong in (
+        {"first_block": made.last_block},
+        {"first_block": 0},
+        {"previous_checkpoint": bytes(32)},
+        {"number": 4},
+    ):
+        with pytest.raises(asyncpg.PostgresError) as refused:
+            await app.fetchval(RECORD, *(third | wrong).values(), bytes(32), bytes(64))
+        assert refused.value.sqlstate == "QK003", wrong

@@ -128,3 +128,11 @@ async def test_balancing_entry_ends_where_a_total_would_pass_bigint(app: asyncpg
     assert codes(await post_entries(app, BOOK, [entry(over, empty)])) == [Refusal.BALANCE_OVERFLOW]
     assert codes(await post_entries(app, BOOK, [entry(empty, over)])) == [Refusal.NOTHING_AVAILABLE]
     assert await head(app, BOOK) == 1
+
+
+async def test_refused_group_leaves_no_moment_behind(app: asyncpg.Connection) -> None:
+    def old(day: int) -> JournalEntry:
+        return received(1, kind=EntryKind.HISTORY_IMPORTED, occurred_at=datetime(2020, 1, day, tzinfo=UTC))
+
+    results = await post_entries(app, BOOK, [group(old(9), paid_out(100)), old(5)])
+    assert codes(results) == [Refusal.GROUP_REFUSED, Refusal.BELOW_FLOOR, None]

@@ -182,4 +182,5 @@ def test_what_may_be_accepted_later_is_marked() -> None:
         "nothing_available",
         "below_floor",
         "above_ceiling",
+        "group_refused",
     }

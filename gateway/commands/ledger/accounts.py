@@ -13,9 +13,11 @@ from gateway.commands.ledger.common import (
     actor_option,
     book_option,
     connected,
+    currency_option,
     json_option,
     kind_names,
     ledger,
+    must_be_there,
     print_json,
     print_table,
     reason_option,
@@ -48,7 +50,7 @@ def accounts() -> None:
 @click.option("--kind", type=click.Choice(kind_names()), help="Only this kind.")
 @click.option("--owner", help="Only this owner.")
 @click.option("--owner-prefix", help="Only owners that begin so.")
-@click.option("--currency", help="Only this currency.")
+@currency_option
 @click.option("--closed/--open", default=None, help="Only closed ones, or only open ones.")
 @click.option("--after", type=AccountName(), help="Go on after this account.")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="How many.")
@@ -120,7 +122,7 @@ def _document(account: Account) -> dict[str, Any]:
 @accounts.command(name="roll-up")
 @book_option
 @click.option("--by", type=click.Choice([by.value for by in RollUpBy]), default="class", show_default=True)
-@click.option("--currency", help="Only this currency.")
+@currency_option
 @click.option("--at", "cut", type=SEQUENCE, help="As recorded at an entry; none = now.")
 @json_option
 def roll_up_(book: int, by: str, currency: str | None, cut: int | None, *, as_json: bool) -> None:
@@ -146,20 +148,26 @@ def roll_up_(book: int, by: str, currency: str | None, cut: int | None, *, as_js
 
 async def _roll_up(book: int, by: RollUpBy, currency: str | None, cut: int | None) -> list[RollUp]:
     async with connected(book) as connection:
+        await must_be_there(connection, book, cut or 0)
         return list(await roll_up(connection, book, by=by, currency=currency, cut=cut))
 
 
 @accounts.command(name="open")
 @click.argument("account", type=AccountName(), nargs=-1, required=True)
 @book_option
-def open_(account: tuple[AccountRef, ...], book: int) -> None:
+@json_option
+def open_(account: tuple[AccountRef, ...], book: int, *, as_json: bool) -> None:
     """Open accounts before anything is posted to them; one that is open stays as it is."""
 
     async def act() -> list[int]:
         async with connected(book) as connection:
             return await open_accounts(connection, book, account)
 
-    for each, number in zip(account, run(act()), strict=True):
+    opened = list(zip(account, run(act()), strict=True))
+    if as_json:
+        print_json([account_document(each) | {"number": number} for each, number in opened])
+        return
+    for each, number in opened:
         print(f"{account_text(each)} is account {number} of book {book}")
 
 

@@ -42,9 +42,12 @@ class Month(click.ParamType[date]):
         if isinstance(value, date):
             return value
         try:
-            return datetime.strptime(value, "%Y-%m").date()  # noqa: DTZ007 -- a date has no zone
+            found = datetime.strptime(value, "%Y-%m").date()  # noqa: DTZ007 -- a date has no zone
         except ValueError:
+            found = None
+        if found is None or f"{found:%Y-%m}" != value:
             self.fail(f"{value!r} is not a month such as 2026-11", param, ctx)
+        return found
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

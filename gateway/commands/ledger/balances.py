@@ -16,6 +16,7 @@ from gateway.commands.ledger.common import (
     connected,
     json_option,
     ledger,
+    must_be_there,
     print_json,
     print_table,
     run,
@@ -74,6 +75,7 @@ async def _balances(
     async with connected(book) as connection:
         wanted = accounts or [each.account for each in await all_balances(connection, book)]
         if sequence is not None:
+            await must_be_there(connection, book, sequence)
             at = await balances_at(connection, book, wanted, sequence)
             return [(account, {"balance_minor": each.balance_minor}) for account, each in at.items()]
         if day is not None:
@@ -102,6 +104,8 @@ def trial_balance_(
     book: int, from_on: date | None, to_on: date | None, cut: int | None, axis: str, *, as_json: bool
 ) -> None:
     """Opening, turnover and closing of every account by business date; debits must equal credits."""
+    if from_on is not None and to_on is not None and to_on < from_on:
+        raise click.UsageError(f"the dates end at {to_on}, before they begin at {from_on}")
     rows = run(_trial_balance(book, from_on, to_on, cut, DateAxis(axis)))
     figures = ("opening_minor", "debits_minor", "credits_minor", "closing_minor")
     if as_json:
@@ -136,4 +140,5 @@ async def _trial_balance(
     book: int, from_on: date | None, to_on: date | None, cut: int | None, axis: DateAxis
 ) -> list[TrialBalanceRow]:
     async with connected(book) as connection:
+        await must_be_there(connection, book, cut or 0)
         return await trial_balance(connection, book, from_on=from_on, to_on=to_on, cut=cut, axis=axis)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -12,13 +13,16 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from gateway.checkpoints import SigningKey, public_key_of
 from gateway.commands import books
+from gateway.commands.merchants import filled
 from gateway.foundation.database import SESSION_SETTINGS
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings, SettingsInvalid
 from ledger.accounts import LIVE_BOOK
 from ledger.chart_of_accounts import AccountKind
 from ledger.errors import LedgerError
+from ledger.feed import head
 from ledger.journal import AccountRef
 from ledger.money import CURRENCY_EXPONENTS
 
@@ -28,9 +32,19 @@ book_option = click.option(
     "--book", type=books.NUMBER, default=LIVE_BOOK, show_default=True, help="Number of the book."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="As JSON; amounts are whole minor units.")
-reason_option = click.option("--reason", required=True, help="Why, for the auditor; no personal data.")
-actor_option = click.option("--actor", required=True, help="Who decided: an opaque id, such as op_….")
+reason_option = click.option("--reason", required=True, callback=filled, help="Why, for the auditor; no personal data.")
+actor_option = click.option("--actor", required=True, callback=filled, help="Who decided: an opaque id, such as op_….")
+currency_option = click.option(
+    "--currency", type=click.Choice(list(CURRENCY_EXPONENTS)), metavar="CODE", help="Only this currency, such as THB."
+)
+public_key_option = click.option(
+    "--public-key",
+    "public_key_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="PEM of the key that checkpoints are signed with; else that of CHECKPOINT_SIGNING_KEY.",
+)
 SEQUENCE: Final = click.IntRange(0, 2**63 - 1)
+OWNER_BYTES_MAX: Final = 200
 LINE_COLUMNS: Final = 200
 """Wide enough for a table in a file or a pipe, where no terminal says how wide it is."""
 
@@ -45,9 +59,12 @@ class Day(click.ParamType[date]):
         if isinstance(value, date):
             return value
         try:
-            return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 -- a date has no zone
+            found = datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 -- a date has no zone
         except ValueError:
+            found = None
+        if found is None or found.isoformat() != value:
             self.fail(f"{value!r} is not a date such as 2026-11-23", param, ctx)
+        return found
 
 
 class AccountName(click.ParamType[AccountRef]):
@@ -61,12 +78,16 @@ class AccountName(click.ParamType[AccountRef]):
             return value
         kind, _, rest = value.partition(":")
         owner, currency = rest, "THB"
-        if rest[-4:-3] == ":" and rest[-3:] in CURRENCY_EXPONENTS:
+        if rest[-4:-3] == ":":
             owner, currency = rest[:-4], rest[-3:]
+            if currency not in CURRENCY_EXPONENTS:
+                self.fail(f"{currency!r} is no currency; one of {', '.join(CURRENCY_EXPONENTS)}", param, ctx)
         if kind.upper() not in AccountKind.__members__:
             self.fail(f"{kind!r} is no kind of account; one of {', '.join(kind_names())}", param, ctx)
         if not owner:
             self.fail(f"{value!r} names no owner: {kind}:- is the house's own", param, ctx)
+        if not owner.isprintable() or len(owner.encode()) > OWNER_BYTES_MAX:
+            self.fail(f"an owner has at most {OWNER_BYTES_MAX} bytes, all of them to be read", param, ctx)
         return AccountRef(AccountKind[kind.upper()], owner, currency)
 
 
@@ -103,6 +124,32 @@ async def connected(book: int) -> AsyncIterator[asyncpg.Connection]:
             yield connection
         finally:
             await connection.close()
+
+
+async def must_be_there(connection: asyncpg.Connection, book: int, sequence: int) -> None:
+    """What a book says at an entry never changes, so nothing is said of an entry that is not there yet.
+
+    Raises:
+        ClickException: the book does not go so far.
+    """
+    last = await head(connection, book)
+    if sequence > last:
+        raise click.ClickException(f"book {book} has entries through {last}; {sequence} is not there yet")
+
+
+def public_key(settings: Settings, file: Path | None) -> bytes | None:
+    """The key that checkpoints must be signed with: of the file, else of the settings; None where neither says.
+
+    Raises:
+        ClickException: the file holds no such key.
+    """
+    if file is not None:
+        try:
+            return public_key_of(file.read_bytes())
+        except (TypeError, ValueError) as error:
+            raise click.ClickException(f"{file} holds no Ed25519 public key in PEM") from error
+    key = settings.checkpoint_signing_key
+    return None if key is None else SigningKey(key).public_key
 
 
 @asynccontextmanager

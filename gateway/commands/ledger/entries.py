@@ -15,6 +15,7 @@ from gateway.commands.ledger.common import (
     connected,
     json_option,
     ledger,
+    must_be_there,
     print_json,
     print_table,
     run,
@@ -34,6 +35,8 @@ from ledger.statements import Statement, StatementCursor, statement
 @json_option
 def entries(book: int, after: int, limit: int, key: UUID | None, reference: str | None, *, as_json: bool) -> None:
     """Entries in order, with their postings."""
+    if key is not None and reference is not None:
+        raise click.UsageError("say either --key or --reference")
     if reference is not None and "=" not in reference:
         raise click.BadParameter("must be scheme=value, such as scb=qk0000000000000001", param_hint="--reference")
     found = run(_entries(book, after, limit, key, reference))
@@ -50,6 +53,8 @@ def entries(book: int, after: int, limit: int, key: UUID | None, reference: str 
             print(
                 f"    {account_text(posting.debit)} ← {account_text(posting.credit)}  {amount} {posting.debit.currency}"
             )
+    if len(found) == limit and key is None and reference is None:
+        print(f"more: --after {found[-1].sequence}")
 
 
 async def _entries(
@@ -92,7 +97,13 @@ def entry_document(entry: RecordedEntry) -> dict[str, Any]:
 @click.argument("account", type=AccountName())
 @book_option
 @click.option("--after", type=SEQUENCE, default=0, show_default=True, help="Opening is the balance after this entry.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True, help="Lines of a page.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=100,
+    show_default=True,
+    help="Lines of a page; the last entry's are all shown.",
+)
 @click.option("--cursor", help="`next` of the page before.")
 @json_option
 def statement_(account: AccountRef, book: int, after: int, limit: int, cursor: str | None, *, as_json: bool) -> None:
@@ -144,4 +155,5 @@ async def _statement(
     book: int, account: AccountRef, after: int, limit: int, cursor: StatementCursor | None
 ) -> Statement:
     async with connected(book) as connection:
+        await must_be_there(connection, book, after)
         return await statement(connection, book, account, after=after, limit=limit, cursor=cursor)

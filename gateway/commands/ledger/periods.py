@@ -1,7 +1,9 @@
 """`quickkub ledger periods, close-period`: accounting periods, from open to closed."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import date
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -10,6 +12,8 @@ import rich_click as click
 
 from gateway.commands.ledger.common import (
     Day,
+    account_document,
+    account_text,
     actor_option,
     book_option,
     connected,
@@ -20,11 +24,14 @@ from gateway.commands.ledger.common import (
     reason_option,
     run,
 )
+from ledger.errors import MonthArchived
+from ledger.feed import entry_by_key
 from ledger.journal import JournalEntry, LinkedGroup, Posted
 from ledger.money import to_text
 from ledger.periods import (
     Period,
     PeriodRefusal,
+    PeriodState,
     begin_closing,
     close_period,
     open_period,
@@ -113,29 +120,59 @@ def close_period_(book: int, ends_on: date, step: str, actor: str, reason: str) 
 @click.option("--to", "ends_on", type=Day(), required=True, help="Last business date of the year.")
 @click.option("--post", is_flag=True, help="Post the entries; without it they are only shown.")
 @actor_option
-def close_year(book: int, ends_on: date, actor: str, *, post: bool) -> None:
+@json_option
+def close_year(book: int, ends_on: date, actor: str, *, post: bool, as_json: bool) -> None:
     """Show or post the entries that move income and expense into retained earnings; its last period must be closing."""
 
     async def closed() -> tuple[list[JournalEntry], list[Any]]:
         async with connected(book) as connection:
-            entries = await year_end(
-                connection, book, ends_on=ends_on, key=uuid5(YEAR_ENDS, f"{book} {ends_on}"), caller=actor
-            )
+            if post and not any(
+                each.ends_on == ends_on and each.state is PeriodState.CLOSING
+                for each in await periods(connection, book)
+            ):
+                raise click.ClickException(f"refused: no period of book {book} that ends on {ends_on} is closing")
+            key = await _free_key(connection, book, ends_on)
+            entries = await year_end(connection, book, ends_on=ends_on, key=key, caller=actor)
             results = await post_entries(connection, book, [LinkedGroup(tuple(entries))]) if post and entries else []
             return list(entries), list(results)
 
     entries, results = run(closed())
-    if not entries:
-        print(f"book {book} has no income or expense through {ends_on}")
-        return
-    for entry in entries:
-        for line in entry.postings:
-            amount = to_text(line.amount_minor, line.debit.currency)
-            print(f"{line.debit.kind.name.lower()} ← {line.credit.kind.name.lower()}  {amount} {line.debit.currency}")
     for result in results:
         if not isinstance(result, Posted):
             raise click.ClickException(f"refused: {result.refusal.code}")
+    if as_json:
+        lines = [
+            {
+                "debit": account_document(line.debit),
+                "credit": account_document(line.credit),
+                "amount_minor": line.amount_minor,
+            }
+            for entry in entries
+            for line in entry.postings
+        ]
+        print_json({"postings": lines, "posted": [result.sequence for result in results]})
+        return
+    if not entries:
+        print(f"book {book} has no income or expense through {ends_on}")
+    for entry in entries:
+        for line in entry.postings:
+            amount = to_text(line.amount_minor, line.debit.currency)
+            print(f"{account_text(line.debit)} ← {account_text(line.credit)}  {amount} {line.debit.currency}")
+    for result in results:
         print(f"posted as entry {result.sequence}")
+
+
+async def _free_key(connection: asyncpg.Connection, book: int, ends_on: date) -> UUID:
+    """The first key of this year's end that is not taken: what is adjusted after an end is closed by another one.
+
+    It is looked for before balances are read: of two who close at once, one gets a replay or nothing to close.
+    """
+    for number in count():
+        key = uuid5(YEAR_ENDS, f"{book} {ends_on} {number}" if number else f"{book} {ends_on}")
+        with suppress(MonthArchived):
+            if await entry_by_key(connection, book, key) is None:
+                return key
+    raise AssertionError
 
 
 def _act(book: int, act: Callable[..., Awaitable[PeriodRefusal | None]], done: str, **arguments: Any) -> None:

@@ -1,13 +1,24 @@
 """`quickkub ledger verify`: re-adding a book."""
 
 import sys
+from pathlib import Path
 
 import msgspec
 import rich_click as click
+from rich.console import Console
 from rich.progress import Progress
 
-from gateway.checkpoints import SigningKey
-from gateway.commands.ledger.common import book_option, connected, json_option, ledger, print_json, print_table, run
+from gateway.commands.ledger.common import (
+    book_option,
+    connected,
+    json_option,
+    ledger,
+    print_json,
+    print_table,
+    public_key,
+    public_key_option,
+    run,
+)
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings
 from ledger.checkpoint_folder import CheckpointFolder
@@ -18,13 +29,18 @@ from ledger.verification import SingleCheck, VerificationReport, verify
 @ledger.command(name="verify")
 @book_option
 @click.option("--independent", is_flag=True, help="Read every row in plain Python: slower, and easy to follow.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Published checkpoints; else the setting."
+)
+@public_key_option
 @json_option
-def verify_(book: int, *, independent: bool, as_json: bool) -> None:
+def verify_(book: int, folder: Path | None, public_key_file: Path | None, *, independent: bool, as_json: bool) -> None:
     """Re-add a book by another road; exit code 1 when anything is not as it should be.
 
-    Where a folder of published checkpoints is set, the books are compared with them too.
+    With a folder of published checkpoints and the key that signed them the books are compared with these too.
     """
-    report = run(_verify(book, independent=independent))
+    published, not_compared = run(_published(folder, public_key_file))
+    report = run(_verify(book, published, independent=independent))
     if as_json:
         print_json(
             {
@@ -33,6 +49,7 @@ def verify_(book: int, *, independent: bool, as_json: bool) -> None:
                 "head_hash": report.head_hash.hex(),
                 "passed": report.passed,
                 "checks": [msgspec.to_builtins(check) for check in report.checks],
+                "not_compared": not_compared,
             }
         )
     else:
@@ -41,14 +58,15 @@ def verify_(book: int, *, independent: bool, as_json: bool) -> None:
             [("ok" if each.passed else "BROKEN", each.name, each.rows, each.detail) for each in report.checks],
             empty="no check ran",
         )
+        if not_compared:
+            print(f"not compared with published checkpoints: {not_compared}")
         said = "verified" if report.passed else "BROKEN"
         print(f"book {book}, head {report.head}, {report.head_hash.hex()}: {said}")
     sys.exit(0 if report.passed else 1)
 
 
-async def _verify(book: int, *, independent: bool) -> VerificationReport:
-    published = await _published()
-    with Progress(transient=True) as shown:
+async def _verify(book: int, published: SingleCheck | None, *, independent: bool) -> VerificationReport:
+    with Progress(transient=True, console=Console(stderr=True)) as shown:
         task = shown.add_task("verifying", total=None)
         # One more than cores of a small machine: while one waits for what is computed here, two are read from.
         async with connected(book) as connection, connected(book) as second, connected(book) as third:
@@ -62,10 +80,12 @@ async def _verify(book: int, *, independent: bool) -> VerificationReport:
             )
 
 
-async def _published() -> SingleCheck | None:
-    """The comparison with what was published, where there is a key and a folder."""
+async def _published(folder: Path | None, public_key_file: Path | None) -> tuple[SingleCheck | None, str | None]:
+    """The comparison with what was published, or why there is none."""
     async with resolved(Settings.from_environment()) as settings:
-        key, folder = settings.checkpoint_signing_key, settings.checkpoint_folder
-        if key is None or folder is None or not folder.is_dir():
-            return None
-        return against(CheckpointFolder(folder), [SigningKey(key).public_key])
+        key, place = public_key(settings, public_key_file), folder or settings.checkpoint_folder
+        if place is None:
+            return None, "no folder is set (--folder)"
+        if key is None:
+            return None, "no key is set (--public-key)"
+        return against(CheckpointFolder(place), [key]), None
