@@ -22,9 +22,7 @@ HEADER = "layout_version:int2 book_id incarnation:int4 block_number first_sequen
 ENTRY = "book_id sequence recorded_at:at block_number key:uuid effective_on:date kind:int2 caller:text metadata:hex"
 RARE = """booked_on:date occurred_at:at group_first draws_on drawn_minor drawable_minor reverses hold_action:int2 hold
     hold_debit_account hold_credit_account hold_amount_minor hold_expires_at:at"""
-POSTING = (
-    "line:int2 debit_account credit_account amount_minor debit_balance_after credit_balance_after"  # no type: int8
-)
+POSTING = "line:int2 debit_account credit_account amount_minor debit_balance_after credit_balance_after"  # else int8
 POSTING_RARE, REFERENCE = "reverses_line:int2 available_on:date up_to_minor", "scheme:text value:text"
 
 
@@ -140,6 +138,7 @@ def verify(proof: Any, key: Any) -> str:
 if __name__ == "__main__":
     once = lambda pairs: need(len(dict(pairs)) == len(pairs), "a field stands there twice") and dict(pairs)  # noqa: E731
     try:
+        need(len(sys.argv) == 3, "say which: python verify_proof.py PROOF.json PUBLIC_KEY.pem")  # noqa: PLR2004
         file, key_file = (Path(name).read_bytes() for name in sys.argv[1:])
         words = verify(json.loads(file, object_pairs_hook=once), load_pem_public_key(key_file))
     except InvalidSignature:

@@ -146,8 +146,9 @@ async def test_period_is_closed_in_two_steps_and_reopened(command):
     code, text = await command("close-period", "--to", "2026-11-30", "--step", "close", *ACT)
     assert (code, "refused: period_not_closing" in text) == (1, True)
     for step, state in (("begin", "closing"), ("close", "closed"), ("reopen", "open")):
-        assert (await command("close-period", "--to", "2026-11-30", "--step", step, *ACT))[0] == 0
-        assert json.loads((await command("periods", "--json"))[1])[0]["state"] == state
+        code, text = await command("close-period", "--to", "2026-11-30", "--step", step, *ACT, "--json")
+        assert (code, json.loads(text)["state"]) == (0, state)
+        assert json.loads((await command("periods", "--json"))[1]) == [json.loads(text)]
     code, text = await command("close-year", "--to", "2026-11-30", "--actor", "op_1")
     assert (code, text) == (0, f"book {BOOK} has no income or expense through 2026-11-30\n")
 

@@ -106,6 +106,8 @@ async def test_a_stranger_checks_an_entry_and_a_range(
         f"PROVED: entries 2 … 8 are all there and stand in book 1000 as shown, by signed checkpoint 2 of {second}"
     )
     assert (code, words) == (0, expected)
+    code, words = await asyncio.to_thread(run, folder, json.dumps(one), KEY.pem(), "proof.json")
+    assert (code, words) == (1, "REFUSED: say which: python verify_proof.py PROOF.json PUBLIC_KEY.pem")
 
 
 async def test_a_proof_shows_the_rows_of_its_entries_and_of_nobody_else(

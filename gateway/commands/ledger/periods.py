@@ -86,12 +86,14 @@ def periods_(book: int, *, as_json: bool) -> None:
 @click.option("--to", "ends_on", type=Day(), required=True, help="Last business date.")
 @actor_option
 @reason_option
-def define_period(book: int, starts_on: date, ends_on: date, actor: str, reason: str) -> None:
+@json_option
+def define_period(book: int, starts_on: date, ends_on: date, actor: str, reason: str, *, as_json: bool) -> None:
     """Define the next period; it must follow the last one."""
     _act(
         book,
         open_period,
         f"{starts_on} … {ends_on} is open",
+        as_json=as_json,
         starts_on=starts_on,
         ends_on=ends_on,
         actor=actor,
@@ -110,9 +112,11 @@ def define_period(book: int, starts_on: date, ends_on: date, actor: str, reason:
 )
 @actor_option
 @reason_option
-def close_period_(book: int, ends_on: date, step: str, actor: str, reason: str) -> None:
+@json_option
+def close_period_(book: int, ends_on: date, step: str, actor: str, reason: str, *, as_json: bool) -> None:
     """Close a period in two steps, or reopen the last closed one. Late facts go to the first open day."""
-    _act(book, ACTS[step], f"period through {ends_on}: {step} done", ends_on=ends_on, actor=actor, reason=reason)
+    done = f"period through {ends_on}: {step} done"
+    _act(book, ACTS[step], done, as_json=as_json, ends_on=ends_on, actor=actor, reason=reason)
 
 
 @ledger.command(name="close-year")
@@ -175,15 +179,27 @@ async def _free_key(connection: asyncpg.Connection, book: int, ends_on: date) ->
     raise AssertionError
 
 
-def _act(book: int, act: Callable[..., Awaitable[PeriodRefusal | None]], done: str, **arguments: Any) -> None:
-    async def acted() -> PeriodRefusal | None:
+def _act(
+    book: int,
+    act: Callable[..., Awaitable[PeriodRefusal | None]],
+    done: str,
+    *,
+    as_json: bool,
+    ends_on: date,
+    **arguments: Any,
+) -> None:
+    async def acted() -> tuple[PeriodRefusal | None, list[Period]]:
         async with connected(book) as connection:
-            return await _called(act, connection, book, arguments)
+            refusal = await _called(act, connection, book, {"ends_on": ends_on, **arguments})
+            return refusal, await periods(connection, book) if as_json else []
 
-    refusal = run(acted())
+    refusal, found = run(acted())
     if refusal is not None:
         raise click.ClickException(f"refused: {refusal.code}")
-    print(f"book {book}: {done}")
+    if as_json:
+        print_json(next(each for each in found if each.ends_on == ends_on))
+    else:
+        print(f"book {book}: {done}")
 
 
 async def _called(
