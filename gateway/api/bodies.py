@@ -32,7 +32,7 @@ def decode(body: bytes, into: type[T]) -> T:
     """
     if _NUL.search(body):
         # PostgreSQL's text cannot hold it, so it is refused before it is an error of ours.
-        raise Problem("parameter_invalid", "Text may not hold the character NUL.")
+        raise Problem("parameter_invalid", "Text may not hold the character NUL.", param=_place_of_nul(body))
     try:
         decoded = msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
@@ -44,6 +44,29 @@ def decode(body: bytes, into: type[T]) -> T:
     # Of two values msgspec takes the last, somebody on the way the first: then they see different amounts.
     json.loads(body, object_pairs_hook=_each_once)
     return decoded
+
+
+def _place_of_nul(body: bytes) -> str | None:
+    """Where the first NUL stands, as `entries[17].metadata`; None where the body is no JSON."""
+
+    def place(value: Any, path: str) -> str | None:
+        match value:
+            case str():
+                return path if "\0" in value else None
+            case dict():
+                if any("\0" in name for name in value):
+                    return path  # of what the name stands in: it cannot be said itself
+                inside = (place(each, f"{path}.{name}".lstrip(".")) for name, each in value.items())
+                return next((found for found in inside if found), None)
+            case list():
+                places = (place(each, f"{path}[{number}]") for number, each in enumerate(value))
+                return next((found for found in places if found), None)
+        return None
+
+    try:
+        return place(json.loads(body), "") or None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

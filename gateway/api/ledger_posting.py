@@ -127,7 +127,7 @@ class EntriesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     book: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    reason: Annotated[str, msgspec.Meta(max_length=500, pattern=r"\S")]
     entries: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1, max_length=ENTRIES_MAX)]
     atomic: bool = False
 

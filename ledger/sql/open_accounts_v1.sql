@@ -10,6 +10,9 @@ DECLARE
     account_ids bigint[];
     missing bigint[];
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'accounts are opened in READ COMMITTED' USING ERRCODE = 'QK002';
+    END IF;
     PERFORM 1 FROM ledger.books AS b WHERE b.book_id = p_book FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no book %', p_book USING ERRCODE = 'QK001';

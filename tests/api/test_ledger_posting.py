@@ -134,6 +134,7 @@ async def test_only_a_key_with_the_scope_posts(client, services, merchant, opera
     assert await heads(services, merchant) == 0
     headers = {"Authorization": poster["Authorization"]}
     problem(await client.post(URL, json=body | {"book": 987}, headers=headers), 404, "not_found")
-    problem(await client.post(URL, json=body | {"reason": ""}, headers=headers), 400, "parameter_invalid")
+    for nothing in ("", " "):
+        problem(await client.post(URL, json=body | {"reason": nothing}, headers=headers), 400, "parameter_invalid")
     problem(await client.post(URL, json=body | {"entries": []}, headers=headers), 400, "parameter_invalid")
     problem(await client.get(f"{URL}?book={merchant.book_id}", headers=headers), 403, "scope_missing")

@@ -257,3 +257,10 @@ async def test_database_without_books_is_said_plainly(command, database, monkeyp
     monkeypatch.setenv("DATABASE_URL", database.superuser_dsn.replace(database.name, "postgres"))
     code, text = await command("balance")
     assert (code, "there are no books in this database: quickkub database migrate" in text) == (1, True)
+
+
+async def test_account_that_is_not_open_is_said_to_be_none(command):
+    words = ["ledger", "balance", "bank:main", "bank:mian", "--book", str(BOOK), "--json"]
+    done = await asyncio.to_thread(CliRunner().invoke, group, words)
+    assert (done.exit_code, [each["balance_minor"] for each in json.loads(done.stdout)]) == (0, [12_345, 0])
+    assert done.stderr == "bank:mian is not open: nothing was ever posted to it\n"

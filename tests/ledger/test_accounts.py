@@ -359,3 +359,9 @@ async def test_account_with_a_hold_on_its_debit_side_is_not_closed(app: asyncpg.
     await post_entries(app, BOOK, [place_hold(key=uuid4(), posting=posting(CLEARING, BANK, 1), effective_on=DAY)])
     assert await close_account(app, BOOK, CLEARING, **BY) is AccountRefusal.HOLDS_OUTSTANDING
     assert await close_account(app, BOOK, BANK, **BY) is AccountRefusal.HOLDS_OUTSTANDING
+
+
+async def test_opening_outside_read_committed_is_our_bug(app: asyncpg.Connection) -> None:
+    with pytest.raises(AssertionError, match="READ COMMITTED"):
+        async with app.transaction(isolation="repeatable_read"):
+            await open_accounts(app, BOOK, [BANK])

@@ -150,6 +150,10 @@ TAMPERINGS = {
         "UPDATE ledger.periods SET state = 'open' WHERE state = 'closed'",
         {"periods_closed": "the period through 2026-09-30 is open at 2"},
     ),
+    "two periods closing": (
+        "UPDATE ledger.periods SET state = 'closing', closed_at_sequence = NULL",
+        {"periods_closed": "more than one period is closing"},
+    ),
     "later period closed first": (
         """UPDATE ledger.periods SET closed_at_sequence = NULL,
                state = CASE state WHEN 'open' THEN 'closing' ELSE 'open' END""",

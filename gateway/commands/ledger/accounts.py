@@ -42,7 +42,7 @@ AMOUNT = click.IntRange(-4 * 10**18, 4 * 10**18)
 
 @ledger.group()
 def accounts() -> None:
-    """Accounts: list, roll up, open, limit, freeze, close. Acts are recorded with actor and reason."""
+    """Accounts: list, roll up, open, limit, freeze, close. Whoever limits, freezes or closes says who and why."""
 
 
 @accounts.command(name="list")

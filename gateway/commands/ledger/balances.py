@@ -20,6 +20,7 @@ from gateway.commands.ledger.common import (
     print_json,
     print_table,
     run,
+    warn_of_unopened,
 )
 from ledger.balances import (
     DateAxis,
@@ -73,6 +74,7 @@ async def _balances(
     book: int, accounts: list[AccountRef], sequence: int | None, day: date | None
 ) -> list[tuple[AccountRef, dict[str, Any]]]:
     async with connected(book) as connection:
+        await warn_of_unopened(connection, book, accounts)
         wanted = accounts or [each.account for each in await all_balances(connection, book)]
         if sequence is not None:
             await must_be_there(connection, book, sequence)

@@ -19,6 +19,7 @@ from gateway.commands.merchants import filled
 from gateway.foundation.database import SESSION_SETTINGS
 from gateway.foundation.embedded.resolution import resolved
 from gateway.foundation.settings import Settings, SettingsInvalid
+from ledger.account_listing import AccountFilter, accounts
 from ledger.accounts import LIVE_BOOK
 from ledger.chart_of_accounts import AccountKind
 from ledger.errors import LedgerError
@@ -135,6 +136,14 @@ async def must_be_there(connection: asyncpg.Connection, book: int, sequence: int
     last = await head(connection, book)
     if sequence > last:
         raise click.ClickException(f"book {book} has entries through {last}; {sequence} is not there yet")
+
+
+async def warn_of_unopened(connection: asyncpg.Connection, book: int, named: Iterable[AccountRef]) -> None:
+    """An account that is not open has a balance of nothing; so has a mistyped one."""
+    for account in named:
+        wanted = AccountFilter(kinds=[account.kind], owner=account.owner, currency=account.currency)
+        if not await accounts(connection, book, wanted, limit=1):
+            click.echo(f"{account_text(account)} is not open: nothing was ever posted to it", err=True)
 
 
 def public_key(settings: Settings, file: Path | None) -> bytes | None:

@@ -19,6 +19,7 @@ from gateway.commands.ledger.common import (
     print_json,
     print_table,
     run,
+    warn_of_unopened,
 )
 from ledger.feed import RecordedEntry, entries_by_reference, entry_by_key, read_entries
 from ledger.journal import AccountRef
@@ -156,4 +157,5 @@ async def _statement(
 ) -> Statement:
     async with connected(book) as connection:
         await must_be_there(connection, book, after)
+        await warn_of_unopened(connection, book, [account])
         return await statement(connection, book, account, after=after, limit=limit, cursor=cursor)
