@@ -264,3 +264,5 @@ async def test_account_that_is_not_open_is_said_to_be_none(command):
     done = await asyncio.to_thread(CliRunner().invoke, group, words)
     assert (done.exit_code, [each["balance_minor"] for each in json.loads(done.stdout)]) == (0, [12_345, 0])
     assert done.stderr == "bank:mian is not open: nothing was ever posted to it\n"
+    code, text = await command("balance", "clearing:book:101", "--json")
+    assert (code, json.loads(text)[0]["owner"]) == (0, "book:101")

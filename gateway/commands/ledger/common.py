@@ -79,7 +79,7 @@ class AccountName(click.ParamType[AccountRef]):
             return value
         kind, _, rest = value.partition(":")
         owner, currency = rest, "THB"
-        if rest[-4:-3] == ":":
+        if rest[-4:-3] == ":" and rest[-3:].isalpha():  # clearing:book:101 ends in a number
             owner, currency = rest[:-4], rest[-3:]
             if currency not in CURRENCY_EXPONENTS:
                 self.fail(f"{currency!r} is no currency; one of {', '.join(CURRENCY_EXPONENTS)}", param, ctx)
