@@ -228,4 +228,4 @@ async def _call(connection: Connection, statement: str, *arguments: Any) -> Any:
     try:
         return await connection.fetchval(statement, *arguments)
     except (asyncpg.PostgresError, asyncpg.DataError, *CONNECTION_LOST) as error:
-        raise ledger_error(error) from error
+        raise ledger_error(error, commits_itself=not connection.is_in_transaction()) from error

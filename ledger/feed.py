@@ -151,10 +151,17 @@ async def entries_at(connection: Connection, book_id: int, sequences: Sequence[i
 async def entries_by_reference(
     connection: Connection, book_id: int, scheme: str, values: Sequence[str]
 ) -> dict[str, list[RecordedEntry]]:
-    """The entries that carry each of these references, oldest first; values without any are absent."""
+    """The entries that carry each of these references, oldest first; values without any are absent.
+
+    Raises:
+        MonthArchived: one of them is not in the books any more.
+    """
     rows = await connection.fetch(QUERIES["sequences_by_reference"], book_id, scheme, list(values))
     found = await entries_at(connection, book_id, sorted({row["sequence"] for row in rows}))
     entries = {entry.sequence: entry for entry in found}
+    for row in rows:
+        if row["sequence"] not in entries:
+            await archive_before(connection, book_id, cut=row["sequence"] - 1)
     by_value: dict[str, list[RecordedEntry]] = defaultdict(list)
     for row in rows:
         by_value[row["value"]].append(entries[row["sequence"]])

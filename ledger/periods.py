@@ -32,7 +32,7 @@ class PeriodState(StrEnum):
 class PeriodRefusal(IntEnum):
     """Why an act on a period was refused: nothing was changed. The first rule broken, in this order.
 
-    The numbers are what `change_period_v1` returns.
+    What is closed says that it is, before anything of earlier periods. The numbers are what `change_period_v1` returns.
     """
 
     PERIOD_NOT_FOUND = 1
@@ -193,5 +193,5 @@ async def _change(
     try:
         refusal = await connection.fetchval("SELECT ledger.change_period_v1($1, $2, $3, $4, $5, $6)", *arguments)
     except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
-        raise ledger_error(error) from error
+        raise ledger_error(error, commits_itself=not connection.is_in_transaction()) from error
     return PeriodRefusal(refusal) if refusal else None

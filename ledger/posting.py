@@ -73,14 +73,20 @@ ERRORS_BY_CLASS: Final[dict[str, type[LedgerError]]] = {
 }
 
 
-def ledger_error(error: Exception) -> LedgerError:
+def ledger_error(error: Exception, *, commits_itself: bool = False) -> LedgerError:
     """What an error of the driver means to a caller of the ledger.
+
+    Args:
+        error: of asyncpg.
+        commits_itself: no transaction was open, so a server that takes no writes (a standby) is no bug of ours.
 
     Raises:
         AssertionError: the database says that our own code called it wrongly.
     """
     if isinstance(error, CONNECTION_LOST):
         return LedgerUnavailable(str(error))
+    if commits_itself and isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return LedgerUnavailable(f"the server takes no writes: {error}")
     if isinstance(error, asyncpg.CheckViolationError) and error.constraint_name is None:
         return MonthMissing(str(error))  # "no partition of relation … found for row"
     if isinstance(error, asyncpg.PostgresError):
@@ -122,9 +128,7 @@ async def post_entries(
         call, arguments, named = call_of(flat, groups, numbers)
         answer = await connection.fetchval(call, book_id, *arguments)
     except (asyncpg.PostgresError, *CONNECTION_LOST) as error:
-        if commits_itself and isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            raise LedgerUnavailable(f"the server takes no writes: {error}") from error
-        failure = ledger_error(error)
+        failure = ledger_error(error, commits_itself=commits_itself)
         if commits_itself and isinstance(error, CONNECTION_LOST):
             failure = OutcomeUnknown(str(error))
         if numbers is not None and isinstance(failure, AccountNumbersStale):

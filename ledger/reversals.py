@@ -3,7 +3,8 @@
 Each posting of a reversal undoes one line of the original, with the accounts turned round; Σ of what undid a line
 never exceeds the line (`exceeds_original`), at any concurrency: the book's lock and the sum in the books decide. An
 entry that others can draw on (a capture) is drawn on by its reversal too, by at least what that undoes of its first
-line (`reversal_differs_from_original`), so that it cannot be refunded and reversed.
+line (`reversal_differs_from_original`), so that what is undone is not refunded as well, while nobody
+gives that draw back (a draw below zero) and no more can be drawn than the first line holds.
 """
 
 from collections.abc import Mapping
@@ -30,7 +31,8 @@ def reversal_of(
         original: as the books have it.
         key: of the reversal.
         effective_on: its own business date, never taken from the original: a filed period stays as it was filed.
-        amounts_minor: how much of which line (of an entry that can be drawn on, some of line 1); None = all of it.
+        amounts_minor: how much of which line; None = all of it. Where less can be drawn on the original than its first
+            line holds, that line is undone at once: each part of it would draw as much as it undoes.
         references: what others call the reversal.
         metadata: sealed as it is.
         caller: who asked.
@@ -50,8 +52,7 @@ def reversal_of(
         for number, amount in sorted(amounts.items())
     )
     draw = None
-    if original.drawable_minor:
-        assert 1 in amounts, "what can be drawn on is reversed by its first line"
+    if original.drawable_minor and 1 in amounts:
         draw = Draw(original_key=original.key, amount_minor=min(amounts[1], original.drawable_minor))
     return JournalEntry(
         key=key,

@@ -15,7 +15,7 @@ import msgspec
 from ledger.accounts import open_accounts
 from ledger.balances import balances
 from ledger.chart_of_accounts import AccountKind
-from ledger.errors import InvariantBroken, LedgerError
+from ledger.errors import BookNotFound, EntryMalformed, InvariantBroken
 from ledger.feed import RecordedEntry, entry_by_key, read_entries
 from ledger.journal import AccountRef, EntryKind, Posted, PostingResult, Refused
 from ledger.posting import Connection, Ledger
@@ -51,6 +51,10 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         """What would not be a transfer."""
         assert self.from_book != self.to_book, "a transfer crosses books"
         assert self.from_account.currency == self.to_account.currency, "a transfer is in one currency"
+
+
+class CannotArrive(InvariantBroken):
+    """A sending entry says of no transfer that the other book could take."""
 
 
 class _Destination(msgspec.Struct, frozen=True):
@@ -116,29 +120,30 @@ async def settle_transfers(
         after: where an earlier call had come to; keep the second result for the next one.
 
     Raises:
-        LedgerError: infrastructure; call it again.
+        MonthArchived: entries after that sequence are not in the books any more.
+        LedgerError: infrastructure, or a book that contradicts itself.
     """
     finished, stuck = 0, None
     while page := await read_entries(connection, from_book, after=after, limit=PAGE_ENTRIES):
         for entry in page:
             if entry.kind == EntryKind.BOOK_TRANSFER_SENT:
-                wanted = _of_entry(entry)
-                if await _has_arrived(connection, wanted):
-                    continue
                 try:
-                    await _receive(ledger, wanted)
-                except (LedgerError, AssertionError) as error:
-                    if isinstance(error, LedgerError) and error.retryable:
-                        raise
+                    wanted = _of_entry(entry)
+                    if not await _has_arrived(connection, wanted):
+                        await _receive(ledger, wanted)
+                        finished += 1
+                except (BookNotFound, EntryMalformed, CannotArrive):
                     stuck = stuck or entry.sequence
-                else:
-                    finished += 1
         after = page[-1].sequence
     return finished, stuck - 1 if stuck else after
 
 
 async def transfers_in_flight(connection: Connection, from_book: int, *, after: int = 0) -> list[Transfer]:
-    """What a book sent after a sequence and the other book does not have yet, oldest first."""
+    """What a book sent after a sequence and the other book does not have yet, oldest first.
+
+    Raises:
+        CannotArrive: an entry that says it sends does not say where to.
+    """
     waiting = []
     while page := await read_entries(connection, from_book, after=after, limit=PAGE_ENTRIES):
         for entry in page:
@@ -169,9 +174,8 @@ async def _has_arrived(connection: Connection, wanted: Transfer) -> bool:
 
 
 async def _receive(ledger: Ledger, wanted: Transfer) -> None:
-    result = await ledger.post(
-        wanted.to_book,
-        book_transfer_received(
+    try:
+        receiving = book_transfer_received(
             transfer=wanted.transfer_id,
             from_book=wanted.from_book,
             to_account=wanted.to_account,
@@ -179,23 +183,28 @@ async def _receive(ledger: Ledger, wanted: Transfer) -> None:
             effective_on=wanted.effective_on,
             metadata=b"",
             caller=wanted.caller,
-        ),
-    )
+        )
+    except AssertionError as error:  # an account that takes no transfers
+        raise CannotArrive(f"transfer {wanted.transfer_id} cannot be received: {error}") from error
+    result = await ledger.post(wanted.to_book, receiving)
     if isinstance(result, Refused):  # it only records, and its key is derived
-        raise InvariantBroken(f"transfer {wanted.transfer_id} cannot be received: {result.refusal.code}")
+        raise CannotArrive(f"transfer {wanted.transfer_id} cannot be received: {result.refusal.code}")
 
 
 def _of_entry(entry: RecordedEntry) -> Transfer:
-    [line] = entry.postings
-    destination = msgspec.json.decode(entry.metadata, type=_Destination)
-    [reference] = [each for each in entry.references if each.scheme == TRANSFER_SCHEME]
-    return Transfer(
-        transfer_id=UUID(reference.value),
-        from_book=destination.from_book,
-        to_book=destination.to_book,
-        from_account=line.debit,
-        to_account=AccountRef(AccountKind[destination.kind.upper()], destination.owner, line.debit.currency),
-        amount_minor=line.amount_minor,
-        effective_on=entry.effective_on,
-        caller=entry.caller,
-    )
+    try:
+        [line] = entry.postings
+        destination = msgspec.json.decode(entry.metadata, type=_Destination)
+        [reference] = [each for each in entry.references if each.scheme == TRANSFER_SCHEME]
+        return Transfer(
+            transfer_id=UUID(reference.value),
+            from_book=destination.from_book,
+            to_book=destination.to_book,
+            from_account=line.debit,
+            to_account=AccountRef(AccountKind[destination.kind.upper()], destination.owner, line.debit.currency),
+            amount_minor=line.amount_minor,
+            effective_on=entry.effective_on,
+            caller=entry.caller,
+        )
+    except (msgspec.MsgspecError, ValueError, KeyError, AssertionError) as error:
+        raise CannotArrive(f"entry {entry.sequence} says of no transfer where it goes") from error

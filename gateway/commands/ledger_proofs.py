@@ -113,7 +113,12 @@ def prove_(book: int, entry: int | None, first: int | None, last: int | None, ou
 @book_option
 @_FOLDER
 @click.option("--reason", required=True, callback=filled, help="Why, for the auditor; no personal data.")
-@click.option("--published-lost", "is_lost", is_flag=True, help="What was published of the book is lost too.")
+@click.option(
+    "--published-lost",
+    "is_lost",
+    is_flag=True,
+    help="What was published is lost too: what the books recorded of it is published again.",
+)
 @_JSON
 def restored_(book: int, folder: Path | None, reason: str, *, is_lost: bool, as_json: bool) -> None:
     """Put on the record that a book was restored from a backup, and what of what was published is lost.
@@ -209,6 +214,8 @@ async def _restored(book: int, folder: Path | None, reason: str, *, is_lost: boo
                 f"{sink.folder} has none of the {len(known)} checkpoints of book {book}:"
                 " name the right --folder, or say --published-lost"
             )
+        for each in known if is_lost else ():  # what the books still hold is published again, as it was signed
+            await sink.publish(book, each.checkpoint.name, each.to_bytes())
         with _progress() as shown:
             shown.add_task("comparing", total=None)
             return await restored(connection, book, sink=sink, public_key=key, actor=actor(), reason=reason)

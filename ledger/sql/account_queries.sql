@@ -155,8 +155,8 @@ LEFT JOIN LATERAL (
 
 -- name: statement_lines
 -- Postings of account $2 after sequence $3 through $4, which were recorded from $5 through $6, oldest first, each with the
--- last entry that is away. About $7 rows: an entry is never cut in two. Moments that are computed here are not known to the planner, but before the statement
--- starts: it is planned once, and opens the months between them only.
+-- last entry that is away. About $7 rows: an entry is never cut in two. Moments that are computed here are not known to the
+-- planner, but before the statement starts: it is planned once, and opens the months between them only.
 SELECT p.sequence, p.line, p.recorded_at, e.kind AS entry_kind, e.key, e.effective_on, p.amount_minor,
        p.debited, p.balance_after, o.kind, o.owner, o.currency,
        (SELECT x.last_sequence FROM ledger.archives AS x

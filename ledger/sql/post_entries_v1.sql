@@ -451,14 +451,14 @@ BEGIN
                     ELSE
                         IF reversed.drawable[k] THEN
                             -- What is undone of the first line is drawn, so that nobody else can draw it as well.
-                            amount := 1;
+                            amount := 0;
                             FOR j IN first_posting..last_posting LOOP
                                 IF p_reverses_line[j] = 1 THEN
-                                    amount := greatest(amounts[j], 1);
+                                    amount := amounts[j];
                                 END IF;
                             END LOOP;
-                            IF p_original_key[i] IS DISTINCT FROM p_reverses_key[i]
-                                OR coalesce(p_drawn_minor[i], 0) < least(amount, original_drawable[draws_number[i]])
+                            IF amount > 0 AND (p_original_key[i] IS DISTINCT FROM p_reverses_key[i]
+                                OR coalesce(p_drawn_minor[i], 0) < least(amount, original_drawable[draws_number[i]]))
                             THEN
                                 refusal := least(refusal, 24);
                             END IF;

@@ -252,9 +252,8 @@ FROM (
                WHEN o.debit_account <> p.credit_account OR o.credit_account <> p.debit_account
                    THEN 'does not mirror the line that it reverses'
                WHEN t.reversed_minor > o.amount_minor THEN 'reverses a line that others reverse too, beyond its amount'
-               WHEN c.drawable_minor > 0 AND (e.draws_on IS DISTINCT FROM e.reverses OR e.drawn_minor
-                       < CASE WHEN p.reverses_line = 1 THEN least(p.amount_minor, c.drawable_minor) ELSE 1 END)
-                   THEN 'undoes what can be drawn and does not draw it' END AS fault
+               WHEN c.drawable_minor > 0 AND p.reverses_line = 1 AND (e.draws_on IS DISTINCT FROM e.reverses
+                       OR e.drawn_minor < least(p.amount_minor, c.drawable_minor)) THEN 'undoes what can be drawn and does not draw it' END AS fault
     FROM reversing AS p
     LEFT JOIN ledger.entries AS e ON e.book_id = :book AND e.sequence = p.sequence AND e.sequence > :after AND e.sequence <= :last
     LEFT JOIN LATERAL (

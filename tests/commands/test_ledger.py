@@ -249,7 +249,7 @@ async def test_nothing_is_said_of_an_entry_that_is_not_there_yet(command):
 
 async def test_page_of_entries_says_where_the_next_one_begins(command):
     assert (await command("entries", "--limit", 2))[1].splitlines()[-1] == "more: --after 2"
-    assert "more" not in (await command("entries", "--limit", 4))[1]
+    assert "more" not in (await command("entries", "--limit", 3))[1]
     assert await command("export", "--from", 4) == (0, "")
 
 
@@ -264,5 +264,6 @@ async def test_account_that_is_not_open_is_said_to_be_none(command):
     done = await asyncio.to_thread(CliRunner().invoke, group, words)
     assert (done.exit_code, [each["balance_minor"] for each in json.loads(done.stdout)]) == (0, [12_345, 0])
     assert done.stderr == "bank:mian is not open: nothing was ever posted to it\n"
+    assert (await command("accounts", "open", "bank:psp:scb:THB"))[1].startswith("bank:psp:scb:THB is account 4")
     code, text = await command("balance", "clearing:book:101", "--json")
     assert (code, json.loads(text)[0]["owner"]) == (0, "book:101")

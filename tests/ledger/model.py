@@ -205,9 +205,9 @@ class Model:
         original, amounts = self.entries[number], self.state.amounts[number]
         broken = set()
         if original.drawable_minor:
-            undone = [1, *(line.amount_minor for line in entry.postings if line.reverses_line == 1)]
+            undone = [0, *(line.amount_minor for line in entry.postings if line.reverses_line == 1)]
             drawn = entry.draw.amount_minor if entry.draw and entry.draw.original_key == original_key else 0
-            if drawn < min(max(undone[-1], 1), original.drawable_minor):
+            if undone[-1] > 0 and drawn < min(undone[-1], original.drawable_minor):
                 broken.add(Refusal.REVERSAL_DIFFERS_FROM_ORIGINAL)
         moved = original.postings if original.hold is None or original.hold.action == HoldAction.POST else ()
         left = [amount - self.state.undone.get((original_key, n), 0) for n, amount in enumerate(amounts, 1)]

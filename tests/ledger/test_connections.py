@@ -8,7 +8,7 @@ from typing import cast
 import asyncpg
 import pytest
 
-from ledger.accounts import open_book
+from ledger.accounts import open_accounts, open_book
 from ledger.balances import balances
 from ledger.coalescing import HALVED_FROM
 from ledger.errors import EntryMalformed, LedgerUnavailable
@@ -171,4 +171,7 @@ async def test_server_that_takes_no_writes_is_unavailable(app: asyncpg.Connectio
         with pytest.raises(LedgerUnavailable, match="takes no writes"):
             await ledger.post(BOOK, received(1))
         await ledger.close()
+        async with pool.acquire() as connection:
+            with pytest.raises(LedgerUnavailable, match="takes no writes"):
+                await open_accounts(connection, BOOK, [AVAILABLE])
     assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == 0

@@ -166,3 +166,14 @@ async def test_entry_of_which_nothing_can_be_drawn_can_be_reversed(app: asyncpg.
         assert codes(await post_entries(app, BOOK, [undone])) == [None]
     assert (await balances(app, BOOK, [AVAILABLE]))[AVAILABLE].balance_minor == 0
     assert (await verify(app, BOOK)).passed
+
+
+async def test_other_lines_draw_nothing(app: asyncpg.Connection) -> None:
+    captured = entry(posting(BANK, CLEARING, 1_000), posting(CLEARING, AVAILABLE, 30), drawable_minor=1_000)
+    original = await recorded(app, captured)
+    parts = [
+        reversal_of(original, key=uuid4(), effective_on=DAY, amounts_minor=amounts) for amounts in ({2: 30}, {1: 1_000})
+    ]
+    assert [each.draw and each.draw.amount_minor for each in parts] == [None, 1_000]
+    assert codes(await post_entries(app, BOOK, parts)) == [None, None]
+    assert (await verify(app, BOOK)).passed

@@ -10,7 +10,7 @@ import pytest
 from ledger.accounts import open_book
 from ledger.balances import balances
 from ledger.chart_of_accounts import AccountKind
-from ledger.errors import BookNotFound, EntryMalformed, LedgerUnavailable
+from ledger.errors import BookNotFound, EntryMalformed, InvariantBroken, LedgerUnavailable
 from ledger.feed import head
 from ledger.journal import AccountRef, EntryKind, JournalEntry, Posted, PostingResult, Refused
 from ledger.posting import Ledger, post_entries
@@ -146,27 +146,60 @@ async def test_transfer_that_cannot_arrive_is_not_sent(
     assert (await head(app, BOOK), await held(app, BOOK)) == (1, 100)
 
 
-async def test_one_that_cannot_arrive_keeps_no_other_waiting(app: asyncpg.Connection, ledger: Crashing) -> None:
-    def sent(to_book: int, amount_minor: int) -> JournalEntry:
-        """The sending half alone, as a crash leaves it."""
-        destination = {"to_book": to_book, "kind": "merchant_available", "owner": "merchant", "from_book": BOOK}
-        return book_transfer_sent(
-            transfer=uuid4(),
-            to_book=to_book,
-            from_account=AVAILABLE,
-            amount_minor=amount_minor,
-            effective_on=DAY,
-            metadata=msgspec.json.encode(destination),
-            caller="system",
-        )
+def sent(amount_minor: int, to_book: int = 1001, **destination: object) -> JournalEntry:
+    """The sending half alone, as a crash leaves it or another program posts it."""
+    says = {"to_book": to_book, "kind": "merchant_available", "owner": "merchant", "from_book": BOOK} | destination
+    return book_transfer_sent(
+        transfer=uuid4(),
+        to_book=to_book,
+        from_account=AVAILABLE,
+        amount_minor=amount_minor,
+        effective_on=DAY,
+        metadata=msgspec.json.encode(says),
+        caller="system",
+    )
 
-    await post_entries(app, BOOK, [received(100), sent(NOWHERE, 70), sent(1001, 5), sent(NOWHERE, 1)])
+
+async def test_one_that_cannot_arrive_keeps_no_other_waiting(app: asyncpg.Connection, ledger: Crashing) -> None:
+    await post_entries(app, BOOK, [received(100), sent(70, NOWHERE), sent(5), sent(1, NOWHERE)])
     assert await settle_transfers(app, ledger, BOOK) == (1, 1)  # the next call looks from the stuck one on
     assert (await held(app, BOOK), await held(app, 1001)) == (24, 5)
     assert [each.amount_minor for each in await transfers_in_flight(app, BOOK)] == [70, 1]
     await open_book(app, NOWHERE, code="there now", mode="test")
     assert await settle_transfers(app, ledger, BOOK, after=1) == (2, 4)
     assert await held(app, NOWHERE) == 71
+
+
+@pytest.mark.parametrize(
+    "destination",
+    [
+        {"kind": "merchant_pending"},
+        {"kind": "clearing", "owner": f"book:{BOOK}"},
+        {"kind": "no such kind"},
+        {"owner": "x" * 201},
+        {"owner": 7},
+        {"from_book": 1001},
+    ],
+)
+async def test_what_says_of_no_place_that_takes_it_stays_on_its_way(
+    app: asyncpg.Connection, ledger: Crashing, destination: dict[str, object]
+) -> None:
+    await post_entries(app, BOOK, [received(100), sent(70, **destination), sent(5)])
+    assert await settle_transfers(app, ledger, BOOK) == (1, 1)
+    assert (await held(app, BOOK), await held(app, 1001)) == (25, 5)
+
+
+async def test_a_book_that_contradicts_itself_is_not_passed_over(
+    app: asyncpg.Connection, ledger: Crashing, pool: asyncpg.Pool
+) -> None:
+    class Broken(Ledger):
+        async def post(self, book_id: int, entry: JournalEntry) -> PostingResult:
+            raise InvariantBroken(f"{book_id} {entry.key}")
+
+    await post_entries(app, BOOK, [received(100), sent(70)])
+    with pytest.raises(InvariantBroken):
+        await settle_transfers(app, Broken(pool), BOOK)
+    assert await settle_transfers(app, ledger, BOOK) == (1, 2)
 
 
 async def test_two_books_may_use_the_same_id(app: asyncpg.Connection, ledger: Crashing) -> None:

@@ -176,7 +176,8 @@ async def pooled(book: int) -> AsyncIterator[asyncpg.Pool]:
 
 def account_text(account: AccountRef) -> str:
     """An account as `AccountName` reads it."""
-    suffix = "" if account.currency == "THB" else f":{account.currency}"
+    ends_as_currency = account.owner[-4:-3] == ":" and account.owner[-3:].isalpha()
+    suffix = f":{account.currency}" if account.currency != "THB" or ends_as_currency else ""
     return f"{account.kind.name.lower()}:{account.owner}{suffix}"
 
 

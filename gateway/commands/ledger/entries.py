@@ -40,7 +40,9 @@ def entries(book: int, after: int, limit: int, key: UUID | None, reference: str 
         raise click.UsageError("say either --key or --reference")
     if reference is not None and "=" not in reference:
         raise click.BadParameter("must be scheme=value, such as scb=qk0000000000000001", param_hint="--reference")
-    found = run(_entries(book, after, limit, key, reference))
+    found = run(_entries(book, after, limit + 1, key, reference))
+    more = len(found) > limit and key is None and reference is None
+    found = found[:limit] if more else found
     if as_json:
         print_json([entry_document(entry) for entry in found])
         return
@@ -54,7 +56,7 @@ def entries(book: int, after: int, limit: int, key: UUID | None, reference: str 
             print(
                 f"    {account_text(posting.debit)} ← {account_text(posting.credit)}  {amount} {posting.debit.currency}"
             )
-    if len(found) == limit and key is None and reference is None:
+    if more:
         print(f"more: --after {found[-1].sequence}")
 
 

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from gateway.commands import books
 from gateway.commands.ledger.common import book_option, connected, ledger, run
 from gateway.commands.ledger.entries import entry_document
+from ledger.errors import MonthArchived
 from ledger.feed import head, read_entries
 from ledger.posting import Connection
 from ledger.proofs import sealed_entries
@@ -60,8 +61,9 @@ async def _write(connection: Connection, book: int, first: int, last: int, file:
             times = [entry.recorded_at for entry in page]
             seals = await sealed_entries(connection, book, *ends, from_at=min(times), to_at=max(times))
             for entry in page:
-                sealed = seals.get(entry.sequence)
-                line = entry_document(entry) | ({} if sealed is None else msgspec.to_builtins(sealed))
+                if entry.sequence not in seals:
+                    raise MonthArchived(f"entry {entry.sequence} was archived while it was exported")
+                line = entry_document(entry) | msgspec.to_builtins(seals[entry.sequence])
                 file.write(encoder.encode(line) + b"\n")
             written += len(page)
             shown.update(task, completed=written)
