@@ -126,7 +126,8 @@ async def test_accounts_are_listed_limited_frozen_and_closed_on_the_record(app, 
     assert (code, [(each["owner"], each["balance_minor"]) for each in json.loads(text)]) == (0, [("main", 12_345)])
     code, text = await command("accounts", "roll-up", "--by", "class", "--json")
     assert {each["name"]: each["balance_minor"] for each in json.loads(text)} == {"asset": 12_345, "liability": 12_345}
-    assert (await command("accounts", "open", "bank:second:USD"))[0] == 0
+    code, text = await command("accounts", "open", "bank:second:USD", "bank:main", "--json")
+    assert (code, [(each["owner"], each["number"]) for each in json.loads(text)]) == (0, [("second", 4), ("main", 1)])
     assert (await command("accounts", "close", "bank:second:USD", *ACT))[0] == 0
     code, text = await command("accounts", "close", "bank:main", *ACT)
     assert (code, "refused: balance_not_zero" in text) == (1, True)

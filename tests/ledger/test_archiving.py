@@ -18,7 +18,7 @@ from ledger.archives import ArchivePlace, archived_months
 from ledger.archiving import archive_month, months_in_books, restore_month
 from ledger.balances import balances, balances_at, balances_effective, trial_balance
 from ledger.errors import ArchivingRefused, MonthArchived
-from ledger.feed import entry_by_key, entry_by_sequence, pending_by_day, read_entries
+from ledger.feed import entries_by_reference, entry_by_key, entry_by_sequence, pending_by_day, read_entries
 from ledger.holds import place_hold
 from ledger.journal import EntryKind, JournalEntry, Posted, Refused
 from ledger.month_exports import load_export
@@ -70,6 +70,8 @@ async def test_archived_month_is_away_and_the_books_go_on(
     assert await trial_balance(app, LIVE, from_on=NEXT) == trial_before
     with pytest.raises(MonthArchived, match=f"{MONTH:%Y-%m}"):
         await balances_at(app, LIVE, ACCOUNTS, 1)
+    with pytest.raises(MonthArchived, match=f"{MONTH:%Y-%m}"):
+        await entries_by_reference(app, LIVE, "scb", ["b"])
     with pytest.raises(MonthArchived, match="business dates"):
         await trial_balance(app, LIVE, from_on=MONTH)
 

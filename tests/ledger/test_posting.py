@@ -1,5 +1,6 @@
 """What is posted is there as it was given; what is refused left nothing."""
 
+import secrets
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -115,6 +116,13 @@ async def test_unknown_book_is_an_error(app: asyncpg.Connection) -> None:
 async def test_account_that_cannot_be_stored_is_an_error(app: asyncpg.Connection, owner: str) -> None:
     with pytest.raises(EntryMalformed):
         await post_entries(app, BOOK, [received(1, to=AccountRef(AVAILABLE.kind, owner))])
+    assert await head(app, BOOK) == 0
+
+
+async def test_reference_longer_than_an_index_takes_is_an_error(app: asyncpg.Connection) -> None:
+    endless = ExternalReference("scb", secrets.token_hex(6_000))
+    with pytest.raises(EntryMalformed):
+        await post_entries(app, BOOK, [received(1, references=(endless,))])
     assert await head(app, BOOK) == 0
 
 
