@@ -138,7 +138,7 @@ def verify(proof: Any, key: Any) -> str:
 if __name__ == "__main__":
     once = lambda pairs: need(len(dict(pairs)) == len(pairs), "a field stands there twice") and dict(pairs)  # noqa: E731
     try:
-        need(len(sys.argv) == 3, "say which: python verify_proof.py PROOF.json PUBLIC_KEY.pem")  # noqa: PLR2004
+        need(sys.argv[2:] and not sys.argv[3:], "say which: python verify_proof.py PROOF.json PUBLIC_KEY.pem")
         file, key_file = (Path(name).read_bytes() for name in sys.argv[1:])
         words = verify(json.loads(file, object_pairs_hook=once), load_pem_public_key(key_file))
     except InvalidSignature:

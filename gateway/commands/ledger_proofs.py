@@ -16,8 +16,8 @@ from rich.progress import Progress
 from gateway import checkpoints as published
 from gateway.commands import books
 from gateway.commands.ledger import book_option, ledger
+from gateway.commands.ledger.common import folder_option, public_key_option
 from gateway.commands.ledger.common import public_key as trusted_key
-from gateway.commands.ledger.common import public_key_option
 from gateway.commands.merchants import actor, filled
 from gateway.foundation.database import SESSION_SETTINGS
 from gateway.foundation.embedded.resolution import resolved
@@ -32,17 +32,12 @@ from ledger.restoring import Restoration, restored
 
 __all__ = ["ledger"]
 
-_FOLDER: Final = click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where checkpoints are published; else the setting.",
-)
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="As JSON on one line.")
 
 
 @ledger.command()
 @book_option
-@_FOLDER
+@folder_option
 @_JSON
 def checkpoint(book: int, folder: Path | None, *, as_json: bool) -> None:
     """Sign and publish what is new since the last checkpoint; nothing when nothing is."""
@@ -58,7 +53,7 @@ def checkpoint(book: int, folder: Path | None, *, as_json: bool) -> None:
 
 @ledger.command(name="checkpoints")
 @book_option
-@_FOLDER
+@folder_option
 @_JSON
 @click.option(
     "--check", is_flag=True, help="Compare everything published with the books; exit code 1 if anything differs."
@@ -111,7 +106,7 @@ def prove_(book: int, entry: int | None, first: int | None, last: int | None, ou
 
 @ledger.command(name="restored")
 @book_option
-@_FOLDER
+@folder_option
 @click.option("--reason", required=True, callback=filled, help="Why, for the auditor; no personal data.")
 @click.option(
     "--published-lost",

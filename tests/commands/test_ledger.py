@@ -217,12 +217,13 @@ async def test_year_is_closed_while_its_last_period_is_closing_and_again_after_a
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("balance", "bank:main:XXX"), "'XXX' is no currency; one of THB,"),
+        (("balance", "bank:main:ABC"), "'ABC' is no currency; one of THB,"),
         (("balance", "bank:main:thb"), "'thb' is no currency"),
         (("accounts", "open", "bank:two\nlines"), "all of them to be read"),
         (("accounts", "open", "bank:" + "x" * 201), "at most 200 bytes"),
-        (("accounts", "list", "--currency", "XXX"), "Invalid value for '--currency'"),
+        (("accounts", "list", "--currency", "ABC"), "Invalid value for '--currency'"),
         (("balance", "--on", "2026-1-5"), "is not a date such as 2026-11-23"),
+        (("balance", "--on", "20260105"), "is not a date such as 2026-11-23"),
         (("trial-balance", "--from", "2026-12-05", "--to", "2026-12-01"), "the dates end at 2026-12-01, before"),
         (("entries", "--key", str(FIRST.key), "--reference", "scb=qk1"), "say either --key or --reference"),
         (("export", "--from", "3", "--to", "2"), "the range ends at 2, before it begins at 3"),

@@ -114,6 +114,7 @@ async def test_month_that_must_stay_stays(app, command, monkeypatch, tmp_path):
     await refused(1, "Aborted", *month, answer="n\n")
     await refused(2, "must be new, in a folder that is there", "month", OLD, "--folder", tmp_path, *ACT, "--yes")
     await refused(2, "is not a month such as 2026-11", "month", "2026-13", "--folder", tmp_path / "new", *ACT)
+    await refused(2, "is not a month such as 2026-11", "month", "2026-1", "--folder", tmp_path / "new", *ACT)
     await refused(2, "Missing option '--reason'", "month", OLD, "--folder", tmp_path / "new", "--actor", "op_1")
     await refused(1, "among the last two", "month", f"{NEXT:%Y-%m}", "--folder", tmp_path / "new", *ACT, "--yes")
     await refused(1, "is not the newest that is archived", "restore", OLD, *ACT, "--yes")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from gateway.commands.ledger.common import (
     actor_option,
+    iso_day,
     json_option,
     ledger,
     print_json,
@@ -41,13 +42,7 @@ class Month(click.ParamType[date]):
         """Its first day, from YYYY-MM and nothing else."""
         if isinstance(value, date):
             return value
-        try:
-            found = datetime.strptime(value, "%Y-%m").date()  # noqa: DTZ007 -- a date has no zone
-        except ValueError:
-            found = None
-        if found is None or f"{found:%Y-%m}" != value:
-            self.fail(f"{value!r} is not a month such as 2026-11", param, ctx)
-        return found
+        return iso_day(f"{value}-01") or self.fail(f"{value!r} is not a month such as 2026-11", param, ctx)
 
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")

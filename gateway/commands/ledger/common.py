@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,6 +38,11 @@ actor_option = click.option("--actor", required=True, callback=filled, help="Who
 currency_option = click.option(
     "--currency", type=click.Choice(list(CURRENCY_EXPONENTS)), metavar="CODE", help="Only this currency, such as THB."
 )
+folder_option = click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where checkpoints are published; else the setting.",
+)
 public_key_option = click.option(
     "--public-key",
     "public_key_file",
@@ -50,6 +55,15 @@ LINE_COLUMNS: Final = 200
 """Wide enough for a table in a file or a pipe, where no terminal says how wide it is."""
 
 
+def iso_day(text: str) -> date | None:
+    """The date that is written YYYY-MM-DD and in no other way."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.isoformat() == text else None
+
+
 class Day(click.ParamType[date]):
     """A business date."""
 
@@ -59,13 +73,7 @@ class Day(click.ParamType[date]):
         """YYYY-MM-DD and nothing else."""
         if isinstance(value, date):
             return value
-        try:
-            found = datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 -- a date has no zone
-        except ValueError:
-            found = None
-        if found is None or found.isoformat() != value:
-            self.fail(f"{value!r} is not a date such as 2026-11-23", param, ctx)
-        return found
+        return iso_day(value) or self.fail(f"{value!r} is not a date such as 2026-11-23", param, ctx)
 
 
 class AccountName(click.ParamType[AccountRef]):
@@ -79,7 +87,7 @@ class AccountName(click.ParamType[AccountRef]):
             return value
         kind, _, rest = value.partition(":")
         owner, currency = rest, "THB"
-        if rest[-4:-3] == ":" and rest[-3:].isalpha():  # clearing:book:101 ends in a number
+        if _ends_as_currency(rest):
             owner, currency = rest[:-4], rest[-3:]
             if currency not in CURRENCY_EXPONENTS:
                 self.fail(f"{currency!r} is no currency; one of {', '.join(CURRENCY_EXPONENTS)}", param, ctx)
@@ -176,9 +184,13 @@ async def pooled(book: int) -> AsyncIterator[asyncpg.Pool]:
 
 def account_text(account: AccountRef) -> str:
     """An account as `AccountName` reads it."""
-    ends_as_currency = account.owner[-4:-3] == ":" and account.owner[-3:].isalpha()
-    suffix = f":{account.currency}" if account.currency != "THB" or ends_as_currency else ""
+    suffix = f":{account.currency}" if account.currency != "THB" or _ends_as_currency(account.owner) else ""
     return f"{account.kind.name.lower()}:{account.owner}{suffix}"
+
+
+def _ends_as_currency(text: str) -> bool:
+    """Whether it ends in a colon and three letters: `book:101`, an owner, does not."""
+    return text[-4:-3] == ":" and text[-3:].isalpha()
 
 
 def account_document(account: AccountRef) -> dict[str, str]:

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from gateway.commands.ledger.common import (
     book_option,
     connected,
+    folder_option,
     json_option,
     ledger,
     print_json,
@@ -29,9 +30,7 @@ from ledger.verification import SingleCheck, VerificationReport, verify
 @ledger.command(name="verify")
 @book_option
 @click.option("--independent", is_flag=True, help="Read every row in plain Python: slower, and easy to follow.")
-@click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Published checkpoints; else the setting."
-)
+@folder_option
 @public_key_option
 @json_option
 def verify_(book: int, folder: Path | None, public_key_file: Path | None, *, independent: bool, as_json: bool) -> None:
